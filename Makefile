@@ -1,0 +1,84 @@
+# `make` lists the targets. Everything lives in .venv; set PYTHON to choose the interpreter, and
+# PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu to install torch without CUDA.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UNFINISHED := $(VENV)/.unfinished
+DEMO := outputs/demo
+
+# Small models gain nothing from more threads, and two torch processes that each spin on every
+# core slow each other down many times.
+CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+export OMP_NUM_THREADS ?= $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES))
+# Nothing here needs a model hub: flux-mini is in the package.
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test check format data clean FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+setup: $(STAMP) ## make .venv and install pairedit in it, unless nothing changed
+
+# Scripts in .venv carry its absolute path, so a clone that moved is set up again.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+$(STAMP): FORCE
+endif
+$(STAMP): pyproject.toml constraints.txt
+	@set -e; found=; \
+	if [ -e $(UNFINISHED) ] || { [ -s $(STAMP) ] && [ "$$(cat $(STAMP))" != "$(CURDIR)" ]; } \
+	    || ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  for python in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.10 python3.14 python; do \
+	    if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' \
+	        >/dev/null 2>&1; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "No Python >= 3.10 with venv here: install one (Debian: python3-venv) or set PYTHON" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$($$found --version)"; \
+	  rm -rf $(VENV); \
+	  $$found -m venv $(VENV); \
+	fi; \
+	echo 'Installing into $(VENV), a minute or two'; touch $(UNFINISHED); \
+	if $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    -c constraints.txt -e '.[dev]'; then \
+	  rm -f $(UNFINISHED); \
+	  printf '%s\n' "$(CURDIR)" > $@; \
+	else \
+	  rc=$$?; rm -f $(UNFINISHED); exit $$rc; \
+	fi
+
+demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
+	rm -rf $(DEMO)
+	$(OFFLINE) $(BIN)/pairedit-train 'dataset=[age,smile]' method=full model=flux-mini \
+	  hydra.run.dir=$(DEMO)/train
+	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/age/semantic.safetensors \
+	  hydra.run.dir=$(DEMO)/age
+	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/smile/semantic.safetensors \
+	  hydra.run.dir=$(DEMO)/smile
+	@test -s $(DEMO)/age/sheet.png && test -s $(DEMO)/smile/sheet.png
+	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
+	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
+
+test: $(STAMP) ## run the whole test suite
+	$(OFFLINE) $(BIN)/python -m pytest
+
+check: $(STAMP) ## what CI runs: format, lint, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(OFFLINE) $(BIN)/python -m pytest
+
+format: $(STAMP) ## format the code and fix what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+data: $(STAMP) ## render data/ again, byte for byte
+	$(BIN)/python scripts/render_data.py
+
+clean: ## remove .venv, caches, builds and the demo; other outputs stay
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache $(DEMO)
+	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
