@@ -317,9 +317,14 @@ def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None
     assert path.read_text() == "one"
     assert path.stat().st_mode & 0o600 == 0o600
     with pytest.raises(KeyError), data.replacing(path) as temporary:
-        temporary.write_text({}["two"])
+        {}[temporary.write_text("two")]
     assert path.read_text() == "one"
     assert list(path.parent.iterdir()) == [path]
+    # Who has the old file open keeps reading it whole.
+    with path.open() as old:
+        with data.replacing(path) as temporary:
+            temporary.write_text("three")
+        assert (old.read(), path.read_text()) == ("one", "three")
 
 
 def test_importing_data_and_sheets_does_not_import_torch() -> None:

@@ -79,10 +79,24 @@ def test_empty_cells_and_images_of_different_size() -> None:
     small, large = Image.new("RGB", (64, 40), MAGENTA), Image.new("RGB", (128, 128), MAGENTA)
     sheet = sheets.contact_sheet([[None, small], [None, large]], ["a", "b"], ["c", "d"])
     assert cells(sheet).sum() == 64 * 40 + 128 * 128
+    inside = cells(sheet)
+    columns = np.flatnonzero(inside.any(axis=0))
+    # The small image stands in the middle of a cell of the large one's size.
+    y = np.flatnonzero(inside.any(axis=1))[0]
+    assert (inside[y].sum(), columns.size) == (64, 128)
+    assert np.flatnonzero(inside[y])[0] == columns[0] + 32
     empty = (np.asarray(sheet) == (245, 245, 246)).all(-1)
     assert empty.sum() == 128 * 40 + 128 * 128
     both = sheets.contact_sheet([[small.convert("RGBA"), small.convert("L")]], [""], ["", ""])
     assert cells(both).sum() == 64 * 40
+
+
+def test_a_narrow_sheet_grows_for_its_title() -> None:
+    image = Image.new("RGB", (64, 64), MAGENTA)
+    plain = sheets.contact_sheet([[image]], [""], [""])
+    short = sheets.contact_sheet([[image]], [""], [""], "smile, full, step 500")
+    assert plain.width < short.width
+    assert short.height - plain.height == round(18 * sheets.LEADING) + 12  # one line and its gap
 
 
 def test_sheets_refuse_what_does_not_fit() -> None:
