@@ -1,0 +1,328 @@
+"""Own named LoRAs inside a transformer: every batch row has its own scales and learners.
+
+    y[b] = W x[b] + sum over LoRAs of scale[b] * alpha / rank * B A x[b]
+
+Where a LoRA does not learn from row b its A and B count as constants: the row still passes
+gradient to x, and so to whatever came before. The only module that knows peft.
+Shape letters: B rows, N tokens, D features.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig
+from peft.tuners.lora import Linear as PeftLinear
+from torch import Tensor, nn
+
+from pairedit.lora import TARGETS, LoraFile
+
+BLOCKS = r"(single_)?transformer_blocks\.\d+\."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Say which LoRAs act on one batch row, how strongly, and which of them learn from it."""
+
+    scales: Mapping[str, float] = field(default_factory=dict)
+    learns: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Hold the rows on which one LoRA acts in the same way."""
+
+    index: Tensor  # int64 [rows]
+    scale: Tensor  # float32 [rows, 1, 1]
+    learns: bool
+
+
+class _Routing:
+    """Share the groups of the current batch with every LoRA layer."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.groups: dict[str, list[_Group]] = {}
+
+
+class _RowwiseLinear(PeftLinear):
+    """Replace peft's LoRA layer by one that treats every row on its own."""
+
+    routing: _Routing
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, N, D] or [B, D] to the base layer's output plus the rows' LoRAs."""
+        result = self.base_layer(x)
+        for name, groups in self.routing.groups.items():
+            if name not in self.lora_A:
+                continue
+            if len(x) != self.routing.rows:
+                raise ValueError(
+                    f"{len(x)} rows in the batch, scales given for {self.routing.rows}"
+                )
+            for group in groups:
+                down, up = self.lora_A[name].weight, self.lora_B[name].weight
+                if not group.learns:
+                    down, up = down.detach(), up.detach()
+                # Float32 weights, computed in the precision of the base.
+                part = F.linear(x[group.index], down.to(x.dtype))
+                scale = (group.scale * self.scaling[name]).view(-1, *[1] * (x.ndim - 1))
+                delta = F.linear(part * scale.to(x.dtype), up.to(x.dtype))
+                result = result.index_add(0, group.index, delta.to(result.dtype))
+        return result
+
+
+class Adapters:
+    """Attach named LoRAs to a transformer, switch them row by row, and take them off again."""
+
+    def __init__(self, transformer: nn.Module) -> None:
+        """Wrap a diffusers transformer whose base weights are frozen here.
+
+        Raises:
+            ValueError: the transformer carries LoRAs already.
+        """
+        if getattr(transformer, "peft_config", None):
+            raise ValueError(f"LoRAs are attached already: {', '.join(transformer.peft_config)}")
+        self.transformer = transformer.requires_grad_(False)
+        self._routing = _Routing()
+        self._names: list[str] = []
+
+    def add(
+        self,
+        name: str,
+        *,
+        rank: int,
+        alpha: float,
+        targets: str | Sequence[str],
+        generator: torch.Generator,
+    ) -> int:
+        """Attach a new LoRA that changes nothing yet.
+
+        Args:
+            name: its role, a Python identifier.
+            rank: inner dimension, at least 1.
+            alpha: the update is scaled by alpha / rank.
+            targets: a name of `TARGETS`, or regular expressions over module names.
+            generator: CPU generator the initial weights are drawn from.
+
+        Returns:
+            The number of modules it is attached to.
+
+        Raises:
+            ValueError: a pattern that matches no linear module.
+        """
+        modules = find_modules(self.transformer, targets)
+        self._inject(name, dict.fromkeys(modules, rank), alpha=alpha)
+        for _, layer in self._layers(name):
+            down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
+            # kaiming_uniform with a = 1, as published: sqrt(3) larger than peft's own.
+            bound = math.sqrt(3 / down.shape[1])
+            drawn = torch.rand(down.shape, generator=generator) * 2 * bound - bound
+            down.data = drawn.to(down.device)
+            up.data = torch.zeros_like(up, dtype=torch.float32)
+        return len(modules)
+
+    def load(self, name: str, lora: LoraFile) -> int:
+        """Attach a LoRA that was read from a file; it counts with alpha = rank.
+
+        Args:
+            name: a Python identifier, free so far.
+            lora: its weights; every module may have its own rank.
+
+        Returns:
+            The number of modules it is attached to.
+
+        Raises:
+            ValueError: names the file and each module or shape that this transformer lacks.
+        """
+        linears = dict(_linears(self.transformer))
+        problems = []
+        for module, (down, up) in lora.weights.items():
+            if module not in linears:
+                problems.append(f"{module} is no linear layer of this model")
+                continue
+            base = linears[module]
+            if (up.shape[0], down.shape[1]) != (base.out_features, base.in_features):
+                problems.append(
+                    f"{module} maps {down.shape[1]} to {up.shape[0]} features, "
+                    f"the model {base.in_features} to {base.out_features}"
+                )
+        if problems:
+            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+            raise ValueError(
+                f"{lora.path}: does not fit the base model: {'; '.join(problems[:3])}{more}"
+            )
+        self._inject(name, {module: len(down) for module, (down, _) in lora.weights.items()})
+        for module, layer in self._layers(name):
+            down, up = lora.weights[module]
+            layer.lora_A[name].weight.data = down.to(layer.lora_A[name].weight.device)
+            layer.lora_B[name].weight.data = up.to(layer.lora_B[name].weight.device)
+        return len(lora.weights)
+
+    def parameters(self, name: str) -> list[nn.Parameter]:
+        """List the float32 weights of one LoRA, all of them trainable."""
+        weights = []
+        for _, layer in self._layers(name):
+            # peft leaves only the adapter added last trainable.
+            for part in (layer.lora_A[name], layer.lora_B[name]):
+                weights.append(part.weight.requires_grad_(True))
+        return weights
+
+    def weights(self, name: str) -> dict[str, tuple[Tensor, Tensor]]:
+        """Copy one LoRA to the CPU as {module: (A, B)}, with alpha / rank folded into B.
+
+        Returns:
+            A float32 [rank, in], B float32 [out, rank], so that alpha = rank gives the same edit.
+        """
+        return {
+            module: (
+                layer.lora_A[name].weight.detach().cpu().clone(),
+                layer.lora_B[name].weight.detach().cpu() * layer.scaling[name],
+            )
+            for module, layer in self._layers(name)
+        }
+
+    @contextmanager
+    def rows(self, rows: Sequence[Row]) -> Iterator[None]:
+        """Set the LoRAs of each batch row for the block; outside of it every LoRA is off.
+
+        The backward pass belongs inside too: gradient checkpointing runs the forward again.
+
+        Args:
+            rows: one for each row of the batch that will run.
+
+        Raises:
+            ValueError: an unknown LoRA, a learner without scale, or a block inside a block.
+        """
+        if self._routing.groups:
+            raise ValueError("rows() inside rows(): the outer scales would be lost")
+        for row in rows:
+            unknown = (set(row.scales) | row.learns) - set(self._names)
+            if unknown:
+                raise ValueError(f"no LoRA {sorted(unknown)} attached; there is {self._names}")
+            if row.learns - set(row.scales):
+                raise ValueError(f"{sorted(row.learns - set(row.scales))} would learn unscaled")
+        self._routing.rows = len(rows)
+        self._routing.groups = {
+            name: groups for name in self._names if (groups := self._group(name, rows))
+        }
+        try:
+            yield
+        finally:
+            self._routing.groups = {}
+
+    def remove(self) -> None:
+        """Take every LoRA off; the transformer is then as it came."""
+        if self._names:
+            self.transformer.unload_lora()
+        self._names = []
+
+    def _group(self, name: str, rows: Sequence[Row]) -> list[_Group]:
+        """Gather the rows on which a LoRA acts, the learning ones and the frozen ones apart."""
+        device = next(self.transformer.parameters()).device
+        groups = []
+        for learns in (True, False):
+            # Scale 0 leaves the row untouched, to the last bit.
+            chosen = [
+                (index, row.scales[name])
+                for index, row in enumerate(rows)
+                if row.scales.get(name, 0.0) != 0 and (name in row.learns) is learns
+            ]
+            if chosen:
+                index, scale = zip(*chosen, strict=True)
+                groups.append(
+                    _Group(
+                        index=torch.tensor(index, device=device),
+                        scale=torch.tensor(scale, dtype=torch.float32, device=device),
+                        learns=learns,
+                    )
+                )
+        return groups
+
+    def _inject(self, name: str, ranks: Mapping[str, int], alpha: float | None = None) -> None:
+        """Put empty LoRA layers of ours into the named modules; alpha = rank where not given."""
+        common = max(ranks.values())
+        config = LoraConfig(
+            r=common,
+            lora_alpha=common if alpha is None else alpha,
+            target_modules=_only(ranks),
+            rank_pattern={_exactly(m): r for m, r in ranks.items() if r != common},
+            alpha_pattern={_exactly(m): r for m, r in ranks.items() if r != common},
+            init_lora_weights=False,
+        )
+        config._register_custom_module({nn.Linear: _RowwiseLinear})
+        with warnings.catch_warnings():
+            # Several LoRAs at once are the point here.
+            warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
+            self.transformer.add_adapter(config, adapter_name=name)
+        self._names.append(name)
+        for _, layer in self._layers(name):
+            layer.routing = self._routing
+            # diffusers' base may be bf16; peft gives new weights the base's type.
+            for part in (layer.lora_A[name], layer.lora_B[name]):
+                part.weight.data = part.weight.data.float()
+
+    def _layers(self, name: str) -> Iterator[tuple[str, _RowwiseLinear]]:
+        """Walk over the layers that carry one LoRA."""
+        for module, layer in self.transformer.named_modules():
+            if isinstance(layer, _RowwiseLinear) and name in layer.lora_A:
+                yield module, layer
+
+
+def find_modules(transformer: nn.Module, targets: str | Sequence[str]) -> list[str]:
+    """List the linear modules that a LoRA is to be attached to.
+
+    Args:
+        transformer: a diffusers transformer.
+        targets: a name of `TARGETS`, or regular expressions, each matched against the end of
+            the module names inside the transformer's blocks.
+
+    Returns:
+        Module names in the model's order; at least one for each pattern.
+
+    Raises:
+        ValueError: an unknown name, a bad pattern, or one that matches nothing.
+    """
+    if isinstance(targets, str):
+        if targets not in TARGETS:
+            raise ValueError(
+                f"lora.targets={targets}: expected {' or '.join(TARGETS)}, or a list of patterns"
+            )
+        targets = TARGETS[targets]
+    names = [name for name, _ in _linears(transformer)]
+    found: set[str] = set()
+    for pattern in targets:
+        matches = {name for name in names if re.fullmatch(rf"{BLOCKS}(.*\.)?({pattern})", name)}
+        if not matches:
+            endings = sorted({re.sub(BLOCKS, "", name) for name in names if re.match(BLOCKS, name)})
+            raise ValueError(
+                f"lora.targets: {pattern!r} matches no module; there is {', '.join(endings)}"
+            )
+        found |= matches
+    return [name for name in names if name in found]
+
+
+def _linears(transformer: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
+    """Walk over the linear layers of the base, under the names they have without LoRAs."""
+    for name, module in transformer.named_modules():
+        if "lora_" in name:
+            continue
+        if isinstance(module, nn.Linear):
+            yield name.removesuffix(".base_layer"), module
+
+
+def _exactly(module: str) -> str:
+    """Write the pattern that matches one module only."""
+    return "^" + re.escape(module)
+
+
+def _only(modules: Iterable[str]) -> str:
+    """Write the pattern by which peft matches these modules and no other."""
+    return "|".join(re.escape(module) for module in modules)

@@ -1,0 +1,127 @@
+"""Own the commands: Hydra around a job, and errors that a user can read.
+
+Nothing here imports torch before a configuration has been found good, so `--help` and mistakes
+answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from pairedit.config import CONF, register
+from pairedit.mistakes import compose_problems, describe
+from pairedit.plan import plan_gen, plan_train
+
+log = logging.getLogger(__name__)
+
+FULL = "HYDRA_FULL_ERROR"
+# GNU OpenMP's threads spin while they wait. Where another process shares the cores, that made
+# a training step 200 times slower; this many turns, then sleep, costs nothing elsewhere.
+SPIN = ("GOMP_SPINCOUNT", "1000")
+Task = Callable[[DictConfig], None]
+
+
+def train() -> None:
+    """Run pairedit-train."""
+    _command("train", _train, lambda config: plan_train(config, method_name="?"))
+
+
+def gen() -> None:
+    """Run pairedit-gen."""
+    _command("gen", _gen, plan_gen)
+
+
+def _train(config: DictConfig) -> None:
+    """Check, then train."""
+    choices = HydraConfig.get().runtime.choices
+    plan = plan_train(config, method_name=choices["method"])
+    from pairedit.jobs import run_training
+
+    run_training(plan, _folder())
+
+
+def _gen(config: DictConfig) -> None:
+    """Check, then sample."""
+    plan = plan_gen(config)
+    from pairedit.jobs import run_sampling
+
+    run_sampling(plan, _folder())
+
+
+def _folder() -> Path:
+    """Return the folder of the current job."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> None:
+    """Run a command; on failure say why on stderr and exit with 1.
+
+    Args:
+        name: of the file in conf/.
+        task: does one job.
+        check: raises ValueError on a configuration that composes but cannot run.
+    """
+    os.environ.setdefault(*SPIN)
+    full = os.environ.get(FULL) == "1"
+    failures: list[tuple[Path, str]] = []
+    mode = RunMode.RUN
+
+    def attempt(config: DictConfig) -> None:
+        """Do one job; in a multirun the next ones still get their turn."""
+        nonlocal mode
+        mode = HydraConfig.get().mode
+        try:
+            task(config)
+        except Exception as error:
+            if full and mode == RunMode.RUN:
+                raise
+            failures.append((_folder(), describe(error)))
+            if mode == RunMode.MULTIRUN:
+                log.error("failed: %s", describe(error), exc_info=full)
+
+    register()
+    try:
+        parser = get_args_parser()
+        parser.error = _refuse  # type: ignore[method-assign]
+        arguments = parser.parse_args()
+        # Hydra prints an error and exits unless asked for everything; then it raises, and the
+        # error is said below in our words.
+        os.environ[FULL] = "1"
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(attempt)()
+        finally:
+            if not full:
+                del os.environ[FULL]
+    except KeyboardInterrupt:
+        _exit("interrupted", 130)
+    except Exception as error:
+        if full:
+            raise
+        problems = compose_problems(error, arguments, name, check)
+        _exit(problems or describe(error))
+    if failures and mode == RunMode.RUN:
+        _exit(failures[0][1])
+    if failures:
+        lines = "".join(f"\n  - {folder}: {text}" for folder, text in failures)
+        _exit(f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} failed:{lines}")
+
+
+def _refuse(message: str) -> None:
+    """Turn argparse's exit into an error of ours."""
+    raise ValueError(message)
+
+
+def _exit(message: str, code: int = 1) -> None:
+    """Say one thing on stderr and leave."""
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(code)

@@ -1,0 +1,202 @@
+"""Own the configuration's shape: the typed trunk, the groups with one shape, and building them.
+
+Hydra composes the files of `conf/` onto `TrainConfig` or `GenConfig`, which reject unknown keys
+and wrong types. `plan` checks the rest and turns it into values.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import re
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+PACKAGE = Path(__file__).parent
+# In a wheel conf/ and data/ lie inside the package, in a checkout beside src/.
+ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
+CONF = ROOT / "conf"
+SHIPPED = "pkg://"
+LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
+T = TypeVar("T")
+
+
+@dataclass
+class LoraConfig:
+    """Say how the trained LoRAs are built."""
+
+    rank: int = 16
+    alpha: float = 1.0
+    targets: Any = "attention"  # a named set, or a list of patterns
+
+
+@dataclass
+class TrainConfig:
+    """List every key of pairedit-train; see conf/train.yaml for their meaning."""
+
+    method: Any = MISSING
+    datasets: dict[str, Any] = MISSING
+    model: Any = MISSING
+    tracker: Any = MISSING
+    sweep: Any = None
+    pairs: str | None = None
+    cfg_eta: float = 4.0
+    noise_scale: float = 1.0
+    steps: int = 500
+    save_every: int = 0
+    learning_rate: float = 2e-3
+    seed: int = 0
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    start_step: int = 0
+    end_step: int | None = None
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    latents: str = "mode"
+    batch_terms: bool = True
+    gradient_checkpointing: bool = False
+    preview: bool = True
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class GenConfig:
+    """List every key of pairedit-gen; see conf/gen.yaml for their meaning."""
+
+    model: Any = MISSING
+    edit: Any = MISSING
+    lora: Any = None
+    scales: list[float] | None = None
+    skip: int = "${model.skip}"  # type: ignore[assignment]
+    seeds: Any = field(default_factory=lambda: [0, 1, 2, 3])
+    prompts: Any = None
+    prompts_file: str | None = None
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    batch_size: int = 8
+    animate: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Name a base model and what it is used with by default."""
+
+    name: str
+    path: str  # a folder, pkg://<folder shipped with pairedit>, or a model hub id
+    resolution: int  # px
+    num_inference_steps: int
+    skip: int  # first steps of a rendering without LoRA
+    guidance_scale: float | None  # None: the model takes none
+    max_sequence_length: int  # T5 tokens
+    precision: str  # of the frozen weights on an accelerator; a CPU runs float32
+    prompt: str  # rendered when no prompt is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Name a folder of before/after pairs."""
+
+    folder: str  # holds source/ and target/; pkg://<folder> for pairs shipped with pairedit
+    name: str | None = None  # by default the folder's own
+
+
+def locate(path: str) -> Path:
+    """Turn a configured path into a real one; pkg:// stands for what ships with pairedit."""
+    if path.startswith(SHIPPED):
+        name = path.removeprefix(SHIPPED)
+        inside = PACKAGE / name
+        return inside if inside.exists() else ROOT / name
+    return Path(path).expanduser()
+
+
+def register() -> None:
+    """Make the trunk and the resolvers of `conf/` known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="train_trunk", node=TrainConfig)
+    store.store(name="gen_trunk", node=GenConfig)
+    OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
+
+
+def folder_name(overrides: Sequence[str]) -> str:
+    """Name a job's folder by its overrides, so that its path needs no quotes anywhere.
+
+    Args:
+        overrides: such as `method=full` or `dataset=[age,smile]`.
+
+    Returns:
+        `method-full_dataset-age+smile`: letters, digits and ._+- only. What gets lost on the way
+        or is too long is told apart by a short hash.
+    """
+    plain = [re.sub(r"[\[\]'\"]", "", override).replace(",", "+") for override in overrides]
+    name = "_".join(text.lstrip("+~").replace("=", "-", 1) for text in plain)
+    safe = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII) or "defaults"
+    if safe == name and len(safe) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8]
+    return f"{safe[:LONGEST_NAME]}-{digest}"
+
+
+def build(node: Any, key: str, kind: type[T]) -> T:
+    """Instantiate one member of a config group and check the types of its fields.
+
+    Hydra alone would let `eta=abc` through.
+
+    Args:
+        node: the group's config, with `_target_`.
+        key: its name in messages.
+        kind: the class or runtime-checkable protocol it must be.
+
+    Returns:
+        The instance, its fields converted to their declared types.
+
+    Raises:
+        ValueError: names the key and what is wrong.
+    """
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ValueError(f"{key}={node}: expected the name of an option")
+    try:
+        built = instantiate(node, _convert_="all")
+    except (InstantiationException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        raise ValueError(f"{key}: {str(cause).splitlines()[0]}") from error
+    if not isinstance(built, kind):
+        raise ValueError(f"{key}: {type(built).__name__} is no {kind.__name__}")
+    return _typed(built, key)
+
+
+def _typed(value: T, key: str) -> T:
+    """Return a copy of a dataclass whose fields have the types they declare."""
+    if not dataclasses.is_dataclass(value):
+        return value
+    hints = typing.get_type_hints(type(value))
+    changes = {}
+    for part in dataclasses.fields(value):
+        if not part.init:
+            continue
+        current = getattr(value, part.name)
+        name, hint = f"{key}.{part.name}", hints[part.name]
+        if isinstance(hint, type) and getattr(hint, "_is_protocol", False):
+            if not isinstance(current, hint):
+                raise ValueError(f"{name}={current}: expected a {hint.__name__}")
+            changes[part.name] = _typed(current, name)
+            continue
+        shape = dataclasses.make_dataclass("Shape", [(part.name, hint)])
+        try:
+            checked = OmegaConf.structured(shape(current))
+            changes[part.name] = OmegaConf.to_container(checked)[part.name]
+        except OmegaConfBaseException as error:
+            raise ValueError(f"{name}={current}: {str(error).splitlines()[0]}") from error
+    return dataclasses.replace(value, **changes)

@@ -1,0 +1,40 @@
+"""Own the choice of device and precision, through accelerate."""
+
+from __future__ import annotations
+
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+
+
+def make_accelerator(device: str) -> Accelerator:
+    """Make accelerate's accelerator for one process.
+
+    Args:
+        device: auto takes the best device there is; cpu, cuda or mps ask for one.
+
+    Raises:
+        ValueError: the machine lacks that device, or several processes were started.
+    """
+    # Jobs of one sweep may ask for different devices; accelerate would keep the first one.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState._reset_state()
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    if accelerator.num_processes > 1:
+        raise ValueError(f"{accelerator.num_processes} processes were started, expected one")
+    if device not in ("auto", accelerator.device.type):
+        raise ValueError(f"device={device}: not on this machine, which has {accelerator.device}")
+    return accelerator
+
+
+def choose_precision(asked: str, *, device: str, preferred: str) -> str:
+    """Return float32 or bfloat16.
+
+    Args:
+        asked: auto, float32 or bfloat16.
+        device: cpu, cuda or mps.
+        preferred: the base model's precision on an accelerator. A CPU runs float32 unless asked
+            otherwise.
+    """
+    if asked != "auto":
+        return asked
+    return "float32" if device == "cpu" else preferred

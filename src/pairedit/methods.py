@@ -1,0 +1,166 @@
+"""Own what each algorithm asks of one training step: its terms.
+
+A method turns a `Step` into `Term`s; the trainer sums their mean squared errors and never asks
+which method runs. x_A, x_B: clean source and target latents, eps: noise, eta: `cfg_eta`,
+c and s: content and semantic LoRA. An ablation is one of these classes with another YAML;
+another algorithm is another class.
+Shape letters: C latent channels, h and w latent height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from pairedit.noising import ContentPreserving, Noising, Rectified
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONTENT = "content"
+SEMANTIC = "semantic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Term:
+    """Ask that the model, at one noisy input and under some LoRAs, predicts one velocity."""
+
+    name: str
+    noisy: Tensor  # [C, h, w], float32
+    target: Tensor  # [C, h, w], float32, the velocity to predict
+    scales: Mapping[str, float]  # strength of every LoRA that is on
+    learns: frozenset[str]  # the LoRAs of `scales` that this term trains; the others are frozen
+    prompt: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Hold what a method may use in one training step."""
+
+    source: Tensor  # x_A [C, h, w], float32
+    target: Tensor  # x_B [C, h, w], float32
+    noise: Tensor  # eps [C, h, w], float32, unit Gaussian, the same for both images
+    sigma: float  # noise level of the drawn step, in (0, 1]
+    # (noisy [C, h, w], sigma, prompt, scales) -> velocity [C, h, w], without gradient.
+    velocity: Callable[[Tensor, float, str, Mapping[str, float]], Tensor]
+
+
+@runtime_checkable
+class Method(Protocol):
+    """Turn a training step into terms."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Name the LoRAs to train; the last is the one that edits."""
+        ...
+
+    def terms(self, step: Step) -> list[Term]:
+        """List what to predict; every term uses the step's sigma."""
+        ...
+
+
+def _content_term(step: Step, noising: Noising) -> Term:
+    """Let the content LoRA explain the source image."""
+    return Term(
+        name=CONTENT,
+        noisy=noising.noisy(step.source, step.noise, step.sigma),
+        target=noising.velocity(step.source, step.noise),
+        scales={CONTENT: 1.0},
+        learns=frozenset({CONTENT}),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairEdit:
+    """Learn the edit as a guidance direction beside a content LoRA.
+
+        content     v(c)       -> u
+        semantic    v([c], s)  -> u + eta * (x_A - x_B)
+
+    at the noisy source with its velocity u. Without `content` only the second term stays, on s
+    alone. Source: PairEdit (arXiv 2506.07992); its ablations B (`content` off) and C (rectified
+    noising).
+    """
+
+    noising: Noising = field(default_factory=ContentPreserving)
+    eta: float = 4.0
+    content: bool = True
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Name the LoRAs to train."""
+        return (CONTENT, SEMANTIC) if self.content else (SEMANTIC,)
+
+    def terms(self, step: Step) -> list[Term]:
+        """List the content term, where there is one, and the semantic term."""
+        velocity = self.noising.velocity(step.source, step.noise)
+        semantic = Term(
+            name=SEMANTIC,
+            noisy=self.noising.noisy(step.source, step.noise, step.sigma),
+            target=velocity + self.eta * (step.source - step.target),
+            scales=dict.fromkeys(self.roles, 1.0),
+            learns=frozenset({SEMANTIC}),
+        )
+        return [_content_term(step, self.noising), semantic] if self.content else [semantic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualConcept:
+    """Learn the target image as a concept on top of the content LoRA, without guidance.
+
+        content     v(c)        at the noisy x_A  -> u_A
+        semantic    v([c], s)   at the noisy x_B  -> u_B
+        (two_sided) v([c], -s)  at the noisy x_A  -> u_A
+
+    Source: PairEdit (arXiv 2506.07992), ablation A.
+    """
+
+    noising: Noising = field(default_factory=ContentPreserving)
+    two_sided: bool = False
+    roles: tuple[str, ...] = field(default=(CONTENT, SEMANTIC), init=False)
+
+    def terms(self, step: Step) -> list[Term]:
+        """List the content term and one semantic term for each side learnt."""
+        sides = [(SEMANTIC, step.target, 1.0)]
+        if self.two_sided:
+            sides.append(("negative", step.source, -1.0))
+        semantic = [
+            Term(
+                name=name,
+                noisy=self.noising.noisy(clean, step.noise, step.sigma),
+                target=self.noising.velocity(clean, step.noise),
+                scales={CONTENT: 1.0, SEMANTIC: scale},
+                learns=frozenset({SEMANTIC}),
+            )
+            for name, clean, scale in sides
+        ]
+        return [_content_term(step, self.noising), *semantic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisualSlider:
+    """Learn the target at scale +1 and the source at scale -1, with one LoRA.
+
+        positive    v(+s)  at the noisy x_B  -> u_B
+        negative    v(-s)  at the noisy x_A  -> u_A
+
+    Source: Concept Sliders (arXiv 2311.12092), visual sliders, on rectified flow.
+    """
+
+    noising: Noising = field(default_factory=Rectified)
+    roles: tuple[str, ...] = field(default=(SEMANTIC,), init=False)
+
+    def terms(self, step: Step) -> list[Term]:
+        """List the positive and the negative term."""
+        sides = [("positive", step.target, 1.0), ("negative", step.source, -1.0)]
+        return [
+            Term(
+                name=name,
+                noisy=self.noising.noisy(clean, step.noise, step.sigma),
+                target=self.noising.velocity(clean, step.noise),
+                scales={SEMANTIC: scale},
+                learns=frozenset({SEMANTIC}),
+            )
+            for name, clean, scale in sides
+        ]

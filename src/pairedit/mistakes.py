@@ -1,0 +1,140 @@
+"""Own the wording of errors: Hydra's and OmegaConf's in one line, every bad override named."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Callable, Iterator
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pairedit.config import CONF
+
+MISSING_OPTION = r"Could not find '(.*?)'.*Available options in '(.*?)':(.*?)(?:Config search|$)"
+
+
+def describe(error: BaseException) -> str:
+    """Write an error as one line, or as one list of problems.
+
+    Args:
+        error: anything a job raised.
+
+    Returns:
+        ValueError and OSError in their own words; Hydra's and OmegaConf's without their
+        internals; the type in front of anything else, which is a bug or a machine's fault.
+    """
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _describe_composition(error)
+    if isinstance(error, ValueError | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+
+
+def compose_problems(
+    error: Exception,
+    arguments: argparse.Namespace,
+    config_name: str,
+    check: Callable[[DictConfig], object],
+) -> str | None:
+    """Name every override that cannot be composed, where Hydra stops at the first.
+
+    Args:
+        error: what Hydra raised.
+        arguments: the command line as Hydra parsed it.
+        config_name: of the command.
+        check: raises ValueError on a configuration that composes but cannot run.
+
+    Returns:
+        The problems, or None if the error is not one of composition.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if not isinstance(error, HydraException | OmegaConfBaseException):
+        return None
+    GlobalHydra.instance().clear()
+    problems: list[str] = []
+    good: list[str] = []
+    name = arguments.config_name or config_name
+    with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
+        for override in arguments.overrides:
+            found = []
+            singles = list(_single_values(override))
+            for single in singles:
+                try:
+                    compose(name, overrides=[single])
+                except (HydraException, OmegaConfBaseException) as wrong:
+                    found.append(_describe_composition(wrong, single))
+            problems.extend(found)
+            if not found and len(singles) == 1:
+                good.append(override)
+        if not problems:
+            return None
+        try:
+            check(compose(name, overrides=good))
+        except (HydraException, OmegaConfBaseException):
+            pass  # The remaining overrides only make sense together with the refused ones.
+        except ValueError as wrong:
+            head, *rest = str(wrong).split("\n  - ")
+            problems.extend(rest or [head])
+    problems = list(dict.fromkeys(problems))
+    if len(problems) == 1:
+        return problems[0]
+    lines = "".join(f"\n  - {problem}" for problem in problems)
+    return f"{len(problems)} problems with the command:{lines}"
+
+
+def _single_values(override: str) -> Iterator[str]:
+    """Expand a sweep such as method=full,fm into the overrides of its jobs."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        yield override
+        return
+    if parsed.is_sweep_override() and parsed.is_discrete_sweep():
+        for value in parsed.sweep_string_iterator():
+            yield f"{parsed.input_line.split('=', 1)[0]}={value}"
+    else:
+        yield override
+
+
+def _describe_composition(error: Exception, override: str | None = None) -> str:
+    """Write one composition error as one line."""
+    text = str(error)
+    cause = str(error.__cause__ or "")
+    if match := re.search(MISSING_OPTION, text, re.S):
+        wanted, group, options = match.groups()
+        choice = wanted.removeprefix(f"{group}/")
+        return f"{group}={choice}: no such option; there is {', '.join(options.split())}"
+    if match := re.search(r"Key '(.*?)' is not in struct|Key '(.*?)' not in '", text + cause):
+        full_key = re.search(r"full_key: (\S+)", text + cause)
+        key = full_key.group(1) if full_key else next(filter(None, match.groups()))
+        return f"{key}: no such key{_suggest(key)}"
+    if match := re.search(r"Could not override '(.*?)'\.\s*No match in the defaults list", text):
+        return f"{match.group(1)}: no such group"
+    if isinstance(error, OverrideParseException):
+        return f"{override or error.override}: cannot be read ({_first_line(error)})"
+    where = f"{override}: " if override else ""
+    return where + (_first_line(cause) if cause else _first_line(text))
+
+
+def _suggest(key: str) -> str:
+    """Propose the key that was probably meant."""
+    from pairedit.config import GenConfig, TrainConfig
+
+    known: list[str] = []
+    for trunk in (TrainConfig, GenConfig):
+        known += [str(name) for name in OmegaConf.structured(trunk)]
+    known += ["lora.rank", "lora.alpha", "lora.targets", "dataset"]
+    close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _first_line(error: object) -> str:
+    """Return the first line of a message that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else repr(error)
