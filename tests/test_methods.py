@@ -1,0 +1,88 @@
+"""Methods as they are composed from conf/: every term against the formula written out."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from pairedit.config import CONF, build, register
+from pairedit.methods import Method, Step
+
+ETA, BETA, SIGMA = 3.0, 1.5, 0.7
+C, S = frozenset({"content"}), frozenset({"semantic"})
+
+
+def drawn(seed):
+    return torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(seed))
+
+
+XA, XB, EPS = drawn(1), drawn(2), drawn(3)
+KEPT = XA + SIGMA * BETA * EPS
+KEPT_B = XB + SIGMA * BETA * EPS
+MIXED = (1 - SIGMA) * XA + SIGMA * EPS
+MIXED_B = (1 - SIGMA) * XB + SIGMA * EPS
+EDIT = ETA * (XA - XB)
+
+# method: [(term, noisy, target, scales, learns)], from the table of equations.
+EXPECTED = {
+    "full": [
+        ("content", KEPT, BETA * EPS, {"content": 1}, C),
+        ("semantic", KEPT, BETA * EPS + EDIT, {"content": 1, "semantic": 1}, S),
+    ],
+    "wocontent": [("semantic", KEPT, BETA * EPS + EDIT, {"semantic": 1}, S)],
+    "fm": [
+        ("content", MIXED, EPS - XA, {"content": 1}, C),
+        ("semantic", MIXED, EPS - XA + EDIT, {"content": 1, "semantic": 1}, S),
+    ],
+    "wocfg": [
+        ("content", KEPT, BETA * EPS, {"content": 1}, C),
+        ("semantic", KEPT_B, BETA * EPS, {"content": 1, "semantic": 1}, S),
+    ],
+    "wocfg method.two_sided=true": [
+        ("content", KEPT, BETA * EPS, {"content": 1}, C),
+        ("semantic", KEPT_B, BETA * EPS, {"content": 1, "semantic": 1}, S),
+        ("negative", KEPT, BETA * EPS, {"content": 1, "semantic": -1}, S),
+    ],
+    "sliders": [
+        ("positive", MIXED_B, EPS - XB, {"semantic": 1}, S),
+        ("negative", MIXED, EPS - XA, {"semantic": -1}, S),
+    ],
+}
+
+
+def composed(overrides: str) -> Method:
+    register()
+    name, *rest = overrides.split()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose(
+            "train",
+            overrides=[f"method={name}", f"cfg_eta={ETA}", f"noise_scale={BETA}", *rest],
+        )
+    return build(config.method, "method", Method)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_terms_are_the_formulas(name):
+    method = composed(name)
+    step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
+    terms = method.terms(step)
+    assert [term.name for term in terms] == [row[0] for row in EXPECTED[name]]
+    for term, (_, noisy, target, scales, learns) in zip(terms, EXPECTED[name], strict=True):
+        torch.testing.assert_close(term.noisy, noisy)
+        torch.testing.assert_close(term.target, target)
+        assert dict(term.scales) == scales
+        assert term.learns == learns
+        assert term.prompt == ""
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_every_role_learns_from_some_term(name):
+    method = composed(name)
+    step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
+    learnt = frozenset().union(*(term.learns for term in method.terms(step)))
+    assert learnt == set(method.roles)
+    assert method.roles[-1] == "semantic"
+
+
+def test_every_method_has_its_formula():
+    names = {path.stem for path in (CONF / "method").glob("*.yaml")}
+    assert names == {name.split()[0] for name in EXPECTED}
