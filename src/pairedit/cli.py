@@ -90,10 +90,10 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
                 log.error("failed: %s", describe(error), exc_info=full)
 
     register()
+    parser = get_args_parser()
+    parser.error = _exit  # type: ignore[method-assign, assignment]
+    arguments = parser.parse_args()
     try:
-        parser = get_args_parser()
-        parser.error = _refuse  # type: ignore[method-assign]
-        arguments = parser.parse_args()
         # Hydra prints an error and exits unless asked for everything; then it raises, and the
         # error is said below in our words.
         os.environ[FULL] = "1"
@@ -114,11 +114,6 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     if failures:
         lines = "".join(f"\n  - {folder}: {text}" for folder, text in failures)
         _exit(f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} failed:{lines}")
-
-
-def _refuse(message: str) -> None:
-    """Turn argparse's exit into an error of ours."""
-    raise ValueError(message)
 
 
 def _exit(message: str, code: int = 1) -> None:

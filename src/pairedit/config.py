@@ -78,7 +78,7 @@ class GenConfig:
     lora: Any = None
     scales: list[float] | None = None
     skip: int = "${model.skip}"  # type: ignore[assignment]
-    seeds: Any = field(default_factory=lambda: [0, 1, 2, 3])
+    seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
@@ -140,9 +140,11 @@ def folder_name(overrides: Sequence[str]) -> str:
         `method-full_dataset-age+smile`: letters, digits and ._+- only. What gets lost on the way
         or is too long is told apart by a short hash.
     """
+    if not overrides:
+        return "defaults"
     plain = [re.sub(r"[\[\]'\"]", "", override).replace(",", "+") for override in overrides]
     name = "_".join(text.lstrip("+~").replace("=", "-", 1) for text in plain)
-    safe = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII) or "defaults"
+    safe = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)
     if safe == name and len(safe) <= LONGEST_NAME:
         return safe
     digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8]

@@ -14,6 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.config import CONF
 
+# Without these, the rest of a command line cannot be judged.
+DECISIVE = {"dataset", "model"}
 MISSING_OPTION = r"Could not find '(.*?)'.*Available options in '(.*?)':(.*?)(?:Config search|$)"
 
 
@@ -74,6 +76,10 @@ def compose_problems(
                 good.append(override)
         if not problems:
             return None
+        refused = {override.lstrip("+~").split("=")[0] for override in arguments.overrides}
+        refused -= {override.lstrip("+~").split("=")[0] for override in good}
+        if refused & DECISIVE:
+            return _list(problems)
         try:
             check(compose(name, overrides=good))
         except (HydraException, OmegaConfBaseException):
@@ -81,6 +87,11 @@ def compose_problems(
         except ValueError as wrong:
             head, *rest = str(wrong).split("\n  - ")
             problems.extend(rest or [head])
+    return _list(problems)
+
+
+def _list(problems: list[str]) -> str:
+    """Write one problem as a line, several as a list."""
     problems = list(dict.fromkeys(problems))
     if len(problems) == 1:
         return problems[0]
@@ -108,8 +119,10 @@ def _describe_composition(error: Exception, override: str | None = None) -> str:
     cause = str(error.__cause__ or "")
     if match := re.search(MISSING_OPTION, text, re.S):
         wanted, group, options = match.groups()
-        choice = wanted.removeprefix(f"{group}/")
-        return f"{group}={choice}: no such option; there is {', '.join(options.split())}"
+        return _no_option(group, wanted.removeprefix(f"{group}/"), options.split())
+    if match := re.search(r"Could not load '(\w+)/(.*?)'", text):
+        group, choice = match.groups()
+        return _no_option(group, choice, [path.stem for path in (CONF / group).glob("*.yaml")])
     if match := re.search(r"Key '(.*?)' is not in struct|Key '(.*?)' not in '", text + cause):
         full_key = re.search(r"full_key: (\S+)", text + cause)
         key = full_key.group(1) if full_key else next(filter(None, match.groups()))
@@ -120,6 +133,11 @@ def _describe_composition(error: Exception, override: str | None = None) -> str:
         return f"{override or error.override}: cannot be read ({_first_line(error)})"
     where = f"{override}: " if override else ""
     return where + (_first_line(cause) if cause else _first_line(text))
+
+
+def _no_option(group: str, choice: str, options: list[str]) -> str:
+    """Say what a config group offers instead."""
+    return f"{group}={choice}: no such option; there is {', '.join(sorted(options))}"
 
 
 def _suggest(key: str) -> str:

@@ -10,13 +10,13 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.config import Dataset, Model, build, locate
+from pairedit.config import Dataset, GenConfig, LoraConfig, Model, TrainConfig, build, locate
 from pairedit.data import Pair, find_pairs
 from pairedit.edits import Edit
 from pairedit.lora import TARGETS, inspect_lora
@@ -87,6 +87,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
+    _check_keys(config, TrainConfig, problems)
+    _check_keys(config.lora, LoraConfig, problems, "lora.")
     raw = OmegaConf.to_container(config, resolve=False)
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
@@ -163,6 +165,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
+    _check_keys(config, GenConfig, problems)
     model = _model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     _check_steps(config, problems)
@@ -173,6 +176,11 @@ def plan_gen(config: DictConfig) -> GenPlan:
     )
     problems.expect(config.batch_size >= 1, f"batch_size={config.batch_size}: at least 1")
     sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales)) or []
+    columns = len(sliders[0][1]) if sliders else 1
+    problems.expect(
+        columns > 1 or not config.animate,
+        f"animate=true: an animation needs at least two scales, there is {columns}",
+    )
     notes = []
     for path, _ in sliders:
         metadata = problems.attempt(lambda path=path: inspect_lora(path))
@@ -282,6 +290,13 @@ def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
     if config.pairs is not None and not uses_pairs:
         problems.append(f"pairs={config.pairs}: without effect, add dataset=folder")
     return found
+
+
+def _check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:
+    """Refuse keys that were added with a plus sign: nothing would read them."""
+    known = {part.name for part in fields(trunk)}
+    for key in config:
+        problems.expect(key in known, f"{prefix}{key}: no such key")
 
 
 def _check_steps(config: DictConfig, problems: Problems) -> None:

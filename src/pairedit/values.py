@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from pairedit.data import read_prompts
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
+DEFAULT_SEEDS = (0, 1, 2, 3)
 
 
 class Problems(list[str]):
@@ -103,6 +104,8 @@ def parse_sliders(
 def parse_seeds(seeds: Any) -> list[int]:
     """Read `seeds`: a number, a list, {start: 0, count: 8} or {random: 4}.
 
+    None stands for `DEFAULT_SEEDS`.
+
     Returns:
         Distinct seeds; random ones are drawn anew at every call.
 
@@ -112,7 +115,9 @@ def parse_seeds(seeds: Any) -> list[int]:
     if OmegaConf.is_config(seeds):
         seeds = OmegaConf.to_container(seeds)
     problem = f"seeds={seeds}: expected a list, {{start: 0, count: 8}} or {{random: 4}}"
-    if _is_whole(seeds):
+    if seeds is None:
+        found = list(DEFAULT_SEEDS)
+    elif _is_whole(seeds):
         found = [seeds]
     elif isinstance(seeds, list) and seeds and all(_is_whole(seed) for seed in seeds):
         found = seeds
