@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import torch
 import torch.nn.functional as F
@@ -36,20 +37,20 @@ class Row:
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Hold the rows on which one LoRA acts in the same way."""
+class _Segment:
+    """Hold neighbouring rows on which the same LoRAs act, learning or frozen alike."""
 
-    index: Tensor  # int64 [rows]
-    scale: Tensor  # float32 [rows, 1, 1]
-    learns: bool
+    rows: int
+    names: tuple[str, ...]
+    learns: tuple[bool, ...]  # by LoRA
+    scales: tuple[Tensor, ...]  # by LoRA, float32 [rows, 1]
 
 
 class _Routing:
-    """Share the groups of the current batch with every LoRA layer."""
+    """Share the segments of the current batch, in row order, with every LoRA layer."""
 
     def __init__(self) -> None:
-        self.rows = 0
-        self.groups: dict[str, list[_Group]] = {}
+        self.segments: tuple[_Segment, ...] = ()
 
 
 class _RowwiseLinear(PeftLinear):
@@ -58,25 +59,42 @@ class _RowwiseLinear(PeftLinear):
     routing: _Routing
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, N, D] or [B, D] to the base layer's output plus the rows' LoRAs."""
+        """Map [B, ..., D] to the base layer's output plus the rows' LoRAs."""
         result = self.base_layer(x)
-        for name, groups in self.routing.groups.items():
+        segments = self.routing.segments
+        if not segments:
+            return result
+        sizes = [segment.rows for segment in segments]
+        if len(x) != sum(sizes):
+            raise ValueError(f"{len(x)} rows in the batch, LoRAs were set for {sum(sizes)}")
+        parts = [
+            self._add(segment, inputs, outputs)
+            for segment, inputs, outputs in zip(
+                segments, x.split(sizes), result.split(sizes), strict=True
+            )
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _add(self, segment: _Segment, x: Tensor, result: Tensor) -> Tensor:
+        """Add the LoRAs of one segment, as one LoRA whose rank is the sum of theirs."""
+        downs, ups, scales = [], [], []
+        for name, learns, scale in zip(segment.names, segment.learns, segment.scales, strict=True):
+            # A file may leave modules out.
             if name not in self.lora_A:
                 continue
-            if len(x) != self.routing.rows:
-                raise ValueError(
-                    f"{len(x)} rows in the batch, scales given for {self.routing.rows}"
-                )
-            for group in groups:
-                down, up = self.lora_A[name].weight, self.lora_B[name].weight
-                if not group.learns:
-                    down, up = down.detach(), up.detach()
-                # Float32 weights, computed in the precision of the base.
-                part = F.linear(x[group.index], down.to(x.dtype))
-                scale = (group.scale * self.scaling[name]).view(-1, *[1] * (x.ndim - 1))
-                delta = F.linear(part * scale.to(x.dtype), up.to(x.dtype))
-                result = result.index_add(0, group.index, delta.to(result.dtype))
-        return result
+            down, up = self.lora_A[name].weight, self.lora_B[name].weight
+            if not learns:
+                down, up = down.detach(), up.detach()
+            downs.append(down)
+            ups.append(up)
+            scales.append((scale * self.scaling[name]).expand(-1, len(down)))
+        if not downs:
+            return result
+        # Float32 weights, computed in the precision of the base.
+        inner = F.linear(x, torch.cat(downs).to(x.dtype))
+        weight = torch.cat(scales, dim=1).to(x.dtype)
+        inner = inner * weight.view(len(x), *[1] * (x.ndim - 2), -1)
+        return result + F.linear(inner, torch.cat(ups, dim=1).to(x.dtype)).to(result.dtype)
 
 
 class Adapters:
@@ -201,7 +219,7 @@ class Adapters:
         Raises:
             ValueError: an unknown LoRA, a learner without scale, or a block inside a block.
         """
-        if self._routing.groups:
+        if self._routing.segments:
             raise ValueError("rows() inside rows(): the outer scales would be lost")
         for row in rows:
             unknown = (set(row.scales) | row.learns) - set(self._names)
@@ -209,14 +227,11 @@ class Adapters:
                 raise ValueError(f"no LoRA {sorted(unknown)} attached; there is {self._names}")
             if row.learns - set(row.scales):
                 raise ValueError(f"{sorted(row.learns - set(row.scales))} would learn unscaled")
-        self._routing.rows = len(rows)
-        self._routing.groups = {
-            name: groups for name in self._names if (groups := self._group(name, rows))
-        }
+        self._routing.segments = self._segments(rows)
         try:
             yield
         finally:
-            self._routing.groups = {}
+            self._routing.segments = ()
 
     def remove(self) -> None:
         """Take every LoRA off; the transformer is then as it came."""
@@ -224,27 +239,34 @@ class Adapters:
             self.transformer.unload_lora()
         self._names = []
 
-    def _group(self, name: str, rows: Sequence[Row]) -> list[_Group]:
-        """Gather the rows on which a LoRA acts, the learning ones and the frozen ones apart."""
+    def _segments(self, rows: Sequence[Row]) -> tuple[_Segment, ...]:
+        """Cut the batch where the LoRAs change, or whether they learn; none if all are off."""
         device = next(self.transformer.parameters()).device
-        groups = []
-        for learns in (True, False):
-            # Scale 0 leaves the row untouched, to the last bit.
-            chosen = [
-                (index, row.scales[name])
-                for index, row in enumerate(rows)
-                if row.scales.get(name, 0.0) != 0 and (name in row.learns) is learns
-            ]
-            if chosen:
-                index, scale = zip(*chosen, strict=True)
-                groups.append(
-                    _Group(
-                        index=torch.tensor(index, device=device),
-                        scale=torch.tensor(scale, dtype=torch.float32, device=device),
-                        learns=learns,
-                    )
+        # A LoRA at scale 0 throughout does no work.
+        names = [name for name in self._names if any(row.scales.get(name) for row in rows)]
+        segments = []
+
+        def uses(row: Row) -> tuple[tuple[str, bool], ...]:
+            return tuple((name, name in row.learns) for name in names if name in row.scales)
+
+        for used, group in groupby(rows, key=uses):
+            alike = list(group)
+            segments.append(
+                _Segment(
+                    rows=len(alike),
+                    names=tuple(name for name, _ in used),
+                    learns=tuple(learns for _, learns in used),
+                    scales=tuple(
+                        torch.tensor(
+                            [[row.scales[name]] for row in alike],
+                            dtype=torch.float32,
+                            device=device,
+                        )
+                        for name, _ in used
+                    ),
                 )
-        return groups
+            )
+        return tuple(segments) if names else ()
 
     def _inject(self, name: str, ranks: Mapping[str, int], alpha: float | None = None) -> None:
         """Put empty LoRA layers of ours into the named modules; alpha = rank where not given."""
