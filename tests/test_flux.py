@@ -113,5 +113,12 @@ def test_bad_sizes_and_folders_are_refused(flux, tmp_path):
     for resolution in (0, 8, 24, 33):
         with pytest.raises(ValueError, match=rf"resolution={resolution}: expected a multiple"):
             flux.check_resolution(resolution)
-    with pytest.raises(ValueError, match=r"model\.path=.*not a readable FLUX model folder"):
+    with pytest.raises(ValueError, match=r"model\.path=.*not a readable FLUX model: "):
         load(str(tmp_path), device="cpu", precision="float32", max_sequence_length=32)
+
+
+def test_a_hub_model_that_is_not_there_says_what_to_do(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match=r"no-one/FLUX: .*unset HF_HUB_OFFLINE.* a local folder"):
+        load("no-one/FLUX", device="cpu", precision="float32", max_sequence_length=32)

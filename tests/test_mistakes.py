@@ -76,7 +76,7 @@ MISTAKES = {
     "folder dataset without pairs": ("train", ["dataset=folder"], ["pairs=/path"]),
     "pairs without the folder dataset": (
         "train",
-        ["dataset=age", "pairs={pairs}"],
+        ["dataset=age", "datasets.age.folder={pairs}", "pairs={pairs}"],
         ["without effect, add dataset=folder"],
     ),
     "no such pairs": ("train", ["dataset=folder", "pairs=/nowhere"], ["/nowhere: no such"]),

@@ -310,8 +310,11 @@ def load(path: str, *, device: str, precision: str, max_sequence_length: int) ->
                 path, dtype={"vae": torch.float32, "default": dtype}
             )
     except (OSError, ValueError, json.JSONDecodeError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") else ""
-        kind = "model folder" if Path(path).is_dir() else f"folder or model hub id{offline}"
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"model.path={path}: not a readable FLUX {kind}: {reason}") from error
+        if not Path(path).is_dir():
+            reason = "neither in the local cache nor to be had from the model hub; " + (
+                "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
+            )
+            reason += "accept its licence and run `hf auth login`, or name a local folder"
+        raise ValueError(f"model.path={path}: not a readable FLUX model: {reason}") from error
     return Flux(pipeline, device=torch.device(device), max_sequence_length=max_sequence_length)
