@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pairedit.adapters import Adapters, Row
 from pairedit.data import find_pairs
 from pairedit.lora import read_lora
 from pairedit.methods import PairEdit, Term, VisualConcept, VisualSlider
@@ -51,6 +52,40 @@ def test_same_seed_same_bytes(train):
         assert first[role].read_bytes() == second[role].read_bytes()
     other = train("c", seed=1)
     assert not torch.equal(weights(first["semantic"]), weights(other["semantic"]))
+
+
+def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
+    """Replay the steps of a run in the plainest loop there is."""
+    seen = []
+
+    class Spy:
+        roles = PairEdit().roles
+
+        def terms(self, step):
+            seen.append((step.sigma, PairEdit().terms(step)))
+            return seen[-1][1]
+
+    trained = train(method=Spy(), steps=3)
+    adapters = Adapters(flux.transformer)
+    generator = torch.Generator().manual_seed(SETTINGS.seed)
+    for role in Spy.roles:
+        adapters.add(role, rank=2, alpha=1.0, targets="attention", generator=generator)
+    weights = [weight for role in Spy.roles for weight in adapters.parameters(role)]
+    optimizer = torch.optim.AdamW(weights, lr=1e-2)
+    for sigma, terms in seen:
+        optimizer.zero_grad()
+        for term in terms:
+            with adapters.rows([Row(scales=term.scales, learns=term.learns)]):
+                text = flux.encode_prompt([""])
+                velocity = flux.velocity(term.noisy[None], torch.tensor(sigma), text, 3.5)
+                ((velocity[0] - term.target) ** 2).mean().backward()
+        optimizer.step()
+    expected = {role: adapters.weights(role) for role in Spy.roles}
+    adapters.remove()
+    for role, path in trained.items():
+        for module, (down, up) in read_lora(path).weights.items():
+            torch.testing.assert_close(down, expected[role][module][0], rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(up, expected[role][module][1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", [PairEdit(), VisualConcept(two_sided=True), VisualSlider()])
