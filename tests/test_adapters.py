@@ -228,6 +228,38 @@ def test_a_file_may_give_every_module_its_own_rank(flux, inputs, tmp_path):
     torch.testing.assert_close(found, merged, rtol=1e-4, atol=1e-5)
 
 
+def test_loras_on_different_modules_act_together(flux, inputs):
+    latents, text, _ = inputs
+    targets = {"left": ["attn.to_q"], "right": ["attn.to_q", "attn.to_v"]}
+
+    def run(names):
+        adapters = Adapters(flux.transformer)
+        for name in names:
+            generator = torch.Generator().manual_seed(len(name))
+            adapters.add(name, rank=2, alpha=2, targets=targets[name], generator=generator)
+            for weight in adapters.parameters(name):
+                weight.data += 0.3
+        with torch.no_grad(), adapters.rows([Row(scales=dict.fromkeys(names, 1.0))] * len(ROWS)):
+            velocity = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+        merged = {
+            name: {module: up @ down for module, (down, up) in adapters.weights(name).items()}
+            for name in names
+        }
+        adapters.remove()
+        return velocity, merged
+
+    found, merged = run(["left", "right"])
+    assert len(merged["left"]) < len(merged["right"])
+    changes = [change for part in merged.values() for change in part.items()]
+    for module, change in changes:
+        flux.transformer.get_submodule(module).weight.data += change
+    with torch.no_grad():
+        expected = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+    for module, change in changes:
+        flux.transformer.get_submodule(module).weight.data -= change
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+
+
 def good_file():
     return {
         "transformer.transformer_blocks.0.attn.to_q.lora_A.weight": torch.ones(2, 32),
