@@ -13,7 +13,9 @@ from pairedit import cli
 from pairedit.data import read_image
 from pairedit.flux import load
 from pairedit.lora import read_lora
+from pairedit.sample import Slider, generate
 from pairedit.sheets import read_metadata
+from test_sample import strong_lora
 
 QUICK = ["steps=2", "lora.rank=2"]
 
@@ -94,6 +96,32 @@ def test_train_then_gen(command, pair_folder, tmp_path):
     (again,) = (tmp_path / "c/images").iterdir()
     left, right = (np.asarray(read_image(path)).astype(int) for path in (again, images[0]))
     assert abs(left - right).max() <= 1
+
+
+def test_gen_passes_every_value_on(command, flux, tmp_path):
+    lora = strong_lora(flux, tmp_path / "strong.safetensors")
+    words = ["skip=2", "guidance_scale=1.5", "seeds=[5]", "prompts=[old]", "scales=[0.7]"]
+    code, _, err = command("gen", f"lora={lora.path}", *words, f"hydra.run.dir={tmp_path / 'a'}")
+    assert (code, err) == (0, "")
+    (path,) = (tmp_path / "a/images").iterdir()
+
+    def render(**changes):
+        values = {
+            "prompts": ["old"],
+            "seeds": [5],
+            "skip": 2,
+            "num_inference_steps": 4,
+            "guidance_scale": 1.5,
+            "resolution": 32,
+            **changes,
+        }
+        (sample,) = generate(flux, sliders=[Slider(lora=lora, scales=(0.7,))], **values)
+        return np.asarray(sample.image).astype(int)
+
+    found = np.asarray(read_image(path)).astype(int)
+    assert abs(found - render()).max() <= 1
+    for other in ({"skip": 0}, {"guidance_scale": 9.0}, {"seeds": [6]}, {"prompts": [""]}):
+        assert abs(found - render(**other)).max() > 1, other
 
 
 def test_two_datasets_one_model_and_the_same_loras_as_alone(command, pair_folder, tmp_path):
