@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 FULL = "HYDRA_FULL_ERROR"
 # GNU OpenMP's threads spin while they wait. Where another process shares the cores, that made
 # a training step 200 times slower; this many turns, then sleep, costs nothing elsewhere.
-SPIN = ("GOMP_SPINCOUNT", "1000")
+SPIN = ("GOMP_SPINCOUNT", "20000")
 Task = Callable[[DictConfig], None]
 
 

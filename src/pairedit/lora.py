@@ -61,7 +61,7 @@ def write_lora(
         weights: see `Adapters.weights`.
         metadata: JSON values; the package version is added.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     tensors = {}
     for module, (down, up) in weights.items():
@@ -69,7 +69,8 @@ def write_lora(
         tensors[PREFIX + module + UP] = up.contiguous()
     entry = json.dumps({"version": pairedit.__version__, **metadata}, sort_keys=True)
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"pairedit": entry})
+        # Bytes, not save_file, whose files nobody but their owner may read.
+        temporary.write_bytes(save(tensors, metadata={"pairedit": entry}))
 
 
 def inspect_lora(path: Path) -> dict[str, Any]:

@@ -1,0 +1,105 @@
+"""Check flux-mini on held-out faces, and draw its faces beside the renderer's.
+
+    python scripts/mini_card.py [--write]
+
+Prints reconstruction, probe R² and prompt obedience; `--write` puts them into README.md and the
+picture into docs/pictures/faces.png.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+
+import torch
+from PIL import Image
+
+from pairedit import flux
+from pairedit.config import locate
+from pairedit.data import to_image, to_tensor
+from pairedit.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
+from pairedit.probe import read
+from pairedit.sample import generate
+
+ROOT = Path(__file__).parents[1]
+BEGIN, END = "<!-- card: begin -->\n", "<!-- card: end -->"
+HELD_OUT = 20_000_000  # training faces come from smaller seeds
+COUNT = 256
+SEEDS = range(2000, 2064)
+SUBJECT = "image of a person"
+
+
+def faces(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Render held-out people: attributes [count, A], images [count, 3, 128, 128] in [-1, 1]."""
+    attributes = sample_attributes(count, torch.Generator().manual_seed(seed))
+    return attributes.float(), ((render(attributes) * 255).round() / 127.5 - 1).float()
+
+
+def sampled(base: flux.Flux, prompt: str, seeds: range) -> torch.Tensor:
+    """Sample flux-mini without any LoRA: images [len(seeds), 3, 128, 128]."""
+    samples = generate(
+        base,
+        sliders=[],
+        prompts=[prompt],
+        seeds=seeds,
+        skip=0,
+        num_inference_steps=28,
+        guidance_scale=3.5,
+        resolution=128,
+    )
+    return torch.stack([to_tensor(sample.image) for sample in samples])
+
+
+def grid(images: torch.Tensor, columns: int = 8) -> Image.Image:
+    """Lay images out in rows."""
+    rows = images.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)
+    return to_image(rows.flatten(3).flatten(1, 2))
+
+
+def main() -> None:
+    """Check, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="update README.md and the picture")
+    write = parser.parse_args().write
+    base = flux.load(
+        str(locate("pkg://flux_mini")), device="cpu", precision="float32", max_sequence_length=32
+    )
+    attributes, images = faces(COUNT, HELD_OUT)
+    decoded = torch.cat([base.decode(base.encode(part).mean) for part in images.split(16)])
+    decoded = ((decoded.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
+    decibel = -10 * torch.log10(((decoded - images) / 2).square().mean((1, 2, 3)))
+    seen = torch.ones_like(attributes)
+    for name in TIED["age"]:  # grey hair shows no colour
+        seen[:, INDEX[name]] = (attributes[:, INDEX["age"]] < 0.2).float()
+    mean = (attributes * seen).sum(0) / seen.sum(0)
+    error = ((read(images) - attributes).square() * seen).sum(0)
+    fit = 1 - error / ((attributes - mean).square() * seen).sum(0)
+    worst = int(fit.argmin())
+    lines = [
+        f"- reconstruction by the VAE: {decibel.mean():.1f} dB (worst of {COUNT} faces: "
+        f"{decibel.min():.1f})",
+        f"- probe: mean R² {fit.mean():.3f} over {len(ATTRIBUTES)} attributes, lowest "
+        f"{fit[worst]:.3f} ({ATTRIBUTES[worst]})",
+    ]
+    plain = sampled(base, SUBJECT, SEEDS)
+    for words, name in (("with glasses", "glasses"), ("old", "age"), ("smiling", "smile")):
+        asked = read(sampled(base, f"{SUBJECT}, {words}", SEEDS))[:, INDEX[name]].mean()
+        without = read(plain)[:, INDEX[name]].mean()
+        lines.append(f"- prompt `{SUBJECT}, {words}`: {name} {asked:.2f}, without {without:.2f}")
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if write:
+        page = (ROOT / "README.md").read_text()
+        before, rest = page.split(BEGIN)
+        (ROOT / "README.md").write_text(before + BEGIN + text + END + rest.split(END)[1])
+        line = torch.ones(3, 6, 8 * 128)
+        drawn, made = (to_tensor(grid(part[:24])) for part in (images, plain))
+        (ROOT / "docs" / "pictures").mkdir(parents=True, exist_ok=True)
+        to_image(torch.cat([drawn, line, made], dim=1)).save(
+            ROOT / "docs" / "pictures" / "faces.png", optimize=True
+        )
+
+
+if __name__ == "__main__":
+    main()
