@@ -25,7 +25,7 @@ from pairedit.sample import generate
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- card: begin -->\n", "<!-- card: end -->"
 HELD_OUT = 20_000_000  # training faces come from smaller seeds
-COUNT = 256
+COUNT = 128
 SEEDS = range(2000, 2064)
 SUBJECT = "image of a person"
 
