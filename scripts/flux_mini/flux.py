@@ -19,7 +19,7 @@ from scripts.flux_mini import text, vae
 from scripts.flux_mini.run import HELD_OUT_SEED, Average, Run
 from torch import Tensor, nn
 
-from pairedit.faces import INDEX
+from pairedit.faces import INDEX, phrases
 from pairedit.probe import Probe
 
 
@@ -133,6 +133,7 @@ def train(run: Run) -> None:
             torch.distributed.broadcast(moments, 0)
         shift, scale = moments.tolist()
     clean = (clean - shift) * scale
+    fitting = phrases(attributes)  # here, not in the loop: it makes the GPU wait for the CPU
     if run.compiled:
         model.transformer.compile_repeated_blocks(fullgraph=True)
     parallel = run.parallel(model)
@@ -150,7 +151,7 @@ def train(run: Run) -> None:
             elapsed = run.elapsed
         for group in optimizer.param_groups:
             group["lr"] = run.rate(
-                9e-4 if state else 1.2e-3, elapsed + reserve * elapsed / run.seconds
+                1e-3 if state else 1.2e-3, elapsed + reserve * elapsed / run.seconds
             )
         picked = torch.randint(len(clean), (size,), device=run.device)
         x = clean[picked]
@@ -158,7 +159,7 @@ def train(run: Run) -> None:
         guidance = 1 + 7 * torch.rand(size, device=run.device)
         eps = torch.randn_like(x)
         noisy = torch.lerp(x, eps, sigma[:, None, None])
-        tokens = captions.draw(attributes[picked])
+        tokens = captions.draw(fitting[picked])
         with run.autocast():
             velocity = parallel(noisy, sigma, guidance, *tokens)
         loss = torch.nn.functional.mse_loss(velocity.float(), eps - x)

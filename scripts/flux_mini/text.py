@@ -19,7 +19,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from pairedit.faces import PHRASES, SUBJECT, phrases
+from pairedit.faces import PHRASES, SUBJECT
 
 LENGTH = 32  # tokens, of both encoders
 SUBJECTS = (SUBJECT, SUBJECT, "photo of a person", "portrait of a person", "a person", "face")
@@ -111,9 +111,8 @@ class Captions:
             _Kind(t5, [], t5.eos_token_id, t5.pad_token_id, device),
         ]
 
-    def draw(self, attributes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return CLIP and T5 token ids, each [B, LENGTH], for attributes [B, A]."""
-        fitting = phrases(attributes)
+    def draw(self, fitting: Tensor) -> tuple[Tensor, Tensor]:
+        """Return CLIP and T5 token ids, each [B, LENGTH], given `faces.phrases` [B, S]."""
         count, slots = fitting.shape
         like = dict(device=fitting.device)
         subject = torch.randint(len(SUBJECTS), (count,), **like)

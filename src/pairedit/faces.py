@@ -99,7 +99,7 @@ GREY = (0.87, 0.87, 0.89)
 
 
 def sample_attributes(count: int, generator: torch.Generator) -> Tensor:
-    """Draw random faces, most of them young, serious, shaven and without glasses.
+    """Draw random faces, most of them young, serious, shaven, mouth closed, without glasses.
 
     Args:
         count: B, the number of faces.
@@ -110,8 +110,9 @@ def sample_attributes(count: int, generator: torch.Generator) -> Tensor:
     """
     values = torch.rand(count, len(ATTRIBUTES), generator=generator, dtype=torch.float64)
     # The edits lean to their quiet end, as in photographs, which leaves a slider room to act.
-    for name, power in (("smile", 1.7), ("age", 1.5), ("mouth_open", 2.2)):
+    for name, power in (("smile", 2.2), ("age", 1.8)):
         values[:, INDEX[name]] **= power
+    values[:, INDEX["mouth_open"]] = _ramp(values[:, INDEX["mouth_open"]], 0.75, 1.0)
     for name, share in (("glasses", 0.15), ("beard", 0.25)):
         column = values[:, INDEX[name]]
         absent, full = column > share + 0.1, column < share
