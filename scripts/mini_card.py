@@ -18,8 +18,9 @@ from PIL import Image
 from pairedit import flux
 from pairedit.config import locate
 from pairedit.data import to_image, to_tensor
-from pairedit.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
-from pairedit.probe import read
+from pairedit.devices import make_accelerator
+from pairedit.faces import ATTRIBUTES, INDEX, render, sample_attributes
+from pairedit.probe import determination, read
 from pairedit.sample import generate
 
 ROOT = Path(__file__).parents[1]
@@ -28,6 +29,16 @@ HELD_OUT = 20_000_000  # training faces come from smaller seeds
 COUNT = 128
 SEEDS = range(2000, 2064)
 SUBJECT = "image of a person"
+
+
+def load_mini() -> flux.Flux:
+    """Open the shipped model on the best device there is."""
+    return flux.load(
+        str(locate("pkg://flux_mini")),
+        device=make_accelerator("auto").device.type,
+        precision="float32",
+        max_sequence_length=32,
+    )
 
 
 def faces(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -62,19 +73,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="update README.md and the picture")
     write = parser.parse_args().write
-    base = flux.load(
-        str(locate("pkg://flux_mini")), device="cpu", precision="float32", max_sequence_length=32
-    )
+    base = load_mini()
     attributes, images = faces(COUNT, HELD_OUT)
     decoded = torch.cat([base.decode(base.encode(part).mean) for part in images.split(16)])
     decoded = ((decoded.clamp(-1, 1) + 1) * 127.5).round() / 127.5 - 1
     decibel = -10 * torch.log10(((decoded - images) / 2).square().mean((1, 2, 3)))
-    seen = torch.ones_like(attributes)
-    for name in TIED["age"]:  # grey hair shows no colour
-        seen[:, INDEX[name]] = (attributes[:, INDEX["age"]] < 0.2).float()
-    mean = (attributes * seen).sum(0) / seen.sum(0)
-    error = ((read(images) - attributes).square() * seen).sum(0)
-    fit = 1 - error / ((attributes - mean).square() * seen).sum(0)
+    fit = determination(read(images), attributes)
     worst = int(fit.argmin())
     lines = [
         f"- reconstruction by the VAE: {decibel.mean():.1f} dB (worst of {COUNT} faces: "

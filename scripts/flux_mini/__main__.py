@@ -13,10 +13,14 @@ PACKAGE = Path(__file__).parents[2] / "src" / "pairedit" / "flux_mini"
 def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(prog="python -m scripts.flux_mini")
-    parser.add_argument("stage", choices=("tokenizers", "restore", "vae", "probe", "flux", "export"))
+    parser.add_argument(
+        "stage", choices=("tokenizers", "restore", "vae", "probe", "flux", "export")
+    )
     parser.add_argument("--seconds", type=float, default=60, help="time budget of this call")
     parser.add_argument("--work", type=Path, default=Path("outputs/flux_mini"))
-    parser.add_argument("--folder", type=Path, default=PACKAGE, help="where export writes and restore reads")
+    parser.add_argument(
+        "--folder", type=Path, default=PACKAGE, help="where export writes and restore reads"
+    )
     parser.add_argument("--tiny", action="store_true", help="tiny batches, to try it on a CPU")
     parser.add_argument("--eager", action="store_true", help="do not compile")
     args = parser.parse_args()

@@ -5,17 +5,8 @@ import torch.nn.functional as F
 from scripts.flux_mini.run import HELD_OUT_SEED, Average, Run
 from torch import Tensor
 
-from pairedit.faces import ATTRIBUTES, INDEX, TIED
-from pairedit.probe import Probe
-
-
-def weights(attributes: Tensor) -> Tensor:
-    """Return how visible each attribute is, [B, A]: grey hair shows no hair colour."""
-    seen = torch.ones_like(attributes)
-    grey = ((attributes[:, INDEX["age"]] - 0.2) / 0.7).clamp(0, 1)
-    for name in TIED["age"]:
-        seen[:, INDEX[name]] = 1 - grey
-    return seen
+from pairedit.faces import ATTRIBUTES
+from pairedit.probe import Probe, determination, visibility
 
 
 def roughen(images: Tensor) -> Tensor:
@@ -26,16 +17,6 @@ def roughen(images: Tensor) -> Tensor:
     amount = torch.where(torch.rand_like(amount) < 0.5, 0.0, amount)
     noise = torch.randn_like(clean) * 0.08 * torch.rand_like(amount) * (amount > 0)
     return torch.lerp(clean, blur, amount) + noise
-
-
-def determination(probe: Probe, attributes: Tensor, images: Tensor, run: Run) -> Tensor:
-    """Return R² per attribute [A], weighted by how visible each is."""
-    with torch.no_grad(), run.autocast():
-        read = torch.cat([probe(part.float() / 127.5 - 1) for part in images.split(256)]).float()
-    seen = weights(attributes)
-    mean = (attributes * seen).sum(0) / seen.sum(0)
-    error = ((read - attributes) ** 2 * seen).sum(0)
-    return 1 - error / ((attributes - mean) ** 2 * seen).sum(0)
 
 
 def train(run: Run) -> None:
@@ -66,7 +47,7 @@ def train(run: Run) -> None:
         batch = roughen(images[picked]).to(memory_format=torch.channels_last)
         with run.autocast():
             read = parallel(batch).float()
-        loss = ((read - truth) ** 2 * weights(truth)).mean()
+        loss = ((read - truth) ** 2 * visibility(truth)).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(probe.parameters(), 1.0)
         optimizer.step()
@@ -77,7 +58,10 @@ def train(run: Run) -> None:
             run.log(f"probe: step {step} loss {loss.item():.5f} at {elapsed:.0f} s")
     final = Probe().to(run.device)
     final.load_state_dict(average.state())
-    scores = determination(final, *unseen, run).tolist()
+    truth, images = unseen
+    with torch.no_grad(), run.autocast():
+        found = [final(part.float() / 127.5 - 1) for part in images.split(256)]
+    scores = determination(torch.cat(found).float(), truth).tolist()
     run.log(f"probe: step {step} held-out R2 mean {sum(scores) / len(scores):.4f}: " + ", ".join(
         f"{name} {score:.3f}" for name, score in zip(ATTRIBUTES, scores, strict=True)
     ))  # fmt: skip

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_model
 from torch import Tensor, nn
 
-from pairedit.faces import ATTRIBUTES
+from pairedit.faces import ATTRIBUTES, INDEX, TIED
 
 WEIGHTS = Path(__file__).parent / "flux_mini" / "probe.safetensors"
 SIZE = 128
@@ -78,3 +78,28 @@ def read(images: Tensor) -> Tensor:
     if images.ndim != 4 or images.shape[1:] != (3, SIZE, SIZE):
         raise ValueError(f"images {tuple(images.shape)}: expected [B, 3, {SIZE}, {SIZE}]")
     return torch.cat([load()(part) for part in images.float().split(32)])
+
+
+def visibility(attributes: Tensor) -> Tensor:
+    """Return how visible each attribute is, [B, A] in [0, 1]: grey hair shows no hair colour."""
+    seen = torch.ones_like(attributes)
+    grey = ((attributes[:, INDEX["age"]] - 0.2) / 0.7).clamp(0, 1)
+    for name in TIED["age"]:
+        seen[:, INDEX[name]] = 1 - grey
+    return seen
+
+
+def determination(found: Tensor, attributes: Tensor) -> Tensor:
+    """Return the coefficient of determination R² of each attribute, weighted by its visibility.
+
+    Args:
+        found: what the probe read, [B, A].
+        attributes: the truth, [B, A].
+
+    Returns:
+        [A], 1 for a perfect reading, 0 for one no better than the mean.
+    """
+    seen = visibility(attributes)
+    mean = (attributes * seen).sum(0) / seen.sum(0)
+    error = ((found - attributes).square() * seen).sum(0)
+    return 1 - error / ((attributes - mean).square() * seen).sum(0)
