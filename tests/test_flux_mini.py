@@ -85,7 +85,7 @@ def test_prompts_are_obeyed(mini):
     )  # fmt: skip
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
     without, asked = values[:, INDEX["glasses"]].unflatten(0, (2, 12)).mean(1)
-    assert float(asked) > 0.7
+    assert float(asked) > 0.8
     assert float(without) < 0.35
 
 
@@ -103,7 +103,7 @@ def test_sixty_steps_raise_the_smile(mini, smile):
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
     before, after = values.unflatten(0, (12, 2))[..., INDEX["smile"]].mean(0)
-    assert float(after - before) > 0.05
+    assert float(after - before) > 0.1
 
 
 @pytest.mark.slow
