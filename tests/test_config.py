@@ -179,7 +179,9 @@ def test_job_folders_never_collide_or_need_quotes():
 )
 def test_sliders(lora, scales, expected):
     found = parse_sliders(OmegaConf.create({"x": lora}).x, scales)
-    assert found == [(Path(path), values) for path, values in expected]
+    assert [(entry.path, entry.scales) for entry in found] == [
+        (Path(path), values) for path, values in expected
+    ]
 
 
 def test_seeds():

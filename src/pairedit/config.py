@@ -77,10 +77,12 @@ class GenConfig:
     edit: Any = MISSING
     lora: Any = None
     scales: list[float] | None = None
+    grid: bool = False
     skip: int = "${model.skip}"  # type: ignore[assignment]
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
+    prompts_per_seed: str = "all"
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]

@@ -25,15 +25,6 @@ if TYPE_CHECKING:
 
 PREFIX = "transformer."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
-# Projections by name. `attention` is what PairEdit trains: 8 in a double block, 3 in a single one.
-TARGETS = {
-    "attention": (
-        r"attn\.to_(q|k|v)",
-        r"attn\.to_out\.0",
-        r"attn\.add_(q|k|v)_proj",
-        r"attn\.to_add_out",
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
