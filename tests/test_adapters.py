@@ -305,7 +305,7 @@ def test_other_files_are_no_lora(tmp_path):
         inspect_lora(path)
     pickled = tmp_path / "x.pt"
     pickled.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"not a \.safetensors file"):
+    with pytest.raises(ValueError, match=r"not a readable \.pt file"):
         inspect_lora(pickled)
 
 

@@ -105,7 +105,7 @@ MISTAKES = {
         ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3", "4 problems"],
     ),
     "missing LoRA": ("gen", ["lora=/nowhere/x.safetensors"], ["/nowhere/x.safetensors: no such"]),
-    "a pickle as LoRA": ("gen", ["lora={pickle}"], ["x.pt: not a .safetensors file"]),
+    "a pickle as LoRA": ("gen", ["lora={pickle}"], ["x.pt: not a readable .pt file"]),
     "a torn LoRA": ("gen", ["lora={torn}"], ["torn.safetensors: not a readable safetensors"]),
     "a LoRA of another layout": ("gen", ["lora={kohya}"], ["kohya.safetensors: key", "layout"]),
     "lora of a wrong type": ("gen", ["lora=3"], ["lora: 3 is not a path"]),

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pairedit.config import CONF, register
+from pairedit.export import plan_export, run_export
 from pairedit.mistakes import compose_problems, describe
 from pairedit.plan import plan_gen, plan_train
 
@@ -41,6 +42,11 @@ def gen() -> None:
     _command("gen", _gen, plan_gen)
 
 
+def export() -> None:
+    """Run pairedit-export."""
+    _command("export", _export, plan_export)
+
+
 def _train(config: DictConfig) -> None:
     """Check, then train."""
     choices = HydraConfig.get().runtime.choices
@@ -56,6 +62,11 @@ def _gen(config: DictConfig) -> None:
     from pairedit.jobs import run_sampling
 
     run_sampling(plan, _folder())
+
+
+def _export(config: DictConfig) -> None:
+    """Check, then write a LoRA file in another layout."""
+    run_export(plan_export(config))
 
 
 def _folder() -> Path:

@@ -92,6 +92,15 @@ class GenConfig:
     precision: str = "auto"
 
 
+@dataclass
+class ExportConfig:
+    """List every key of pairedit-export."""
+
+    lora: str | None = None
+    layout: str = "diffusers"
+    out: str | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """Name a base model and what it is used with by default."""
@@ -129,6 +138,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_trunk", node=TrainConfig)
     store.store(name="gen_trunk", node=GenConfig)
+    store.store(name="export_trunk", node=ExportConfig)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
 
 

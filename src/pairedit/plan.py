@@ -97,8 +97,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
-    _check_keys(config, TrainConfig, problems)
-    _check_keys(config.lora, LoraConfig, problems, "lora.")
+    check_keys(config, TrainConfig, problems)
+    check_keys(config.lora, LoraConfig, problems, "lora.")
     raw = OmegaConf.to_container(config, resolve=False)
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
@@ -175,7 +175,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
-    _check_keys(config, GenConfig, problems)
+    check_keys(config, GenConfig, problems)
     model = _model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     _check_steps(config, problems)
@@ -311,7 +311,7 @@ def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
     return found
 
 
-def _check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:
+def check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:
     """Refuse keys that were added with a plus sign: nothing would read them."""
     known = {part.name for part in fields(trunk)}
     for key in config:
