@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from conftest import write_pairs
 from pairedit.config import (
     CONF,
-    Dataset,
+    Examples,
     GenConfig,
     Model,
     TrainConfig,
@@ -25,7 +25,7 @@ from pairedit.values import DEFAULT_SCALES, parse_prompts, parse_seeds, parse_sl
 
 KINDS = {
     "method": Method,
-    "dataset": Dataset,
+    "dataset": Examples,
     "model": Model,
     "edit": Edit,
     "tracker": Tracker,

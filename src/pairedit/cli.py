@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from pairedit.config import CONF, register
 from pairedit.export import plan_export, run_export
 from pairedit.mistakes import compose_problems, describe
+from pairedit.oldfiles import expand
 from pairedit.plan import plan_gen, plan_train
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,10 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
                 log.error("failed: %s", describe(error), exc_info=full)
 
     register()
+    try:
+        sys.argv[1:] = expand(name, sys.argv[1:])
+    except ValueError as error:
+        _exit(str(error))
     parser = get_args_parser()
     parser.error = _exit  # type: ignore[method-assign, assignment]
     arguments = parser.parse_args()

@@ -16,8 +16,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.config import Dataset, GenConfig, LoraConfig, Model, TrainConfig, build, locate
-from pairedit.data import Pair, find_pairs
+from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
+from pairedit.data import Contrast, Pair
 from pairedit.edits import Edit
 from pairedit.lora import inspect_lora
 from pairedit.methods import Method
@@ -43,6 +43,7 @@ MODEL_PARTS = (
     "tokenizer_2",
     "scheduler",
 )
+KINDS = {Pair: "image pairs", Contrast: "prompts"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -52,7 +53,7 @@ class TrainPlan:
     """Hold one checked training job."""
 
     method: Method
-    pairs: Mapping[str, Sequence[Pair]]  # by dataset name
+    pairs: Mapping[str, Sequence[Pair] | Sequence[Contrast]]  # by dataset name
     model: Model
     tracker: Tracker
     settings: Mapping[str, Any]  # arguments of `train.Settings`
@@ -104,6 +105,13 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
     model = _model(config, problems)
     pairs = _pairs(config, problems)
+    for name, examples in pairs.items() if method else ():
+        needed, kinds = KINDS[method.learns_from], {KINDS[type(example)] for example in examples}
+        problems.expect(
+            kinds <= {needed},
+            f"method={method_name}: learns from {needed}, but dataset {name} holds "
+            + " and ".join(kinds),
+        )
     steps = config.num_inference_steps
     last = steps - 1 if config.end_step is None else config.end_step
     _check_steps(config, problems)
@@ -279,9 +287,11 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     return model
 
 
-def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
-    """Build the dataset group and read every folder of pairs."""
-    found: dict[str, list[Pair]] = {}
+def _pairs(
+    config: DictConfig, problems: Problems
+) -> dict[str, Sequence[Pair] | Sequence[Contrast]]:
+    """Build the dataset group and read every folder of pairs and every set of prompts."""
+    found: dict[str, Sequence[Pair] | Sequence[Contrast]] = {}
     problems.expect(len(config.datasets) > 0, "dataset=[]: expected at least one dataset")
     uses_pairs = False
     for key in config.datasets:
@@ -294,18 +304,17 @@ def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
                 )
                 continue
         dataset = problems.attempt(
-            lambda key=key: build(config.datasets[key], f"datasets.{key}", Dataset)
+            lambda key=key: build(config.datasets[key], f"datasets.{key}", Examples)
         )
         if dataset is None:
             continue
-        folder = locate(dataset.folder)
-        name = dataset.name or folder.resolve().name
+        name = dataset.label
         problems.expect(name not in found, f"dataset: two of them are named {name}")
         problems.expect(
             re.fullmatch(r"[^/\\]+", name) is not None and name not in (".", ".."),
             f"dataset: {name!r} cannot name a folder",
         )
-        found[name] = problems.attempt(lambda folder=folder: find_pairs(folder)) or []
+        found[name] = problems.attempt(dataset.read) or []
     if config.pairs is not None and not uses_pairs:
         problems.append(f"pairs={config.pairs}: without effect, add dataset=folder")
     return found
