@@ -10,6 +10,7 @@ from conftest import write_pairs
 from pairedit.config import (
     CONF,
     Examples,
+    ExportConfig,
     GenConfig,
     Model,
     TrainConfig,
@@ -63,7 +64,9 @@ def test_every_sweep_composes(option):
     assert bool(config.hydra.sweeper.params) is swept
 
 
-@pytest.mark.parametrize(("command", "trunk"), [("train", TrainConfig), ("gen", GenConfig)])
+@pytest.mark.parametrize(
+    ("command", "trunk"), [("train", TrainConfig), ("gen", GenConfig), ("export", ExportConfig)]
+)
 def test_every_trunk_key_is_explained_in_the_help(command, trunk):
     text = (CONF / f"hydra/help/{command}.yaml").read_text()
     for key in trunk.__dataclass_fields__:

@@ -147,6 +147,34 @@ MISTAKES = {
         ["lora={lora}", "scales=[1]", "animate=true"],
         ["animate=true", "two"],
     ),
+    "a pattern without match": (
+        "train",
+        ["lora.targets=[to_qq]"],
+        ["lora.targets: 'to_qq' matches no module; near it: attn.to_q"],
+    ),
+    "pairs for a text slider": (
+        "train",
+        ["method=slider_text"],
+        ["learns from prompts, but dataset pairs holds image pairs"],
+    ),
+    "prompts for pairs": (
+        "train",
+        ["dataset=text_age"],
+        ["learns from image pairs, but dataset text_age holds prompts"],
+    ),
+    "no such old file": ("train", ["old=/nowhere.yaml"], ["old=/nowhere.yaml: no such file"]),
+    "a grid of one LoRA": ("gen", ["lora={lora}", "grid=true"], ["grid=true: needs two LoRAs"]),
+    "a LoRA that never acts": (
+        "gen",
+        ["lora={path: {lora}, skip: 28}"],
+        ["skip=28: expected 0 <= skip"],
+    ),
+    "unknown prompts": (
+        "gen",
+        ["prompts_file=persons"],
+        ["prompts_file=persons: expected a path, or one of person, person_mini"],
+    ),
+    "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
 }
 # How many problems are named, where it is not one.
@@ -160,6 +188,7 @@ SEVERAL = {
 FINE = {
     "help": ("train", ["--help"], ["pairedit-train -m", "sweep=ablation"]),
     "help of gen": ("gen", ["--help"], ["pairedit-gen lora="]),
+    "help of export": ("export", ["--help"], ["pairedit-export lora="]),
     "the configuration": ("train", ["--cfg", "job"], ["method:", "lora:"]),
 }
 

@@ -184,21 +184,21 @@ def test_flux_mini_learns_age_from_words(tmp_path):
         flux=mini,
         method=TextSlider(),
         pairs=[prompts],
-        settings=Settings(steps=40, resolution=128),
+        settings=Settings(steps=24, resolution=128, end_step=8),
         folder=tmp_path,
         run=Silent(),
         metadata={},
     )
     samples = generate(
         mini,
-        sliders=[Slider(lora=read_lora(files["semantic"]), scales=(-1.0, 0.0, 2.0))],
+        sliders=[Slider(lora=read_lora(files["semantic"]), scales=(-1.0, 0.0, 1.0))],
         prompts=[prompts.target],
-        seeds=range(8),
-        skip=0,
+        seeds=range(1000, 1004),
+        skip=4,
         num_inference_steps=28,
         guidance_scale=3.5,
         resolution=128,
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
-    younger, base, older = values.unflatten(0, (8, 3))[..., INDEX["age"]].mean(0)
-    assert younger < base < older
+    younger, base, older = values.unflatten(0, (4, 3))[..., INDEX["age"]].mean(0)
+    assert younger + 0.02 < base < older - 0.02
