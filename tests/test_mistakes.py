@@ -112,7 +112,7 @@ MISTAKES = {
     "a LoRA entry with a wrong key": (
         "gen",
         ["lora=[{path: {lora}, scale: 1}]"],
-        ["'scale': 1", "{path: .., scales: [..]}"],
+        ["'scale': 1", "{path: .., scales: [..], skip: ..}"],
     ),
     "empty lora list": ("gen", ["lora=[]"], ["lora=[]"]),
     "scales without lora": ("gen", ["scales=[0,1]"], ["scales=[0.0, 1.0]: without effect"]),

@@ -184,7 +184,7 @@ def test_flux_mini_learns_age_from_words(tmp_path):
         flux=mini,
         method=TextSlider(),
         pairs=[prompts],
-        settings=Settings(steps=24, resolution=128, end_step=8),
+        settings=Settings(steps=16, resolution=128, end_step=6),
         folder=tmp_path,
         run=Silent(),
         metadata={},
