@@ -152,7 +152,7 @@ def test_attention_is_eight_and_three_projections_a_block(flux):
 def test_patterns_choose_modules(flux):
     assert len(find_modules(flux.transformer, ["proj_mlp"])) == 2
     assert len(find_modules(flux.transformer, [r"to_(q|k)", r"ff\.net\.2"])) == 8 + 2
-    with pytest.raises(ValueError, match=r"'to_qq' matches no module; there is .*attn.to_q"):
+    with pytest.raises(ValueError, match=r"'to_qq' matches no module; near it: attn.to_q"):
         find_modules(flux.transformer, ["to_q", "to_qq"])
     with pytest.raises(ValueError, match="expected attention"):
         find_modules(flux.transformer, "attenton")
@@ -305,7 +305,7 @@ def test_other_files_are_no_lora(tmp_path):
         inspect_lora(path)
     pickled = tmp_path / "x.pt"
     pickled.write_bytes(b"")
-    with pytest.raises(ValueError, match=r"not a \.safetensors file"):
+    with pytest.raises(ValueError, match=r"not a readable \.pt file"):
         inspect_lora(pickled)
 
 

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from conftest import write_pairs
 from pairedit.config import (
     CONF,
-    Dataset,
+    Examples,
+    ExportConfig,
     GenConfig,
     Model,
     TrainConfig,
@@ -25,7 +26,7 @@ from pairedit.values import DEFAULT_SCALES, parse_prompts, parse_seeds, parse_sl
 
 KINDS = {
     "method": Method,
-    "dataset": Dataset,
+    "dataset": Examples,
     "model": Model,
     "edit": Edit,
     "tracker": Tracker,
@@ -63,7 +64,9 @@ def test_every_sweep_composes(option):
     assert bool(config.hydra.sweeper.params) is swept
 
 
-@pytest.mark.parametrize(("command", "trunk"), [("train", TrainConfig), ("gen", GenConfig)])
+@pytest.mark.parametrize(
+    ("command", "trunk"), [("train", TrainConfig), ("gen", GenConfig), ("export", ExportConfig)]
+)
 def test_every_trunk_key_is_explained_in_the_help(command, trunk):
     text = (CONF / f"hydra/help/{command}.yaml").read_text()
     for key in trunk.__dataclass_fields__:
@@ -179,7 +182,9 @@ def test_job_folders_never_collide_or_need_quotes():
 )
 def test_sliders(lora, scales, expected):
     found = parse_sliders(OmegaConf.create({"x": lora}).x, scales)
-    assert found == [(Path(path), values) for path, values in expected]
+    assert [(entry.path, entry.scales) for entry in found] == [
+        (Path(path), values) for path, values in expected
+    ]
 
 
 def test_seeds():

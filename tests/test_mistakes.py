@@ -23,7 +23,7 @@ MISTAKES = {
     "unknown method": (
         "train",
         ["method=ful"],
-        ["method=ful: no such option; there is fm, full, sliders, wocfg, wocontent\n"],
+        ["method=ful: no such option; there is fm, full, slider_text, sliders, wocfg"],
     ),
     "unknown dataset": ("train", ["dataset=[age,smlie]"], ["dataset=smlie", "age, beard"]),
     "unknown model": ("train", ["model=flux2"], ["model=flux2", "flux-mini"]),
@@ -105,14 +105,14 @@ MISTAKES = {
         ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3", "4 problems"],
     ),
     "missing LoRA": ("gen", ["lora=/nowhere/x.safetensors"], ["/nowhere/x.safetensors: no such"]),
-    "a pickle as LoRA": ("gen", ["lora={pickle}"], ["x.pt: not a .safetensors file"]),
+    "a pickle as LoRA": ("gen", ["lora={pickle}"], ["x.pt: not a readable .pt file"]),
     "a torn LoRA": ("gen", ["lora={torn}"], ["torn.safetensors: not a readable safetensors"]),
     "a LoRA of another layout": ("gen", ["lora={kohya}"], ["kohya.safetensors: key", "layout"]),
     "lora of a wrong type": ("gen", ["lora=3"], ["lora: 3 is not a path"]),
     "a LoRA entry with a wrong key": (
         "gen",
         ["lora=[{path: {lora}, scale: 1}]"],
-        ["'scale': 1", "{path: .., scales: [..]}"],
+        ["'scale': 1", "{path: .., scales: [..], skip: ..}"],
     ),
     "empty lora list": ("gen", ["lora=[]"], ["lora=[]"]),
     "scales without lora": ("gen", ["scales=[0,1]"], ["scales=[0.0, 1.0]: without effect"]),
@@ -147,6 +147,34 @@ MISTAKES = {
         ["lora={lora}", "scales=[1]", "animate=true"],
         ["animate=true", "two"],
     ),
+    "a pattern without match": (
+        "train",
+        ["lora.targets=[to_qq]"],
+        ["lora.targets: 'to_qq' matches no module; near it: attn.to_q"],
+    ),
+    "pairs for a text slider": (
+        "train",
+        ["method=slider_text"],
+        ["learns from prompts, but dataset pairs holds image pairs"],
+    ),
+    "prompts for pairs": (
+        "train",
+        ["dataset=text_age"],
+        ["learns from image pairs, but dataset text_age holds prompts"],
+    ),
+    "no such old file": ("train", ["old=/nowhere.yaml"], ["old=/nowhere.yaml: no such file"]),
+    "a grid of one LoRA": ("gen", ["lora={lora}", "grid=true"], ["grid=true: needs two LoRAs"]),
+    "a LoRA that never acts": (
+        "gen",
+        ["lora={path: {lora}, skip: 28}"],
+        ["skip=28: expected 0 <= skip"],
+    ),
+    "unknown prompts": (
+        "gen",
+        ["prompts_file=persons"],
+        ["prompts_file=persons: expected a path, or one of person, person_mini"],
+    ),
+    "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
 }
 # How many problems are named, where it is not one.
@@ -160,6 +188,7 @@ SEVERAL = {
 FINE = {
     "help": ("train", ["--help"], ["pairedit-train -m", "sweep=ablation"]),
     "help of gen": ("gen", ["--help"], ["pairedit-gen lora="]),
+    "help of export": ("export", ["--help"], ["pairedit-export lora="]),
     "the configuration": ("train", ["--cfg", "job"], ["method:", "lora:"]),
 }
 

@@ -23,9 +23,8 @@ from peft import LoraConfig
 from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 
-from pairedit.lora import TARGETS, LoraFile
-
-BLOCKS = r"(single_)?transformer_blocks\.\d+\."
+from pairedit.lora import LoraFile
+from pairedit.targets import match_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,36 +298,12 @@ class Adapters:
 
 
 def find_modules(transformer: nn.Module, targets: str | Sequence[str]) -> list[str]:
-    """List the linear modules that a LoRA is to be attached to.
-
-    Args:
-        transformer: a diffusers transformer.
-        targets: a name of `TARGETS`, or regular expressions, each matched against the end of
-            the module names inside the transformer's blocks.
-
-    Returns:
-        Module names in the model's order; at least one for each pattern.
+    """List the linear modules of a diffusers transformer that a LoRA is to be attached to.
 
     Raises:
-        ValueError: an unknown name, a bad pattern, or one that matches nothing.
+        ValueError: see `match_targets`.
     """
-    if isinstance(targets, str):
-        if targets not in TARGETS:
-            raise ValueError(
-                f"lora.targets={targets}: expected {' or '.join(TARGETS)}, or a list of patterns"
-            )
-        targets = TARGETS[targets]
-    names = [name for name, _ in _linears(transformer)]
-    found: set[str] = set()
-    for pattern in targets:
-        matches = {name for name in names if re.fullmatch(rf"{BLOCKS}(.*\.)?({pattern})", name)}
-        if not matches:
-            endings = sorted({re.sub(BLOCKS, "", name) for name in names if re.match(BLOCKS, name)})
-            raise ValueError(
-                f"lora.targets: {pattern!r} matches no module; there is {', '.join(endings)}"
-            )
-        found |= matches
-    return [name for name in names if name in found]
+    return match_targets([name for name, _ in _linears(transformer)], targets)
 
 
 def _linears(transformer: nn.Module) -> Iterator[tuple[str, nn.Linear]]:

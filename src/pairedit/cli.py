@@ -19,7 +19,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pairedit.config import CONF, register
+from pairedit.export import plan_export, run_export
 from pairedit.mistakes import compose_problems, describe
+from pairedit.oldfiles import expand
 from pairedit.plan import plan_gen, plan_train
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,11 @@ def gen() -> None:
     _command("gen", _gen, plan_gen)
 
 
+def export() -> None:
+    """Run pairedit-export."""
+    _command("export", _export, plan_export)
+
+
 def _train(config: DictConfig) -> None:
     """Check, then train."""
     choices = HydraConfig.get().runtime.choices
@@ -56,6 +63,11 @@ def _gen(config: DictConfig) -> None:
     from pairedit.jobs import run_sampling
 
     run_sampling(plan, _folder())
+
+
+def _export(config: DictConfig) -> None:
+    """Check, then write a LoRA file in another layout."""
+    run_export(plan_export(config))
 
 
 def _folder() -> Path:
@@ -90,6 +102,10 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
                 log.error("failed: %s", describe(error), exc_info=full)
 
     register()
+    try:
+        sys.argv[1:] = expand(name, sys.argv[1:])
+    except ValueError as error:
+        _exit(str(error))
     parser = get_args_parser()
     parser.error = _exit  # type: ignore[method-assign, assignment]
     arguments = parser.parse_args()

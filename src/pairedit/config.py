@@ -13,13 +13,15 @@ import typing
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from pairedit.data import Contrast, Pair, find_pairs
 
 PACKAGE = Path(__file__).parent
 # In a wheel conf/ and data/ lie inside the package, in a checkout beside src/.
@@ -77,10 +79,12 @@ class GenConfig:
     edit: Any = MISSING
     lora: Any = None
     scales: list[float] | None = None
+    grid: bool = False
     skip: int = "${model.skip}"  # type: ignore[assignment]
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
+    prompts_per_seed: str = "all"
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
@@ -88,6 +92,15 @@ class GenConfig:
     animate: bool = False
     device: str = "auto"
     precision: str = "auto"
+
+
+@dataclass
+class ExportConfig:
+    """List every key of pairedit-export."""
+
+    lora: str | None = None
+    layout: str = "diffusers"
+    out: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +118,72 @@ class Model:
     prompt: str  # rendered when no prompt is given
 
 
+@runtime_checkable
+class Examples(Protocol):
+    """Name what a slider learns from."""
+
+    @property
+    def label(self) -> str:
+        """Name the slider and its folder."""
+        ...
+
+    def read(self) -> Sequence[Pair] | Sequence[Contrast]:
+        """List the examples; ValueError says what is wrong with them."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Name a folder of before/after pairs."""
 
-    folder: str  # holds source/ and target/; pkg://<folder> for pairs shipped with pairedit
+    folder: str  # holds both sides; pkg://<folder> for pairs shipped with pairedit
     name: str | None = None  # by default the folder's own
+    source: str = "source"  # the folder of the images before the edit
+    target: str = "target"  # and after it
+
+    @property
+    def label(self) -> str:
+        """Return the name, or the folder's own."""
+        return self.name or locate(self.folder).resolve().name
+
+    def read(self) -> list[Pair]:
+        """Match the images of both sides."""
+        return find_pairs(locate(self.folder), self.source, self.target)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextDataset:
+    """Name the prompts of a text slider."""
+
+    name: str
+    target: str  # what the slider acts on
+    positive: str | None  # where it leads to
+    negative: str | None  # where it comes from
+    preserve: list[str] = field(default_factory=list)  # words that must not change along
+
+    @property
+    def label(self) -> str:
+        """Return the name."""
+        return self.name
+
+    def read(self) -> list[Contrast]:
+        """List the prompts, once for each attribute to preserve, which both ends then share.
+
+        Source: Concept Sliders (arXiv 2311.12092), disentanglement by preserved concepts.
+        """
+        if not self.positive or not self.negative:
+            raise ValueError(
+                f"dataset={self.name}: needs datasets.{self.name}.positive and .negative prompts"
+            )
+        if self.positive == self.negative:
+            raise ValueError(f"dataset={self.name}: positive and negative are equal")
+        ends = (self.target, self.positive, self.negative)
+        return [
+            Contrast(**dict(zip(("target", "positive", "negative"), prompts, strict=True)))
+            for prompts in (
+                [tuple(f"{end}, {word}" for end in ends) for word in self.preserve] or [ends]
+            )
+        ]
 
 
 def locate(path: str) -> Path:
@@ -127,6 +200,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_trunk", node=TrainConfig)
     store.store(name="gen_trunk", node=GenConfig)
+    store.store(name="export_trunk", node=ExportConfig)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
 
 

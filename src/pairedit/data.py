@@ -45,13 +45,24 @@ class Pair:
     target: Path
 
 
-def find_pairs(folder: Path) -> list[Pair]:
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """Hold the prompts of a text slider: what it acts on, and the two ends it runs between."""
+
+    target: str
+    positive: str
+    negative: str
+
+
+def find_pairs(folder: Path, source: str = "source", target: str = "target") -> list[Pair]:
     """Match the images of `folder/source` and `folder/target` by file stem.
 
     Every image is decoded once, so that what is wrong with the data is known before training.
 
     Args:
-        folder: holds the folders `source` and `target`; jpg, jpeg, png or webp, any case.
+        folder: holds two folders of jpg, jpeg, png or webp, any case.
+        source: name of the folder of the images before the edit.
+        target: name of the folder of the images after it.
 
     Returns:
         The pairs, sorted by stem; at least one.
@@ -64,11 +75,15 @@ def find_pairs(folder: Path) -> list[Pair]:
     folder = Path(folder)
     problems: list[str] = []
     if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder; pairs are read from its source/ and target/")
-    sides = {side: _images_by_stem(folder / side, problems) for side in ("source", "target")}
+        raise ValueError(
+            f"{folder}: no such folder; pairs are read from its {source}/ and {target}/"
+        )
+    if source == target:
+        raise ValueError(f"{folder}: {source}/ cannot be before and after")
+    sides = {side: _images_by_stem(folder / side, problems) for side in (source, target)}
     pairs = []
-    for stem in sorted(sides["source"].keys() | sides["target"].keys()):
-        for side, other in (("source", "target"), ("target", "source")):
+    for stem in sorted(sides[source].keys() | sides[target].keys()):
+        for side, other in ((source, target), (target, source)):
             # A side that could not be listed is one problem, not one for each file opposite.
             if stem not in sides[other] and sides[other]:
                 names = ", ".join(f"{side}/{path.name}" for path in sides[side][stem])
@@ -80,11 +95,11 @@ def find_pairs(folder: Path) -> list[Pair]:
         ]
         if not all(len(sides[side].get(stem, [])) == 1 for side in sides):
             continue
-        pair = Pair(stem=stem, source=sides["source"][stem][0], target=sides["target"][stem][0])
-        source, target = decoded
-        if None not in (source, target) and np.array_equal(source, target):
+        pair = Pair(stem=stem, source=sides[source][stem][0], target=sides[target][stem][0])
+        before, after = decoded
+        if None not in (before, after) and np.array_equal(before, after):
             problems.append(
-                f"source/{pair.source.name} and target/{pair.target.name}: "
+                f"{source}/{pair.source.name} and {target}/{pair.target.name}: "
                 "equal pixels, the pair shows no edit"
             )
         pairs.append(pair)

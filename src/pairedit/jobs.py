@@ -118,7 +118,12 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     for note in plan.notes:
         log.warning("%s", note)
     # Small files first: a bad LoRA is refused before the model is loaded.
-    sliders = [Slider(lora=read_lora(path), scales=scales) for path, scales in plan.sliders]
+    sliders = [
+        Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip)
+        for entry in plan.sliders
+    ]
+    asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
+    known = list(dict.fromkeys(asked))
     write_config(folder, plan.resolved)
     flux = open_model(plan.model, device=plan.device, precision=plan.precision)
     settings = {
@@ -144,16 +149,18 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         batch_size=plan.batch_size,
         edit=plan.edit,
     ):
-        name = file_name(sample, plan.prompts.index(sample.prompt))
+        name = file_name(sample, known.index(sample.prompt))
         save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
         samples.append(sample)
-    title = " + ".join(slider.lora.path.parent.name for slider in sliders) or plan.model.name
-    save_png(
-        draw_sheet(samples, title=title), folder / "sheet.png", {"pairedit": settings["pairedit"]}
-    )
+    if plan.across < len(samples) // len(_rows(samples)):
+        sheet = draw_grid(samples, [slider.name for slider in sliders], across=plan.across)
+    else:
+        title = " + ".join(slider.name for slider in sliders) or plan.model.name
+        sheet = draw_sheet(samples, title=title)
+    save_png(sheet, folder / "sheet.png", {"pairedit": settings["pairedit"]})
     if plan.animate:
         for (prompt, seed), row in _rows(samples).items():
-            name = f"prompt{plan.prompts.index(prompt):02d}_seed{seed:06d}.webp"
+            name = f"prompt{known.index(prompt):02d}_seed{seed:06d}.webp"
             images = [sample.image for sample in sorted(row, key=lambda sample: sample.scales)]
             animate(images, folder / "animations" / name)
         log.info("animations: %s", (folder / "animations").resolve())
@@ -183,14 +190,42 @@ def write_config(folder: Path, resolved: Mapping[str, Any]) -> None:
 def draw_sheet(samples: Sequence[Sample], *, title: str) -> Any:
     """Arrange samples as a captioned sheet: a row for each prompt and seed, a column a scale."""
     rows = _rows(samples)
-    several = len({prompt for prompt, _ in rows}) > 1
     first = next(iter(rows.values()))
     return contact_sheet(
         [[sample.image for sample in row] for row in rows.values()],
-        [f"{prompt} · seed {seed}" if several else f"seed {seed}" for prompt, seed in rows],
+        _lane_labels(rows),
         [column_label(sample.scales) for sample in first],
-        title if several else f"{title} · {first[0].prompt}",
+        _titled(title, rows),
     )
+
+
+def draw_grid(samples: Sequence[Sample], names: Sequence[str], *, across: int) -> Any:
+    """Arrange the samples of two sliders as a captioned sheet: one across, the other down."""
+    rows = _rows(samples)
+    lines = [
+        (lane, cells[start : start + across])
+        for lane, cells in zip(_lane_labels(rows), rows.values(), strict=True)
+        for start in range(0, len(cells), across)
+    ]
+    first = lines[0][1]
+    return contact_sheet(
+        [[sample.image for sample in line] for _, line in lines],
+        [f"{lane} · {names[1]} {line[0].scales[1]:g}" for lane, line in lines],
+        [f"{names[0]} {sample.scales[0]:g}" for sample in first],
+        _titled(" x ".join(names), rows),
+    )
+
+
+def _lane_labels(rows: Mapping[tuple[str, int], Any]) -> list[str]:
+    """Caption each prompt and seed, the prompt only where there are several."""
+    several = len({prompt for prompt, _ in rows}) > 1
+    return [f"{prompt} · seed {seed}" if several else f"seed {seed}" for prompt, seed in rows]
+
+
+def _titled(title: str, rows: Mapping[tuple[str, int], Any]) -> str:
+    """Add the prompt to a title, where there is only one."""
+    prompts = {prompt for prompt, _ in rows}
+    return f"{title} · {prompts.pop()}" if len(prompts) == 1 else title
 
 
 def pasteable(path: Path) -> str:

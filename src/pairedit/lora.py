@@ -6,12 +6,15 @@
 so that any reader's default, alpha = rank at strength 1, is our scale 1.0. The header holds one
 entry, `pairedit`: JSON with version, base_model, method, role, step, rank and config. One
 entry, because safetensors writes several in random order and equal runs would differ in bytes.
+Files of other layouts, and .pt files that hold nothing but tensors, are read and written too.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,21 +22,12 @@ from typing import TYPE_CHECKING, Any
 
 import pairedit
 from pairedit.data import replacing
+from pairedit.layouts import check_shapes, from_tensors, to_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PREFIX = "transformer."
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
-# Projections by name. `attention` is what PairEdit trains: 8 in a double block, 3 in a single one.
-TARGETS = {
-    "attention": (
-        r"attn\.to_(q|k|v)",
-        r"attn\.to_out\.0",
-        r"attn\.add_(q|k|v)_proj",
-        r"attn\.to_add_out",
-    ),
-}
+SUFFIXES = (".safetensors", ".pt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +46,30 @@ class LoraFile:
 
 
 def write_lora(
-    path: Path, weights: Mapping[str, tuple[Tensor, Tensor]], metadata: Mapping[str, Any]
+    path: Path,
+    weights: Mapping[str, tuple[Tensor, Tensor]],
+    metadata: Mapping[str, Any],
+    layout: str = "diffusers",
 ) -> None:
-    """Write one LoRA so that diffusers and ComfyUI read it.
+    """Write one LoRA, by default so that diffusers and ComfyUI read it.
 
     Args:
-        path: the file, replaced at once or not at all.
+        path: the file, .safetensors or .pt, replaced at once or not at all.
         weights: see `Adapters.weights`.
-        metadata: JSON values; the package version is added.
+        metadata: JSON values; the package version is added. A .pt file has no room for them.
+        layout: see `layouts`.
+
+    Raises:
+        ValueError: modules that the layout cannot hold.
     """
+    import torch
     from safetensors.torch import save
 
-    tensors = {}
-    for module, (down, up) in weights.items():
-        tensors[PREFIX + module + DOWN] = down.contiguous()
-        tensors[PREFIX + module + UP] = up.contiguous()
+    tensors = to_tensors(weights, layout)
+    if path.suffix == ".pt":
+        with replacing(path) as temporary:
+            torch.save(tensors, temporary)
+        return
     entry = json.dumps({"version": pairedit.__version__, **metadata}, sort_keys=True)
     with replacing(path) as temporary:
         # Bytes, not save_file, whose files nobody but their owner may read.
@@ -74,10 +77,10 @@ def write_lora(
 
 
 def inspect_lora(path: Path) -> dict[str, Any]:
-    """Check a LoRA file's header without loading weights or torch.
+    """Check what can be checked of a LoRA file without loading weights or torch.
 
     Args:
-        path: a safetensors file.
+        path: a .safetensors or .pt file; of the latter only that it is one.
 
     Returns:
         The metadata of `write_lora`; empty for a file of another origin.
@@ -89,15 +92,19 @@ def inspect_lora(path: Path) -> dict[str, Any]:
 
     if not path.is_file():
         raise ValueError(f"{path}: no such LoRA file")
-    if path.suffix != ".safetensors":
-        raise ValueError(f"{path}: not a .safetensors file")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{path}: not a {' or '.join(SUFFIXES)} file")
+    if path.suffix == ".pt":
+        if not zipfile.is_zipfile(path):
+            raise ValueError(f"{path}: not a readable .pt file of torch.save")
+        return {}
     try:
         with safe_open(path, framework="np") as file:
             shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    _check_keys(path, shapes)
+    _check(path, shapes)
     try:
         entry = json.loads(metadata.get("pairedit", "{}"))
     except json.JSONDecodeError as error:
@@ -108,55 +115,62 @@ def inspect_lora(path: Path) -> dict[str, Any]:
 
 
 def read_lora(path: Path) -> LoraFile:
-    """Read a LoRA file in diffusers' layout.
+    """Read a LoRA file of any layout of `layouts`.
 
     Args:
-        path: a file of ours, or another one whose layout is the same.
+        path: a .safetensors file, or a .pt file of tensors; no code in it is ever run.
 
     Returns:
-        Its weights as float32, with any alpha that diffusers noted in the header folded into B.
+        Its weights as float32, with any alpha folded into B.
 
     Raises:
-        ValueError: names the file and what is wrong: not safetensors, other keys, shapes that
+        ValueError: names the file and what is wrong: not readable, unknown keys, shapes that
             do not belong together, values that are not finite.
     """
     from safetensors import safe_open
     from safetensors.torch import load
 
-    metadata = inspect_lora(path)
-    with safe_open(path, framework="np") as file:
-        noted = (file.metadata() or {}).get("lora_adapter_metadata")
-    content = path.read_bytes()
-    tensors = load(content)
+    metadata, content, noted = inspect_lora(path), path.read_bytes(), None
+    if path.suffix == ".pt":
+        tensors = _unpickle(path, content)
+        _check(path, {key: list(value.shape) for key, value in tensors.items()})
+    else:
+        tensors = load(content)
+        with safe_open(path, framework="np") as file:
+            noted = (file.metadata() or {}).get("lora_adapter_metadata")
     broken = [key for key, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
-    modules = [key[len(PREFIX) : -len(DOWN)] for key in tensors if key.endswith(DOWN)]
-    weights = {}
-    for module in sorted(modules):
-        down = tensors[PREFIX + module + DOWN].float()
-        up = tensors[PREFIX + module + UP].float()
-        weights[module] = (down, up * _noted_scaling(path, noted))
+    scaling = _noted_scaling(path, noted)
+    weights = {module: (a, b * scaling) for module, (a, b) in from_tensors(tensors).items()}
+    if not weights:
+        raise ValueError(f"{path}: every update in it is zero")
     digest = hashlib.sha256(content).hexdigest()
     return LoraFile(path=path, weights=weights, metadata=metadata, sha256=digest)
 
 
-def _check_keys(path: Path, shapes: Mapping[str, list[int]]) -> None:
-    """Refuse keys of another layout, halves without the other half, and wrong shapes."""
-    if not shapes:
-        raise ValueError(f"{path}: holds no tensor")
-    for key, shape in shapes.items():
-        if not key.startswith(PREFIX) or not key.endswith((DOWN, UP)):
-            raise ValueError(
-                f"{path}: key {key!r} is not of diffusers' layout {PREFIX}<module>{DOWN} or {UP}"
-            )
-        other = key[: -len(DOWN)] + (UP if key.endswith(DOWN) else DOWN)
-        if other not in shapes:
-            raise ValueError(f"{path}: {key} has no partner {other}")
-        if len(shape) != 2 or 0 in shape:
-            raise ValueError(f"{path}: {key} has shape {shape}, expected two dimensions")
-        if key.endswith(DOWN) and len(shapes[other]) == 2 and shape[0] != shapes[other][1]:
-            raise ValueError(f"{path}: ranks of {key} {shape} and {other} {shapes[other]} differ")
+def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
+    """Read a .pt file that holds named tensors and nothing else."""
+    import torch
+
+    try:
+        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:
+        # The unpickler raises nearly anything on a damaged file.
+        raise ValueError(f"{path}: not a file of tensors alone, refused unread") from error
+    if not isinstance(tensors, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in tensors.items()
+    ):
+        raise ValueError(f"{path}: not a mapping of names to tensors")
+    return tensors
+
+
+def _check(path: Path, shapes: Mapping[str, list[int]]) -> None:
+    """Refuse what `check_shapes` refuses, in the name of the file."""
+    try:
+        check_shapes(shapes)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _noted_scaling(path: Path, noted: str | None) -> float:

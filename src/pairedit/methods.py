@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from itertools import pairwise
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
+from pairedit.data import Contrast, Pair
 from pairedit.noising import ContentPreserving, Noising, Rectified
 
 if TYPE_CHECKING:
@@ -38,17 +40,21 @@ class Term:
 class Step:
     """Hold what a method may use in one training step."""
 
-    source: Tensor  # x_A [C, h, w], float32
-    target: Tensor  # x_B [C, h, w], float32
     noise: Tensor  # eps [C, h, w], float32, unit Gaussian, the same for both images
     sigma: float  # noise level of the drawn step, in (0, 1]
     # (noisy [C, h, w], sigma, prompt, scales) -> velocity [C, h, w], without gradient.
     velocity: Callable[[Tensor, float, str, Mapping[str, float]], Tensor]
+    source: Tensor | None = None  # x_A [C, h, w], float32; None where prompts are learnt from
+    target: Tensor | None = None  # x_B [C, h, w], float32; likewise
+    prompts: Contrast | None = None  # None where pairs are learnt from
+    path: tuple[float, ...] = ()  # the noise levels of an inference run down to `sigma`
 
 
 @runtime_checkable
 class Method(Protocol):
     """Turn a training step into terms."""
+
+    learns_from: ClassVar[type]  # Pair or Contrast
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -83,6 +89,7 @@ class PairEdit:
     noising).
     """
 
+    learns_from: ClassVar[type] = Pair
     noising: Noising = field(default_factory=ContentPreserving)
     eta: float = 4.0
     content: bool = True
@@ -116,6 +123,7 @@ class VisualConcept:
     Source: PairEdit (arXiv 2506.07992), ablation A.
     """
 
+    learns_from: ClassVar[type] = Pair
     noising: Noising = field(default_factory=ContentPreserving)
     two_sided: bool = False
     roles: tuple[str, ...] = field(default=(CONTENT, SEMANTIC), init=False)
@@ -148,6 +156,7 @@ class VisualSlider:
     Source: Concept Sliders (arXiv 2311.12092), visual sliders, on rectified flow.
     """
 
+    learns_from: ClassVar[type] = Pair
     noising: Noising = field(default_factory=Rectified)
     roles: tuple[str, ...] = field(default=(SEMANTIC,), init=False)
 
@@ -163,4 +172,42 @@ class VisualSlider:
                 learns=frozenset({SEMANTIC}),
             )
             for name, clean, scale in sides
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSlider:
+    """Learn the direction between two prompts; no image is needed.
+
+        v(s; target)  ->  v(target) + eta * (v(positive) - v(negative)), LoRAs off,
+                          rescaled to the norm of v(positive)
+
+    at a noisy latent on the way of the model's own run for the target prompt, with the LoRA on.
+    Source: Concept Sliders (arXiv 2311.12092), textual sliders, on rectified flow.
+    """
+
+    learns_from: ClassVar[type] = Contrast
+    eta: float = 2.0
+    roles: tuple[str, ...] = field(default=(SEMANTIC,), init=False)
+
+    def terms(self, step: Step) -> list[Term]:
+        """Run the model down to the drawn step, then list the one term."""
+        prompts, noisy = step.prompts, step.noise
+        for sigma, following in pairwise(step.path):
+            velocity = step.velocity(noisy, sigma, prompts.target, {SEMANTIC: 1.0})
+            noisy = noisy + (following - sigma) * velocity
+        target, positive, negative = (
+            step.velocity(noisy, step.sigma, prompt, {})
+            for prompt in (prompts.target, prompts.positive, prompts.negative)
+        )
+        guided = target + self.eta * (positive - negative)
+        return [
+            Term(
+                name=SEMANTIC,
+                noisy=noisy,
+                target=guided * positive.norm() / guided.norm(),
+                scales={SEMANTIC: 1.0},
+                learns=frozenset({SEMANTIC}),
+                prompt=prompts.target,
+            )
         ]

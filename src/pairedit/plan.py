@@ -6,23 +6,32 @@ are collected in one ValueError, and plain values come out. No configuration goe
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.config import Dataset, GenConfig, LoraConfig, Model, TrainConfig, build, locate
-from pairedit.data import Pair, find_pairs
+from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
+from pairedit.data import Contrast, Pair
 from pairedit.edits import Edit
-from pairedit.lora import TARGETS, inspect_lora
+from pairedit.lora import inspect_lora
 from pairedit.methods import Method
+from pairedit.targets import block_modules, match_targets
 from pairedit.tracking import Tracker
-from pairedit.values import Problems, check_seed, parse_prompts, parse_seeds, parse_sliders
+from pairedit.values import (
+    Problems,
+    SliderEntry,
+    check_seed,
+    choose_prompts,
+    parse_prompts,
+    parse_seeds,
+    parse_sliders,
+)
 
 UNIT = 16  # px: FLUX's VAE shrinks 8 times, a token covers 2 x 2 latent pixels
 MODEL_PARTS = (
@@ -34,6 +43,7 @@ MODEL_PARTS = (
     "tokenizer_2",
     "scheduler",
 )
+KINDS = {Pair: "image pairs", Contrast: "prompts"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -43,7 +53,7 @@ class TrainPlan:
     """Hold one checked training job."""
 
     method: Method
-    pairs: Mapping[str, Sequence[Pair]]  # by dataset name
+    pairs: Mapping[str, Sequence[Pair] | Sequence[Contrast]]  # by dataset name
     model: Model
     tracker: Tracker
     settings: Mapping[str, Any]  # arguments of `train.Settings`
@@ -61,8 +71,9 @@ class GenPlan:
 
     model: Model
     edit: Edit
-    sliders: Sequence[tuple[Path, tuple[float, ...]]]
-    prompts: Sequence[str]
+    sliders: Sequence[SliderEntry]
+    across: int  # columns of the sheet; fewer than columns of scales only in a grid
+    prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
     seeds: Sequence[int]
     skip: int
     num_inference_steps: int
@@ -87,13 +98,20 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
-    _check_keys(config, TrainConfig, problems)
-    _check_keys(config.lora, LoraConfig, problems, "lora.")
+    check_keys(config, TrainConfig, problems)
+    check_keys(config.lora, LoraConfig, problems, "lora.")
     raw = OmegaConf.to_container(config, resolve=False)
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
     model = _model(config, problems)
     pairs = _pairs(config, problems)
+    for name, examples in pairs.items() if method else ():
+        needed, kinds = KINDS[method.learns_from], {KINDS[type(example)] for example in examples}
+        problems.expect(
+            kinds <= {needed},
+            f"method={method_name}: learns from {needed}, but dataset {name} holds "
+            + " and ".join(kinds),
+        )
     steps = config.num_inference_steps
     last = steps - 1 if config.end_step is None else config.end_step
     _check_steps(config, problems)
@@ -120,7 +138,7 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         config.latents in ("mode", "sample"),
         f"latents={config.latents}: expected mode or sample",
     )
-    targets = problems.attempt(lambda: _targets(config.lora.targets))
+    targets = problems.attempt(lambda: _targets(config.lora.targets, model))
     problems.done()
     notes = [
         f"method={method_name} does not use {key}={config[key]}"
@@ -165,38 +183,47 @@ def plan_gen(config: DictConfig) -> GenPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
-    _check_keys(config, GenConfig, problems)
+    check_keys(config, GenConfig, problems)
     model = _model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     _check_steps(config, problems)
-    problems.expect(
-        0 <= config.skip < config.num_inference_steps,
-        f"skip={config.skip}: expected 0 <= skip < num_inference_steps="
-        f"{config.num_inference_steps}, or the LoRA never acts",
-    )
     problems.expect(config.batch_size >= 1, f"batch_size={config.batch_size}: at least 1")
-    sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales)) or []
-    columns = len(sliders[0][1]) if sliders else 1
+    sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
+    for skip in {config.skip: None} | {slider.skip: None for slider in sliders if slider.skip}:
+        problems.expect(
+            0 <= skip < config.num_inference_steps,
+            f"skip={skip}: expected 0 <= skip < num_inference_steps="
+            f"{config.num_inference_steps}, or the LoRA never acts",
+        )
+    columns = len(sliders[0].scales) if sliders else 1
+    problems.expect(
+        not (config.grid and config.animate),
+        "animate=true: a grid has no one direction to run along; leave out one of the two",
+    )
     problems.expect(
         columns > 1 or not config.animate,
         f"animate=true: an animation needs at least two scales, there is {columns}",
     )
     notes = []
-    for path, _ in sliders:
-        metadata = problems.attempt(lambda path=path: inspect_lora(path))
+    for slider in sliders:
+        metadata = problems.attempt(lambda path=slider.path: inspect_lora(path))
         base = metadata and metadata.get("base_model")
         if model and base and base != model.name:
-            notes.append(f"{path} was trained on {base}, this is model={model.name}")
+            notes.append(f"{slider.path} was trained on {base}, this is model={model.name}")
     seeds = problems.attempt(lambda: parse_seeds(config.seeds))
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
+    chosen = problems.attempt(
+        lambda: choose_prompts(prompts or [default], seeds or [0], config.prompts_per_seed)
+    )
     problems.done()
     resolved = OmegaConf.to_container(config, resolve=True)
     return GenPlan(
         model=model,
         edit=edit,
         sliders=sliders,
-        prompts=prompts,
+        across=len(set(sliders[0].scales)) if config.grid else columns,
+        prompts=chosen,
         seeds=seeds,
         skip=config.skip,
         num_inference_steps=config.num_inference_steps,
@@ -260,9 +287,11 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     return model
 
 
-def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
-    """Build the dataset group and read every folder of pairs."""
-    found: dict[str, list[Pair]] = {}
+def _pairs(
+    config: DictConfig, problems: Problems
+) -> dict[str, Sequence[Pair] | Sequence[Contrast]]:
+    """Build the dataset group and read every folder of pairs and every set of prompts."""
+    found: dict[str, Sequence[Pair] | Sequence[Contrast]] = {}
     problems.expect(len(config.datasets) > 0, "dataset=[]: expected at least one dataset")
     uses_pairs = False
     for key in config.datasets:
@@ -275,24 +304,23 @@ def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
                 )
                 continue
         dataset = problems.attempt(
-            lambda key=key: build(config.datasets[key], f"datasets.{key}", Dataset)
+            lambda key=key: build(config.datasets[key], f"datasets.{key}", Examples)
         )
         if dataset is None:
             continue
-        folder = locate(dataset.folder)
-        name = dataset.name or folder.resolve().name
+        name = dataset.label
         problems.expect(name not in found, f"dataset: two of them are named {name}")
         problems.expect(
             re.fullmatch(r"[^/\\]+", name) is not None and name not in (".", ".."),
             f"dataset: {name!r} cannot name a folder",
         )
-        found[name] = problems.attempt(lambda folder=folder: find_pairs(folder)) or []
+        found[name] = problems.attempt(dataset.read) or []
     if config.pairs is not None and not uses_pairs:
         problems.append(f"pairs={config.pairs}: without effect, add dataset=folder")
     return found
 
 
-def _check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:
+def check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:
     """Refuse keys that were added with a plus sign: nothing would read them."""
     known = {part.name for part in fields(trunk)}
     for key in config:
@@ -307,20 +335,20 @@ def _check_steps(config: DictConfig, problems: Problems) -> None:
     )
 
 
-def _targets(targets: Any) -> str | tuple[str, ...]:
-    """Read `lora.targets`: a name, or a list of patterns."""
-    if isinstance(targets, str):
-        if targets not in TARGETS:
-            raise ValueError(
-                f"lora.targets={targets}: expected {' or '.join(TARGETS)}, or a list of patterns"
-            )
-        return targets
-    if not OmegaConf.is_list(targets) or not targets:
+def _targets(targets: Any, model: Model | None) -> str | tuple[str, ...]:
+    """Read `lora.targets`, a name or a list of patterns, and try it on the model's modules."""
+    if OmegaConf.is_list(targets) and targets:
+        targets = tuple(targets)
+    elif not isinstance(targets, str):
         raise ValueError(f"lora.targets={targets}: expected a name or a list of patterns")
-    patterns = tuple(targets)
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except (re.error, TypeError) as error:
-            raise ValueError(f"lora.targets: {pattern!r} is no pattern ({error})") from error
-    return patterns
+    match_targets(block_modules(*_block_counts(model)), targets)
+    return targets
+
+
+def _block_counts(model: Model | None) -> tuple[int, int]:
+    """Return the numbers of double and single blocks; FLUX.1's while the model is not at hand."""
+    counts = {"num_layers": 19, "num_single_layers": 38}
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        config = json.loads((locate(model.path) / "transformer/config.json").read_text())
+        counts |= {key: int(config[key]) for key in counts if key in config}
+    return counts["num_layers"], counts["num_single_layers"]

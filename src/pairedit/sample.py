@@ -3,7 +3,7 @@
     x <- x + (sigma_next - sigma) * v(x, sigma)
 
 LoRAs are off for the first `skip` steps, so those run once for each seed and prompt; then every
-scale becomes a row of one batch.
+scale becomes a row of one batch. Of several LoRAs each acts from its own skip on.
 Shape letters: B rows, C latent channels, h and w latent height and width.
 """
 
@@ -35,6 +35,21 @@ class Slider:
 
     lora: LoraFile
     scales: tuple[float, ...]
+    skip: int | None = None  # first steps without it; None: as many as the run's
+
+    @property
+    def name(self) -> str:
+        """Name the edit for captions: by its dataset, or by the file where that is unknown."""
+        return str(self.lora.metadata.get("dataset") or self.lora.path.stem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Hold the steps between two forks: sigma indices, and the row of each column."""
+
+    begin: int
+    end: int
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +102,7 @@ def generate(
     flux: Flux,
     *,
     sliders: Sequence[Slider],
-    prompts: Sequence[str],
+    prompts: Sequence[str] | Mapping[int, str],
     seeds: Sequence[int],
     skip: int,
     num_inference_steps: int,
@@ -101,9 +116,10 @@ def generate(
     Args:
         flux: the model, without LoRAs; it is left without.
         sliders: LoRAs that act together, with equally many scales; none renders the base model.
-        prompts: at least one.
+        prompts: at least one, for every seed; or one by seed.
         seeds: at least one; a seed starts every prompt and scale from the same noise.
-        skip: the first `skip` steps run without LoRAs; 0 <= skip < num_inference_steps.
+        skip: the first `skip` steps run without the sliders that have no skip of their own;
+            0 <= skip < num_inference_steps.
         num_inference_steps: Euler steps.
         guidance_scale: see `Flux.velocity`.
         resolution: side of the images in px.
@@ -119,6 +135,19 @@ def generate(
     flux.check_resolution(resolution)
     columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
     names = [f"slider_{index}" for index in range(len(sliders))]
+    skips = [skip if slider.skip is None else slider.skip for slider in sliders]
+    forks = [*(sorted(set(skips)) or [skip]), num_inference_steps]
+
+    def row(column: tuple[float, ...], begin: int) -> Row:
+        """Switch on the sliders that act from step `begin`."""
+        active = zip(names, column, skips, strict=True)
+        return Row(scales={name: scale for name, scale, first in active if first <= begin})
+
+    lanes = (
+        [(prompts[seed], seed) for seed in seeds]
+        if isinstance(prompts, Mapping)
+        else list(product(prompts, seeds))
+    )
     adapters = Adapters(flux.transformer)
     try:
         for name, slider in zip(names, sliders, strict=True):
@@ -127,10 +156,12 @@ def generate(
             flux,
             adapters,
             columns=columns,
-            forked=[Row(scales=dict(zip(names, column, strict=True))) for column in columns],
-            lanes=list(product(prompts, seeds)),
+            segments=[
+                Segment(begin=begin, end=end, rows=tuple(row(c, begin) for c in columns))
+                for begin, end in pairwise(forks)
+            ],
+            lanes=lanes,
             sigmas=flux.sigmas(resolution, num_inference_steps),
-            skip=skip,
             guidance_scale=guidance_scale,
             resolution=resolution,
             batch_size=batch_size,
@@ -145,17 +176,16 @@ def _render(
     adapters: Adapters,
     *,
     columns: Sequence[tuple[float, ...]],
-    forked: Sequence[Row],
+    segments: Sequence[Segment],
     lanes: Sequence[tuple[str, int]],
     sigmas: Tensor,
-    skip: int,
     guidance_scale: float | None,
     resolution: int,
     batch_size: int,
     edit: Edit,
 ) -> Iterator[Sample]:
     """Render lanes, each one prompt and seed, a few at a time; see `generate`."""
-    steps = len(sigmas) - 1
+    steps, skip = len(sigmas) - 1, segments[0].begin
     known = list(dict.fromkeys(prompt for prompt, _ in lanes))
     text = flux.encode_prompt(known)
     total = len(lanes) * (skip + len(columns) * (steps - skip))
@@ -175,17 +205,19 @@ def _render(
             )
             cells = list(product(range(len(group)), range(len(columns))))
             for part in _chunks(cells, batch_size):
-                finished = euler(
-                    flux,
-                    adapters,
-                    trunk[[lane for lane, _ in part]],
-                    sigmas=sigmas[skip:],
-                    rows=[forked[column] for _, column in part],
-                    text=text.rows([prompts[lane] for lane, _ in part]),
-                    guidance_scale=guidance_scale,
-                    progress=progress,
-                )
-                images = flux.decode(finished)
+                latents = trunk[[lane for lane, _ in part]]
+                for segment in segments:
+                    latents = euler(
+                        flux,
+                        adapters,
+                        latents,
+                        sigmas=sigmas[segment.begin : segment.end + 1],
+                        rows=[segment.rows[column] for _, column in part],
+                        text=text.rows([prompts[lane] for lane, _ in part]),
+                        guidance_scale=guidance_scale,
+                        progress=progress,
+                    )
+                images = flux.decode(latents)
                 for (lane, column), image in zip(part, images, strict=True):
                     prompt, seed = group[lane]
                     yield Sample(
@@ -234,4 +266,6 @@ def metadata(
         lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
         lines[f"lora.{index}.sha256"] = slider.lora.sha256
         lines[f"lora.{index}.scale"] = repr(scale)
+        if slider.skip is not None:
+            lines[f"lora.{index}.skip"] = str(slider.skip)
     return lines

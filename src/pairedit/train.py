@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import trange
 
 from pairedit.adapters import Adapters, Row
-from pairedit.data import Pair, load_image, to_tensor
+from pairedit.data import Contrast, Pair, load_image, to_tensor
 from pairedit.devices import make_accelerator
 from pairedit.flux import Flux, Posterior, Text
 from pairedit.lora import write_lora
@@ -59,7 +59,7 @@ def fit(
     *,
     flux: Flux,
     method: Method,
-    pairs: Sequence[Pair],
+    pairs: Sequence[Pair] | Sequence[Contrast],
     settings: Settings,
     folder: Path,
     run: Run,
@@ -67,12 +67,12 @@ def fit(
     accelerator: Accelerator | None = None,
     name: str = "train",
 ) -> dict[str, Path]:
-    """Train one method on one set of pairs.
+    """Train one method on one set of pairs, or of prompts.
 
     Args:
         flux: the model, without LoRAs; it is left without.
         method: turns a step into terms.
-        pairs: at least one.
+        pairs: at least one, of the kind that the method learns from.
         settings: the numbers of the run.
         folder: receives `<role>.safetensors` for each LoRA, and checkpoints named
             `<role>-000200.safetensors` that have seen exactly that many updates.
@@ -91,7 +91,9 @@ def fit(
     flux.check_resolution(settings.resolution)
     accelerator = accelerator or make_accelerator(flux.device.type)
     generator = torch.Generator().manual_seed(settings.seed)
-    source, target = encode_pairs(flux, pairs, settings.resolution)
+    # Prompts have no sides: a method that learns from them makes its own latents.
+    sides = () if isinstance(pairs[0], Contrast) else encode_pairs(flux, pairs, settings.resolution)
+    shape = flux.latent_shape(settings.resolution)
     text = _Prompts(flux)
     sigmas = flux.sigmas(settings.resolution, settings.num_inference_steps)
     adapters = Adapters(flux.transformer)
@@ -136,14 +138,15 @@ def fit(
             started = time.perf_counter()
             bar = trange(1, settings.steps + 1, desc=name, unit="step", disable=None)
             for step in bar:
-                drawn = _draw(generator, source, target, settings)
+                drawn = _draw(generator, len(pairs), shape, sides, settings)
                 sigma = float(sigmas[drawn.index])
                 terms = method.terms(
                     Step(
-                        source=drawn.source,
-                        target=drawn.target,
-                        noise=drawn.noise,
+                        **dict(zip(("source", "target"), drawn.sides, strict=False)),
+                        prompts=None if sides else pairs[drawn.pair],
+                        noise=drawn.noise.to(flux.device),
                         sigma=sigma,
+                        path=tuple(sigmas[: drawn.index + 1].tolist()),
                         velocity=velocity,
                     )
                 )
@@ -236,30 +239,32 @@ def encode_pairs(flux: Flux, pairs: Sequence[Pair], resolution: int) -> tuple[Po
 class _Draw:
     """Hold what chance decides in one step."""
 
+    pair: int  # or set of prompts
     index: int  # of the inference step
-    source: Tensor
-    target: Tensor
     noise: Tensor
+    sides: tuple[Tensor, ...]  # source and target latents, or nothing
 
 
 def _draw(
-    generator: torch.Generator, source: Posterior, target: Posterior, settings: Settings
+    generator: torch.Generator,
+    pairs: int,
+    shape: tuple[int, int, int],
+    sides: Sequence[Posterior],
+    settings: Settings,
 ) -> _Draw:
     """Draw pair, step index, noise and, where asked for, latents, always in this order."""
-    device = source.mean.device
-    pair = int(torch.randint(len(source.mean), (), generator=generator))
+    pair = int(torch.randint(pairs, (), generator=generator))
     index = int(torch.randint(settings.start_step, settings.end_step + 1, (), generator=generator))
-    shape = source.mean[pair].shape
     # Differs from the published code: fresh noise each step instead of 31 fixed seeds.
-    noise = torch.randn(shape, generator=generator).to(device)
+    noise = torch.randn(shape, generator=generator)
     clean = []
-    for side in (source, target):
+    for side in sides:
         latent = side.mean[pair]
         if settings.latents == "sample":
-            spread = torch.randn(shape, generator=generator).to(device)
+            spread = torch.randn(shape, generator=generator).to(latent.device)
             latent = latent + side.std[pair] * spread
         clean.append(latent)
-    return _Draw(index=index, source=clean[0], target=clean[1], noise=noise)
+    return _Draw(pair=pair, index=index, noise=noise, sides=tuple(clean))
 
 
 class _Prompts:

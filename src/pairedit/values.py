@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from pairedit.config import locate
 from pairedit.data import read_prompts
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
+PROMPTS = "pkg://data/prompts"
 
 
 class Problems(list[str]):
@@ -41,20 +45,31 @@ class Problems(list[str]):
             raise ValueError(f"{len(self)} problems with the configuration:{lines}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class SliderEntry:
+    """Hold one entry of `lora`, its scales filled in."""
+
+    path: Path
+    scales: tuple[float, ...]  # one for each column
+    skip: int | None = None  # first steps without it; None: as many as the run's
+
+
 def parse_sliders(
-    lora: Any, scales: Sequence[float] | None
-) -> list[tuple[Path, tuple[float, ...]]]:
-    """Read `lora` and `scales`.
+    lora: Any, scales: Sequence[float] | None, grid: bool = False
+) -> list[SliderEntry]:
+    """Read `lora`, `scales` and `grid`.
 
     The scales of several LoRAs are zipped: column i of the sheet takes the i-th of each. A LoRA
-    without scales of its own takes `scales`; a single scale holds for every column.
+    without scales of its own takes `scales`; a single scale holds for every column. As a grid,
+    every scale of the first meets every scale of the second.
 
     Args:
-        lora: None, a path, a mapping of path and scales, or a list of these.
+        lora: None, a path, a mapping of path, scales and skip, or a list of these.
         scales: of the columns; None for `DEFAULT_SCALES`.
+        grid: combine two LoRAs instead of zipping them.
 
     Returns:
-        Path and scales of each LoRA, all of one length.
+        The entries, their scales of one length; of a grid row by row, the first LoRA across.
 
     Raises:
         ValueError: names the entry.
@@ -64,41 +79,63 @@ def parse_sliders(
     entries = lora if isinstance(lora, list) else [] if lora is None else [lora]
     if isinstance(lora, list) and not entries:
         raise ValueError("lora=[]: the list is empty; leave lora out to render the base model")
-    read: list[tuple[Path, list[float] | None]] = []
-    for entry in entries:
-        if isinstance(entry, str):
-            entry = {"path": entry}
-        if not isinstance(entry, Mapping) or not {"path"} <= set(entry) <= {"path", "scales"}:
-            raise ValueError(f"lora: {entry!r} is not a path or {{path: .., scales: [..]}}")
-        own = entry.get("scales")
-        if not isinstance(entry["path"], str):
-            raise ValueError(f"lora: path {entry['path']!r} is not a path")
-        if own is not None and (
-            not isinstance(own, list) or not own or not all(_is_number(scale) for scale in own)
-        ):
-            raise ValueError(f"lora: scales {own!r} of {entry['path']} are not a list of numbers")
-        read.append((Path(entry["path"]).expanduser(), own))
+    read = [_slider_entry(entry) for entry in entries]
     if scales is not None:
         if not len(scales) or not all(math.isfinite(scale) for scale in scales):
             raise ValueError(f"scales={list(scales)}: expected at least one finite number")
-        if all(own is not None for _, own in read):
+        if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
             raise ValueError(f"scales={list(scales)}: without effect, {reason}")
-    common = list(DEFAULT_SCALES if scales is None else scales)
-    filled = [(path, common if own is None else own) for path, own in read]
-    lengths = {len(own) for _, own in filled} - {1}
+    common = tuple(map(float, DEFAULT_SCALES if scales is None else scales))
+    filled = [replace(entry, scales=entry.scales or common) for entry in read]
+    wide = _combined(filled) if grid else _zipped(filled)
+    rows = list(zip(*(entry.scales for entry in wide), strict=True))
+    if len(set(rows)) < len(rows):
+        what = "cell" if grid else "column"
+        raise ValueError(f"scales: a {what} is there twice in {[list(row) for row in rows]}")
+    return wide
+
+
+def _slider_entry(entry: Any) -> SliderEntry:
+    """Read one entry of `lora`; its scales are empty where it has none of its own."""
+    if isinstance(entry, str):
+        entry = {"path": entry}
+    if not isinstance(entry, Mapping) or not {"path"} <= set(entry) <= {"path", "scales", "skip"}:
+        raise ValueError(f"lora: {entry!r} is not a path or {{path: .., scales: [..], skip: ..}}")
+    path, own, skip = entry["path"], entry.get("scales"), entry.get("skip")
+    if not isinstance(path, str):
+        raise ValueError(f"lora: path {path!r} is not a path")
+    if own is not None and (
+        not isinstance(own, list) or not own or not all(_is_number(scale) for scale in own)
+    ):
+        raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
+    if skip is not None and not _is_whole(skip):
+        raise ValueError(f"lora: skip {skip!r} of {path} is not a whole number")
+    return SliderEntry(path=Path(path).expanduser(), scales=tuple(map(float, own or ())), skip=skip)
+
+
+def _zipped(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
+    """Bring all scales to one length: column by column."""
+    lengths = {len(entry.scales) for entry in entries} - {1}
     if len(lengths) > 1:
-        counts = ", ".join(f"{len(own)} for {path}" for path, own in filled)
+        counts = ", ".join(f"{len(entry.scales)} for {entry.path}" for entry in entries)
         raise ValueError(f"scales: column by column they need one length, got {counts}")
     columns = lengths.pop() if lengths else 1
-    wide = [
-        (path, tuple(map(float, own if len(own) == columns else own * columns)))
-        for path, own in filled
+    return [
+        entry if len(entry.scales) == columns else replace(entry, scales=entry.scales * columns)
+        for entry in entries
     ]
-    rows = list(zip(*(own for _, own in wide), strict=True))
-    if len(set(rows)) < len(rows):
-        raise ValueError(f"scales: a column is there twice in {[list(row) for row in rows]}")
-    return wide
+
+
+def _combined(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
+    """Let every scale of the first meet every scale of the second, row by row."""
+    if len(entries) != 2:
+        raise ValueError(f"grid=true: needs two LoRAs, across and down; there is {len(entries)}")
+    across, down = entries
+    return [
+        replace(across, scales=across.scales * len(down.scales)),
+        replace(down, scales=tuple(s for s in down.scales for _ in across.scales)),
+    ]
 
 
 def parse_seeds(seeds: Any) -> list[int]:
@@ -145,7 +182,7 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
 
     Args:
         prompts: None, one prompt or a list.
-        file: None, or a text file with one prompt a line.
+        file: None, the name of a file in `data/prompts/`, or the path of one with a prompt a line.
         default: the prompt where neither is given.
 
     Raises:
@@ -156,7 +193,7 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
     if file is not None:
         if prompts is not None:
             raise ValueError(f"prompts and prompts_file={file}: expected one of them")
-        found = read_prompts(Path(file).expanduser())
+        found = read_prompts(_prompts_path(file))
     elif prompts is None:
         found = [default]
     else:
@@ -166,6 +203,43 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
     if len(set(found)) < len(found):
         raise ValueError(f"prompts={found}: a prompt is there twice")
     return found
+
+
+def choose_prompts(
+    prompts: Sequence[str], seeds: Sequence[int], per_seed: str
+) -> Sequence[str] | dict[int, str]:
+    """Read `prompts_per_seed`.
+
+    Args:
+        prompts: at least one.
+        seeds: of the images.
+        per_seed: all renders every prompt with every seed; one draws a prompt for each seed. The
+            seed alone decides which, so adding seeds changes no image.
+
+    Returns:
+        All prompts, or one by seed.
+
+    Raises:
+        ValueError: neither word.
+    """
+    if per_seed == "all":
+        return prompts
+    if per_seed == "one":
+        return {seed: prompts[Random(seed).randrange(len(prompts))] for seed in seeds}
+    raise ValueError(f"prompts_per_seed={per_seed}: expected all or one")
+
+
+def _prompts_path(name: str) -> Path:
+    """Find a file of prompts: a path, or a name that ships in `data/prompts/`."""
+    path = Path(name).expanduser()
+    folder = locate(PROMPTS)
+    if path.exists() or path.name != name:
+        return path
+    shipped = folder / f"{name}.txt"
+    if not shipped.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
+        raise ValueError(f"prompts_file={name}: expected a path, or one of {known}")
+    return shipped
 
 
 def check_seed(key: str, seed: int, problems: Problems) -> None:

@@ -1,0 +1,65 @@
+"""Every command of docs/ runs, in the page's order, on the tiny model."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import write_pairs
+from pairedit import cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+# What makes a command quick; the pages' own numbers stay as they are otherwise.
+QUICK = {
+    "train": ["resolution=32", "device=cpu", "steps=2", "preview=false"],
+    "gen": ["resolution=32", "device=cpu"],
+    "export": [],
+}
+
+
+def commands(page: Path) -> list[list[str]]:
+    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
+
+
+PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "my_edit")
+    (tmp_path / "my_prompts.txt").write_text("image of a person\n")
+    old = {
+        "pretrained_model_name_or_path": str(tiny_flux_folder),
+        "datasets_folder": str(DOCS.parent / "data"),
+        "datasets": ["age"],
+        "output_folder": "outputs/old",
+        "output_folder_gen": "outputs/old_gen",
+        "scales": [0, 0.4],
+        "skips": [10],
+        "count_gen": 1,
+    }
+    (tmp_path / "train_image.yaml").write_text(yaml.safe_dump(old))
+    for program, *words in commands(page):
+        name = program.removeprefix("pairedit-")
+        if QUICK[name]:
+            words += [f"model.path={tiny_flux_folder}", "model.max_sequence_length=32"]
+        monkeypatch.setattr(sys, "argv", [program, *words, *QUICK[name]])
+        try:
+            getattr(cli, name)()
+        except SystemExit as leave:
+            out, err = capfd.readouterr()
+            raise AssertionError(f"{shlex.join([program, *words])}: {err}{out}") from leave
+    files = [path for path in tmp_path.rglob("*") if path.suffix in (".safetensors", ".png")]
+    assert files
+
+
+def test_links_lead_somewhere():
+    for page in DOCS.glob("*.md"):
+        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
