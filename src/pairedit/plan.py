@@ -34,6 +34,7 @@ MODEL_PARTS = (
     "tokenizer_2",
     "scheduler",
 )
+SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -51,7 +52,8 @@ class TrainPlan:
     device: str
     precision: str
     method_name: str
-    resolved: Mapping[str, Any]  # the whole configuration, JSON values
+    resume: bool  # go on with what is in the folder
+    resolved: Mapping[str, Any]  # the whole configuration without resume, JSON values
     notes: Sequence[str]  # what the user should know, such as options without effect
 
 
@@ -102,10 +104,20 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         f"start_step={config.start_step}, end_step={last}: expected 0 <= start_step <= end_step "
         f"< num_inference_steps={steps}",
     )
+    save_every = config.save_every
+    if save_every is None:
+        save_every = min(SAVE_EVERY, max(config.steps, 0))
     problems.expect(config.steps >= 1, f"steps={config.steps}: expected at least 1")
     problems.expect(
-        0 <= config.save_every <= config.steps,
-        f"save_every={config.save_every}: expected 0 (no checkpoints) to steps={config.steps}",
+        0 <= save_every <= max(config.steps, 0),
+        f"save_every={save_every}: expected 0 (no checkpoints) to steps={config.steps}",
+    )
+    problems.expect(
+        config.resume in (None, "auto"),
+        f"resume={config.resume}: expected one run's folder, or auto",
+    )
+    problems.expect(
+        save_every > 0 or not config.snapshots, "snapshots=true: without effect, save_every is 0"
     )
     for key, value in (
         ("noise_scale", config.noise_scale),
@@ -127,6 +139,9 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
         if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
     ]
+    resolved = OmegaConf.to_container(config, resolve=True)
+    # A run that was interrupted is to end with the same bytes, its notes included.
+    del resolved["resume"]
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -144,7 +159,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
             "end_step": last,
             "guidance_scale": config.guidance_scale,
             "seed": config.seed,
-            "save_every": config.save_every,
+            "save_every": save_every,
+            "snapshots": config.snapshots,
             "latents": config.latents,
             "batch_terms": config.batch_terms,
             "gradient_checkpointing": config.gradient_checkpointing,
@@ -153,7 +169,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         device=config.device,
         precision=config.precision,
         method_name=method_name,
-        resolved=OmegaConf.to_container(config, resolve=True),
+        resume=config.resume is not None,
+        resolved=resolved,
         notes=notes,
     )
 
