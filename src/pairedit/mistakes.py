@@ -72,7 +72,8 @@ def compose_problems(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    if not isinstance(error, HydraException | OmegaConfBaseException):
+    # Some of Hydra's complaints are plain ValueErrors.
+    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError):
         return None
     GlobalHydra.instance().clear()
     problems: list[str] = []
@@ -85,7 +86,7 @@ def compose_problems(
             for single in singles:
                 try:
                     compose(name, overrides=[single])
-                except (HydraException, OmegaConfBaseException) as wrong:
+                except (HydraException, OmegaConfBaseException, ValueError) as wrong:
                     found.append(_describe_composition(wrong, single))
             problems.extend(found)
             if not found and len(singles) == 1:

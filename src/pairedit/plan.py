@@ -34,6 +34,7 @@ MODEL_PARTS = (
     "tokenizer_2",
     "scheduler",
 )
+LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -126,7 +127,10 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     ):
         problems.expect(0 < value < math.inf, f"{key}={value}: expected a number above 0")
     problems.expect(math.isfinite(config.cfg_eta), f"cfg_eta={config.cfg_eta}: expected a number")
-    problems.expect(config.lora.rank >= 1, f"lora.rank={config.lora.rank}: expected at least 1")
+    problems.expect(
+        1 <= config.lora.rank <= LARGEST,
+        f"lora.rank={config.lora.rank}: expected at least 1 and at most {LARGEST}",
+    )
     check_seed("seed", config.seed, problems)
     problems.expect(
         config.latents in ("mode", "sample"),
@@ -191,7 +195,10 @@ def plan_gen(config: DictConfig) -> GenPlan:
         f"skip={config.skip}: expected 0 <= skip < num_inference_steps="
         f"{config.num_inference_steps}, or the LoRA never acts",
     )
-    problems.expect(config.batch_size >= 1, f"batch_size={config.batch_size}: at least 1")
+    problems.expect(
+        1 <= config.batch_size <= LARGEST,
+        f"batch_size={config.batch_size}: expected at least 1 and at most {LARGEST}",
+    )
     sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales)) or []
     columns = len(sliders[0][1]) if sliders else 1
     problems.expect(
@@ -233,8 +240,8 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     """Build the model group and check that its folder is there and fits the other keys."""
     model = problems.attempt(lambda: build(config.model, "model", Model))
     problems.expect(
-        config.resolution >= UNIT and config.resolution % UNIT == 0,
-        f"resolution={config.resolution}: expected a multiple of {UNIT} px",
+        UNIT <= config.resolution <= LARGEST and config.resolution % UNIT == 0,
+        f"resolution={config.resolution}: expected a multiple of {UNIT} px, at most {LARGEST}",
     )
     for key, known in (("device", DEVICES), ("precision", PRECISIONS)):
         problems.expect(
@@ -250,8 +257,8 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
         f"model.precision={model.precision}: expected one of {', '.join(PRECISIONS[1:])}",
     )
     problems.expect(
-        model.max_sequence_length >= 1,
-        f"model.max_sequence_length={model.max_sequence_length}: expected at least 1",
+        1 <= model.max_sequence_length <= LARGEST,
+        f"model.max_sequence_length={model.max_sequence_length}: expected 1 to {LARGEST}",
     )
     folder = locate(model.path)
     if not folder.is_dir():
