@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PREFIX = "transformer."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+TYPES = ("BF16", "F16", "F32", "F64")
+MOST_SCALING = 1e6  # of alpha / rank; beyond, a file lies
 # Projections by name. `attention` is what PairEdit trains: 8 in a double block, 3 in a single one.
 TARGETS = {
     "attention": (
@@ -93,14 +95,19 @@ def inspect_lora(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: not a .safetensors file")
     try:
         with safe_open(path, framework="np") as file:
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+            parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: part.get_shape() for key, part in parts.items()}
+            types = {key: part.get_dtype() for key, part in parts.items()}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     _check_keys(path, shapes)
+    for key, kind in types.items():
+        if kind not in TYPES:
+            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(TYPES)}")
     try:
         entry = json.loads(metadata.get("pairedit", "{}"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({error})") from error
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged (not a mapping)")
@@ -127,15 +134,16 @@ def read_lora(path: Path) -> LoraFile:
     with safe_open(path, framework="np") as file:
         noted = (file.metadata() or {}).get("lora_adapter_metadata")
     content = path.read_bytes()
-    tensors = load(content)
+    # As float32, in which a large float64 is infinite.
+    tensors = {key: value.float() for key, value in load(content).items()}
     broken = [key for key, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
     modules = [key[len(PREFIX) : -len(DOWN)] for key in tensors if key.endswith(DOWN)]
     weights = {}
     for module in sorted(modules):
-        down = tensors[PREFIX + module + DOWN].float()
-        up = tensors[PREFIX + module + UP].float()
+        down = tensors[PREFIX + module + DOWN]
+        up = tensors[PREFIX + module + UP]
         weights[module] = (down, up * _noted_scaling(path, noted))
     digest = hashlib.sha256(content).hexdigest()
     return LoraFile(path=path, weights=weights, metadata=metadata, sha256=digest)
@@ -167,8 +175,12 @@ def _noted_scaling(path: Path, noted: str | None) -> float:
         config = json.loads(noted)
         patterns = [config.get(f"transformer.{key}_pattern") for key in ("alpha", "rank")]
         scaling = config["transformer.lora_alpha"] / config["transformer.r"]
-    except (json.JSONDecodeError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: 'lora_adapter_metadata' is damaged ({error!r})") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: 'lora_adapter_metadata' is damaged (too deep)") from error
     if any(patterns):
         raise ValueError(f"{path}: an alpha or rank for each module is not supported")
+    if not abs(scaling) < MOST_SCALING:
+        raise ValueError(f"{path}: alpha / rank in 'lora_adapter_metadata' is {scaling}")
     return scaling

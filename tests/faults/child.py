@@ -143,6 +143,7 @@ def _suffer(
     file_size: int | None = None,
     memory: int | None = None,
     powerless: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Let a fault happen to this process.
 
@@ -152,7 +153,9 @@ def _suffer(
         file_size: bytes; the system refuses to write beyond, as it does on a full disk.
         memory: bytes that may be allocated from here on.
         powerless: root may no longer write where permissions forbid it.
+        variables: of the environment.
     """
+    os.environ.update(variables or {})
     if kill_at is not None or count_in is not None:
         _watch(kill_at, count_in)
     if file_size is not None:
