@@ -125,7 +125,11 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         ("learning_rate", config.learning_rate),
         ("lora.alpha", config.lora.alpha),
     ):
-        problems.expect(0 < value < math.inf, f"{key}={value}: expected a number above 0")
+        problems.expect(
+            # Beyond, AdamW's own arithmetic overflows.
+            0 < value <= 1e30,
+            f"{key}={value}: expected a number above 0 and at most 1e30",
+        )
     problems.expect(math.isfinite(config.cfg_eta), f"cfg_eta={config.cfg_eta}: expected a number")
     problems.expect(
         1 <= config.lora.rank <= LARGEST,
