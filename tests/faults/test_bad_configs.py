@@ -77,7 +77,7 @@ def folder(tmp_path_factory):
 
 def test_generated_configurations_are_refused_in_words(folder):
     @settings(
-        max_examples=700 if figures.long else 12,
+        max_examples=560 if figures.long else 8,
         deadline=None,
         derandomize=True,
         database=None,

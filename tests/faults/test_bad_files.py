@@ -212,7 +212,7 @@ def loras(tmp_path_factory):
     """LoRA files that must not be used, and one image folder's worth of old results."""
     folder = tmp_path_factory.mktemp("loras")
     bomb = pickle.dumps({"state_dict": Bomb(folder / "executed")})
-    for name in ("bomb.pt", "bomb.bin", "bomb.safetensors"):
+    for name in ("bomb.pt", "bomb.safetensors"):
         (folder / name).write_bytes(bomb)
     torch.save({"a": torch.zeros(2)}, folder / "honest.pt")
     wrong = {MODULE: (torch.zeros(2, 999), torch.zeros(999, 2))}
@@ -220,7 +220,7 @@ def loras(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["bomb.safetensors", "wrong.safetensors", "bomb.pt", "bomb.bin"])
+@pytest.mark.parametrize("name", ["bomb.safetensors", "wrong.safetensors", "bomb.pt"])
 def test_gen_refuses_and_leaves_old_results_alone(name, loras, tiny_overrides, tmp_path):
     gen = [*tiny_overrides, "skip=1", "seeds=[1]", "hydra.run.dir=out"]
     if name == "bomb.safetensors":  # once is enough

@@ -107,18 +107,14 @@ def test_two_runs_in_one_folder(words, unbroken, tmp_path):
     first = Child("train", [*long, "steps=100000", "hydra.run.dir=run"], tmp_path)
     metrics = tmp_path / "run/disc/metrics.jsonl"
     first.kill(file=metrics, lines=6, number=0)  # only waits
-    for more in ([], ["resume=auto"]):
-        fail([*words, "hydra.run.dir=run", *more], tmp_path, "run: another run is at work here")
+    again = [*words, "hydra.run.dir=run", "resume=auto"]
+    fail(again, tmp_path, "run: another run is at work here")
     first.kill()
     assert figures.see(first.finish()).code == -9
     # Nothing stale is left: a run is only refused for what it would overwrite.
     before = contents(tmp_path / "run")
     fail([*words, "hydra.run.dir=run"], tmp_path, "run: holds a run already; continue it with")
-    fail(
-        [*words, "hydra.run.dir=run", "resume=auto"],
-        tmp_path,
-        "started with another configuration: steps: 100000 there, 12 now",
-    )
+    fail(again, tmp_path, "started with another configuration: steps: 100000 there, 12 now")
     fail(["resume=run", "seed=5"], tmp_path, "configuration: seed: 0 there, 5 now")
     check_untouched(tmp_path / "run", before)
 
@@ -172,6 +168,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, words, unbroke
     check_same(tmp_path / "run", unbroken, STEPS)
 
 
+@long_only
 def test_a_finished_run_is_not_trained_again(words, unbroken, tmp_path):
     command = [*words, "hydra.run.dir=run"]
     figures.see(run("train", command, tmp_path))

@@ -133,6 +133,7 @@ def test_a_signal_saves_stops_and_prints_how_to_go_on(name, words, unbroken, tmp
     assert saved
 
 
+@long_only
 def test_a_killed_sweep_skips_what_is_finished(words, tmp_path):
     sweep = ["-m", "seed=1,2", "hydra.sweep.dir=sweep", *words]
     outcome = figures.see(run("train", sweep, tmp_path / "whole"))
