@@ -16,10 +16,10 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test check format data clean FORCE
+.PHONY: help setup demo test test-faults check format data clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv and install pairedit in it, unless nothing changed
 
@@ -66,6 +66,9 @@ demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 
 test: $(STAMP) ## run the whole test suite
 	$(OFFLINE) $(BIN)/python -m pytest
+
+test-faults: $(STAMP) ## kill, starve and feed it rubbish for long; write docs/reliability.md
+	$(OFFLINE) PYTHONPATH=tests/faults $(BIN)/python -m pytest -p figures tests/faults
 
 check: $(STAMP) ## what CI runs: format, lint, tests
 	$(BIN)/ruff format --check .

@@ -45,7 +45,9 @@ def train_disc(command, pair_folder, folder, *words):
 
 
 def test_train_then_gen(command, pair_folder, tmp_path):
-    code, out, err = train_disc(command, pair_folder, tmp_path / "a", "save_every=1")
+    code, out, err = train_disc(
+        command, pair_folder, tmp_path / "a", "save_every=1", "snapshots=true"
+    )
     assert (code, err) == (0, "")
     path = tmp_path / "a/disc/semantic.safetensors"
     assert out.splitlines()[-1] == f"disc: lora={path}"

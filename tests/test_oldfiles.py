@@ -98,7 +98,7 @@ def test_each_half_becomes_a_plan(old, tmp_path):
     assert plan.pairs["my edit"][0].source.parent.name == "before"
     settings = plan.settings
     assert (settings["start_step"], settings["end_step"], settings["seed"]) == (1, 3, 0)
-    assert (settings["steps"], settings["save_every"]) == (2, 0)
+    assert (settings["steps"], settings["snapshots"]) == (2, False)
     assert (plan.method.eta, plan.method.noising.noise_scale) == (3, 2)
     assert plan.model.path == yaml.safe_load(path.read_text())["pretrained_model_name_or_path"]
     assert plan.device == "cpu"

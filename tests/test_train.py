@@ -104,8 +104,8 @@ def test_checkpointing_trains_the_same(train):
         torch.testing.assert_close(weights(plain[role]), weights(checkpointed[role]))
 
 
-def test_a_checkpoint_has_seen_exactly_its_updates(train, tmp_path):
-    train("long", steps=5, save_every=2)
+def test_a_snapshot_has_seen_exactly_its_updates(train, tmp_path):
+    train("long", steps=5, save_every=2, snapshots=True)
     names = sorted(path.name for path in (tmp_path / "long").iterdir())
     assert names == [
         f"{role}{suffix}.safetensors"

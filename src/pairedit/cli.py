@@ -23,6 +23,8 @@ from pairedit.export import plan_export, run_export
 from pairedit.mistakes import compose_problems, describe
 from pairedit.oldfiles import expand
 from pairedit.plan import plan_gen, plan_train
+from pairedit.runs import expand_resume, has_begun, resume_command
+from pairedit.stopping import Stopped, Stopping
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +32,15 @@ FULL = "HYDRA_FULL_ERROR"
 # GNU OpenMP's threads spin while they wait. Where another process shares the cores, that made
 # a training step 200 times slower; this many turns, then sleep, costs nothing elsewhere.
 SPIN = ("GOMP_SPINCOUNT", "20000")
-Task = Callable[[DictConfig], None]
+Task = Callable[[DictConfig, Stopping], None]
 
 
 def train() -> None:
     """Run pairedit-train."""
+    try:
+        sys.argv[1:] = expand_resume(sys.argv[1:])
+    except ValueError as error:
+        _exit(str(error))
     _command("train", _train, lambda config: plan_train(config, method_name="?"))
 
 
@@ -48,16 +54,16 @@ def export() -> None:
     _command("export", _export, plan_export)
 
 
-def _train(config: DictConfig) -> None:
+def _train(config: DictConfig, stopping: Stopping) -> None:
     """Check, then train."""
-    choices = HydraConfig.get().runtime.choices
-    plan = plan_train(config, method_name=choices["method"])
+    hydra_config = HydraConfig.get()
+    plan = plan_train(config, method_name=hydra_config.runtime.choices["method"])
     from pairedit.jobs import run_training
 
-    run_training(plan, _folder())
+    run_training(plan, _folder(), words=list(hydra_config.overrides.task), stopping=stopping)
 
 
-def _gen(config: DictConfig) -> None:
+def _gen(config: DictConfig, stopping: Stopping) -> None:
     """Check, then sample."""
     plan = plan_gen(config)
     from pairedit.jobs import run_sampling
@@ -65,7 +71,7 @@ def _gen(config: DictConfig) -> None:
     run_sampling(plan, _folder())
 
 
-def _export(config: DictConfig) -> None:
+def _export(config: DictConfig, stopping: Stopping) -> None:
     """Check, then write a LoRA file in another layout."""
     run_export(plan_export(config))
 
@@ -86,20 +92,28 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     os.environ.setdefault(*SPIN)
     full = os.environ.get(FULL) == "1"
     failures: list[tuple[Path, str]] = []
-    mode = RunMode.RUN
+    mode, place = RunMode.RUN, None
+    stopping = Stopping()
+    # A log file on a full disk must not print tracebacks.
+    logging.raiseExceptions = full
 
     def attempt(config: DictConfig) -> None:
         """Do one job; in a multirun the next ones still get their turn."""
-        nonlocal mode
+        nonlocal mode, place
         mode = HydraConfig.get().mode
+        place = _folder() if mode == RunMode.RUN else Path(HydraConfig.get().sweep.dir)
         try:
-            task(config)
+            task(config, stopping)
         except Exception as error:
             if full and mode == RunMode.RUN:
                 raise
-            failures.append((_folder(), describe(error)))
+            text = describe(error)
+            # What the user asked for would fail again; what the machine failed at may go on.
+            if isinstance(error, OSError | MemoryError | RuntimeError) and has_begun(_folder()):
+                text += f"; continue with: {resume_command(_folder())}"
+            failures.append((_folder(), text))
             if mode == RunMode.MULTIRUN:
-                log.error("failed: %s", describe(error), exc_info=full)
+                log.error("failed: %s", text, exc_info=full)
 
     register()
     try:
@@ -114,12 +128,16 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         # error is said below in our words.
         os.environ[FULL] = "1"
         try:
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(attempt)()
+            with stopping:
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(attempt)()
         finally:
             if not full:
                 del os.environ[FULL]
-    except KeyboardInterrupt:
-        _exit("interrupted", 130)
+    except Stopped as stopped:
+        sys.stderr.write(f"{stopped}\n")
+        if place is not None and has_begun(place):
+            sys.stderr.write(f"continue with: {resume_command(place)}\n")
+        sys.exit(128 + stopped.number)
     except Exception as error:
         if full:
             raise

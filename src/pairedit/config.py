@@ -54,7 +54,9 @@ class TrainConfig:
     cfg_eta: float = 4.0
     noise_scale: float = 1.0
     steps: int = 500
-    save_every: int = 0
+    save_every: int | None = None
+    snapshots: bool = False
+    resume: str | None = None
     learning_rate: float = 2e-3
     seed: int = 0
     lora: LoraConfig = field(default_factory=LoraConfig)
@@ -214,6 +216,8 @@ def folder_name(overrides: Sequence[str]) -> str:
         `method-full_dataset-age+smile`: letters, digits and ._+- only. What gets lost on the way
         or is too long is told apart by a short hash.
     """
+    # The folder that a sweep is resumed in has the name that it started with.
+    overrides = [override for override in overrides if not override.startswith("resume=")]
     if not overrides:
         return "defaults"
     plain = [re.sub(r"[\[\]'\"]", "", override).replace(",", "+") for override in overrides]

@@ -7,6 +7,7 @@ pairs are reported before it loads.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import os
@@ -70,7 +71,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
     Raises:
         ValueError: names every problem at once: a missing or empty folder, a file without
             partner, two files of one stem, a file that `read_image` refuses, a pair whose two
-            images are equal.
+            images are equal, the same pair under two names.
     """
     folder = Path(folder)
     problems: list[str] = []
@@ -82,6 +83,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
         raise ValueError(f"{folder}: {source}/ cannot be before and after")
     sides = {side: _images_by_stem(folder / side, problems) for side in (source, target)}
     pairs = []
+    seen: dict[bytes, str] = {}  # stem by content
     for stem in sorted(sides[source].keys() | sides[target].keys()):
         for side, other in ((source, target), (target, source)):
             # A side that could not be listed is one problem, not one for each file opposite.
@@ -102,6 +104,14 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
                 f"{source}/{pair.source.name} and {target}/{pair.target.name}: "
                 "equal pixels, the pair shows no edit"
             )
+        elif None not in (before, after):
+            content = _digest(before) + _digest(after)
+            if content in seen:
+                problems.append(
+                    f"{seen[content]} and {pair.source.name}: the same pair twice, "
+                    "it would count double"
+                )
+            seen.setdefault(content, pair.source.name)
         pairs.append(pair)
     if len(problems) == 1:
         raise ValueError(f"{folder}: {problems[0]}")
@@ -243,25 +253,52 @@ def read_prompts(path: Path) -> list[str]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` once the block has ended well.
 
-    Nobody sees half a file: on an error the temporary file goes and an older `path` stays.
+    Nobody sees half a file: on an error the temporary file goes and an older `path` stays. What
+    was written survives a loss of power once the block has ended.
 
     Args:
         path: the file to write; missing parent folders are made.
 
     Yields:
         A path of the same suffix in the same folder, not existing yet.
+
+    Raises:
+        OSError: names `path`, also where the system names no file, as on a full disk.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Short, so that a file name near the system's limit works; not mkstemp, whose files are 0600.
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
     try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `replacing` left in a folder, two levels deep, when its process was killed.
+
+    Args:
+        folder: one in which no other process is writing.
+    """
+    name = "." + "[0-9a-f]" * 16
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        for path in (*folder.glob(pattern), *folder.glob(pattern + ".*")):
+            path.unlink()
 
 
 def _images_by_stem(folder: Path, problems: list[str]) -> dict[str, list[Path]]:
@@ -296,6 +333,11 @@ def _read_or_note(path: Path, name: str, problems: list[str]) -> Image.Image | N
     except ValueError as error:
         problems.append(str(error))
         return None
+
+
+def _digest(image: Image.Image) -> bytes:
+    """Tell pictures apart by their pixels."""
+    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
 
 
 def _decode(path: Path, name: str) -> Image.Image:

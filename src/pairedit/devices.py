@@ -1,7 +1,11 @@
-"""Own the choice of device and precision, through accelerate."""
+"""Own the choice of device and precision, through accelerate, and what to do when it is full."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 
@@ -38,3 +42,24 @@ def choose_precision(asked: str, *, device: str, preferred: str) -> str:
     if asked != "auto":
         return asked
     return "float32" if device == "cpu" else preferred
+
+
+@contextmanager
+def memory_advice(advice: str) -> Iterator[None]:
+    """Say what to try where the memory of a GPU, or of the machine, does not suffice.
+
+    Args:
+        advice: what needs less memory, such as `batch_terms=false`.
+
+    Raises:
+        MemoryError: in place of torch's pages about its allocator.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(f"the GPU's memory does not suffice: try {advice}") from error
+    except (MemoryError, RuntimeError) as error:
+        # What torch's CPU allocator says; it has no class of its own.
+        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(f"the memory does not suffice: try {advice}") from error

@@ -307,7 +307,10 @@ def load(path: str, *, device: str, precision: str, max_sequence_length: int) ->
     try:
         with _quiet_unless_terminal():
             pipeline = FluxPipeline.from_pretrained(
-                path, dtype={"vae": torch.float32, "default": dtype}
+                path,
+                dtype={"vae": torch.float32, "default": dtype},
+                # A pickle could run code.
+                use_safetensors=True,
             )
     except (OSError, ValueError, json.JSONDecodeError) as error:
         reason = str(error).strip().splitlines()[0]

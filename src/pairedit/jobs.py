@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import pairedit
+from pairedit.checkpoints import has_checkpoints, remove_checkpoints
 from pairedit.config import Model, locate
-from pairedit.devices import choose_precision, make_accelerator
+from pairedit.data import Contrast, Pair
+from pairedit.devices import choose_precision, make_accelerator, memory_advice
 from pairedit.flux import Flux, load
-from pairedit.lora import read_lora
+from pairedit.lora import inspect_lora, read_lora
 from pairedit.plan import GenPlan, TrainPlan
+from pairedit.runs import CHECKPOINTS, CONFIG, begin, locked, pasteable, write_yaml
 from pairedit.sample import Sample, Slider, column_label, file_name, generate, metadata
 from pairedit.sheets import animate, contact_sheet, save_png
+from pairedit.stopping import Stopping
 from pairedit.tracking import JsonLines, Run, Several
 from pairedit.train import Settings, fit
 
@@ -28,57 +29,113 @@ PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
 PREVIEW_SEEDS = (0, 1)
 
 
-def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
+def run_training(
+    plan: TrainPlan,
+    folder: Path,
+    *,
+    words: Sequence[str] = (),
+    stopping: Stopping | None = None,
+) -> dict[str, Path]:
     """Train one LoRA (or content and semantic) for each dataset of a plan.
 
     Args:
         plan: a checked configuration.
-        folder: receives config.yaml and, for each dataset, a folder with metrics.jsonl, the LoRA
-            files and preview.png.
+        folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
+            metrics.jsonl, the LoRA files and preview.png.
+        words: the overrides that the configuration was composed from.
+        stopping: tells when to save and stop.
 
     Returns:
         The semantic LoRA's file by dataset name.
+
+    Raises:
+        ValueError: another process works in the folder, or what is there is of another run.
+        MemoryError: says which keys need less.
     """
-    for note in plan.notes:
-        log.warning("%s", note)
-    write_config(folder, plan.resolved)
-    flux = open_model(plan.model, device=plan.device, precision=plan.precision)
-    accelerator = make_accelerator(plan.device)
-    settings = Settings(**plan.settings)
-    trained: dict[str, Path] = {}
-    for name, pairs in plan.pairs.items():
-        place = folder / name
-        run: Run = Several(
-            [
-                JsonLines(place / "metrics.jsonl"),
-                plan.tracker.open(f"{plan.method_name}-{name}", place, plan.resolved),
-            ]
-        )
-        try:
-            files = fit(
-                flux=flux,
-                method=plan.method,
-                pairs=pairs,
-                settings=settings,
-                folder=place,
-                run=run,
-                metadata={
-                    "base_model": plan.model.name,
-                    "method": plan.method_name,
-                    "dataset": name,
-                    "config": plan.resolved,
-                },
-                accelerator=accelerator,
-                name=name,
-            )
-            trained[name] = files[plan.method.roles[-1]]
-            if plan.preview:
-                run.image("preview", preview(flux, plan, trained[name]), settings.steps)
-        finally:
-            run.finish()
+    with locked(folder):
+        begin(folder, resolved=plan.resolved, words=words, resume=plan.resume)
+        for note in plan.notes:
+            log.warning("%s", note)
+        with memory_advice(_less_memory(plan)):
+            trained = {
+                name: _train_one(plan, folder / name, pairs, stopping)
+                for name, pairs in plan.pairs.items()
+            }
     for name, path in trained.items():
         log.info("%s: lora=%s", name, pasteable(path))
     return trained
+
+
+def _train_one(
+    plan: TrainPlan,
+    place: Path,
+    pairs: Sequence[Pair] | Sequence[Contrast],
+    stopping: Stopping | None,
+) -> Path:
+    """Train on one dataset, as far as that has not been done; return the semantic LoRA's file."""
+    name = place.name
+    files = _finished(plan, place) if plan.resume else None
+    if files and (not plan.preview or (place / "preview.png").exists()):
+        log.info("%s: finished already", name)
+        return files[plan.method.roles[-1]]
+    flux = open_model(plan.model, device=plan.device, precision=plan.precision)
+    title = f"{plan.method_name}-{name}"
+    run: Run = Several(
+        [
+            JsonLines(place / "metrics.jsonl", resume=plan.resume),
+            plan.tracker.open(title, place, plan.resolved, resume=plan.resume),
+        ]
+    )
+    try:
+        files = files or fit(
+            flux=flux,
+            method=plan.method,
+            pairs=pairs,
+            settings=Settings(**plan.settings),
+            folder=place,
+            run=run,
+            metadata={
+                "base_model": plan.model.name,
+                "method": plan.method_name,
+                "dataset": name,
+                "config": plan.resolved,
+            },
+            accelerator=make_accelerator(plan.device),
+            name=name,
+            resume=plan.resume,
+            stopping=stopping,
+        )
+        path = files[plan.method.roles[-1]]
+        if plan.preview:
+            run.image("preview", preview(flux, plan, path), plan.settings["steps"])
+    finally:
+        run.finish()
+    return path
+
+
+def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
+    """Return the final LoRA files of an earlier run if it came to its end.
+
+    Raises:
+        ValueError: one of them is damaged.
+    """
+    files = {role: place / f"{role}.safetensors" for role in plan.method.roles}
+    if has_checkpoints(place / CHECKPOINTS) or not all(path.exists() for path in files.values()):
+        return None
+    for path in files.values():
+        inspect_lora(path)
+    remove_checkpoints(place / CHECKPOINTS)
+    return files
+
+
+def _less_memory(plan: TrainPlan) -> str:
+    """Name the keys by which this job would need less memory."""
+    keys = {
+        "gradient_checkpointing=true": not plan.settings["gradient_checkpointing"],
+        "batch_terms=false": plan.settings["batch_terms"],
+        "a smaller resolution": True,
+    }
+    return ", ".join(key for key, helps in keys.items() if helps)
 
 
 def preview(flux: Flux, plan: TrainPlan, path: Path) -> Path:
@@ -122,9 +179,15 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip)
         for entry in plan.sliders
     ]
+    advice = "a smaller batch_size" if plan.batch_size > 1 else "a smaller resolution"
+    with locked(folder), memory_advice(advice):
+        return _render(plan, folder, sliders)
+
+
+def _render(plan: GenPlan, folder: Path, sliders: Sequence[Slider]) -> Path:
+    """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
     known = list(dict.fromkeys(asked))
-    write_config(folder, plan.resolved)
     flux = open_model(plan.model, device=plan.device, precision=plan.precision)
     settings = {
         "model": plan.model.name,
@@ -149,6 +212,9 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         batch_size=plan.batch_size,
         edit=plan.edit,
     ):
+        if not samples:
+            # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
+            write_yaml(folder / CONFIG, plan.resolved)
         name = file_name(sample, known.index(sample.prompt))
         save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
         samples.append(sample)
@@ -178,13 +244,6 @@ def open_model(model: Model, *, device: str, precision: str) -> Flux:
         precision=choose_precision(precision, device=chosen, preferred=model.precision),
         max_sequence_length=model.max_sequence_length,
     )
-
-
-def write_config(folder: Path, resolved: Mapping[str, Any]) -> None:
-    """Write the resolved configuration of a job as config.yaml."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
 
 
 def draw_sheet(samples: Sequence[Sample], *, title: str) -> Any:
@@ -226,15 +285,6 @@ def _titled(title: str, rows: Mapping[tuple[str, int], Any]) -> str:
     """Add the prompt to a title, where there is only one."""
     prompts = {prompt for prompt, _ in rows}
     return f"{title} · {prompts.pop()}" if len(prompts) == 1 else title
-
-
-def pasteable(path: Path) -> str:
-    """Write an absolute path so that Hydra takes it as a value, within shell quotes if need be."""
-    text = str(path.resolve())
-    if re.fullmatch(r"[\w/.+-]+", text, flags=re.ASCII):
-        return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("'", "'\\''")
-    return f"'\"{escaped}\"'"
 
 
 def _rows(samples: Sequence[Sample]) -> dict[tuple[str, int], list[Sample]]:

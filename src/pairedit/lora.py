@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".safetensors", ".pt")
+TYPES = ("BF16", "F16", "F32", "F64")
+MOST_SCALING = 1e6  # of alpha / rank; beyond, a file lies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +102,19 @@ def inspect_lora(path: Path) -> dict[str, Any]:
         return {}
     try:
         with safe_open(path, framework="np") as file:
-            shapes = {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
+            parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
+            shapes = {key: part.get_shape() for key, part in parts.items()}
+            types = {key: part.get_dtype() for key, part in parts.items()}
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
     _check(path, shapes)
+    for key, kind in types.items():
+        if kind not in TYPES:
+            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(TYPES)}")
     try:
         entry = json.loads(metadata.get("pairedit", "{}"))
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({error})") from error
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged (not a mapping)")
@@ -138,6 +145,8 @@ def read_lora(path: Path) -> LoraFile:
         tensors = load(content)
         with safe_open(path, framework="np") as file:
             noted = (file.metadata() or {}).get("lora_adapter_metadata")
+    # As float32, in which a large float64 is infinite.
+    tensors = {key: value.float() for key, value in tensors.items()}
     broken = [key for key, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
@@ -181,8 +190,12 @@ def _noted_scaling(path: Path, noted: str | None) -> float:
         config = json.loads(noted)
         patterns = [config.get(f"transformer.{key}_pattern") for key in ("alpha", "rank")]
         scaling = config["transformer.lora_alpha"] / config["transformer.r"]
-    except (json.JSONDecodeError, KeyError, TypeError, ZeroDivisionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"{path}: 'lora_adapter_metadata' is damaged ({error!r})") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: 'lora_adapter_metadata' is damaged (too deep)") from error
     if any(patterns):
         raise ValueError(f"{path}: an alpha or rank for each module is not supported")
+    if not abs(scaling) < MOST_SCALING:
+        raise ValueError(f"{path}: alpha / rank in 'lora_adapter_metadata' is {scaling}")
     return scaling

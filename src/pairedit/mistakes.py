@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import errno
 import re
 from collections.abc import Callable, Iterator
 
@@ -16,6 +17,7 @@ from pairedit.config import CONF
 
 # Without these, the rest of a command line cannot be judged.
 DECISIVE = {"dataset", "model"}
+FULL = (errno.ENOSPC, errno.EDQUOT)
 MISSING_OPTION = r"Could not find '(.*?)'.*Available options in '(.*?)':(.*?)(?:Config search|$)"
 
 
@@ -26,14 +28,28 @@ def describe(error: BaseException) -> str:
         error: anything a job raised.
 
     Returns:
-        ValueError and OSError in their own words; Hydra's and OmegaConf's without their
-        internals; the type in front of anything else, which is a bug or a machine's fault.
+        ValueError and MemoryError in their own words; OSError as file and reason; Hydra's and
+        OmegaConf's without their internals; the type in front of anything else, which is a bug or
+        a machine's fault.
     """
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _describe_composition(error)
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error.__cause__, OSError) and "configure handler" in str(error):
+        # Hydra's log file, the first file of a run: where the folder is read-only or full.
+        error = error.__cause__
+    if isinstance(error, OSError):
+        return _describe_system(error)
+    if isinstance(error, ValueError | MemoryError) and str(error):
         return str(error)
     return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+
+
+def _describe_system(error: OSError) -> str:
+    """Write `file: reason`, and what helps where the disk is full."""
+    reason = (error.strerror or str(error) or type(error).__name__).lower()
+    if error.errno in FULL:
+        reason += "; free some space"
+    return f"{error.filename}: {reason}" if error.filename is not None else reason
 
 
 def compose_problems(
@@ -56,7 +72,8 @@ def compose_problems(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    if not isinstance(error, HydraException | OmegaConfBaseException):
+    # Some of Hydra's complaints are plain ValueErrors.
+    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError):
         return None
     GlobalHydra.instance().clear()
     problems: list[str] = []
@@ -69,7 +86,7 @@ def compose_problems(
             for single in singles:
                 try:
                     compose(name, overrides=[single])
-                except (HydraException, OmegaConfBaseException) as wrong:
+                except (HydraException, OmegaConfBaseException, ValueError) as wrong:
                     found.append(_describe_composition(wrong, single))
             problems.extend(found)
             if not found and len(singles) == 1:

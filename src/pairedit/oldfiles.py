@@ -159,7 +159,8 @@ def _training(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
         overrides["noise_scale"] = _swept(old["noise_scales"])
     if "save_per_steps" in old:
         every, steps = old["save_per_steps"], old.get("train_iteration", 500)
-        overrides["save_every"] = _quoted(every if every <= steps else 0)
+        if every <= steps:
+            overrides |= {"save_every": _quoted(every), "snapshots": "true"}
     first, count = old.get("train_start", 0), old.get("train_count", 1)
     if count < 1:
         raise ValueError(f"train_count={count}: nothing to train")

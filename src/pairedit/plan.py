@@ -44,6 +44,8 @@ MODEL_PARTS = (
     "scheduler",
 )
 KINDS = {Pair: "image pairs", Contrast: "prompts"}
+LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
+SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -61,7 +63,8 @@ class TrainPlan:
     device: str
     precision: str
     method_name: str
-    resolved: Mapping[str, Any]  # the whole configuration, JSON values
+    resume: bool  # go on with what is in the folder
+    resolved: Mapping[str, Any]  # the whole configuration without resume, JSON values
     notes: Sequence[str]  # what the user should know, such as options without effect
 
 
@@ -120,19 +123,36 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         f"start_step={config.start_step}, end_step={last}: expected 0 <= start_step <= end_step "
         f"< num_inference_steps={steps}",
     )
+    save_every = config.save_every
+    if save_every is None:
+        save_every = min(SAVE_EVERY, max(config.steps, 0))
     problems.expect(config.steps >= 1, f"steps={config.steps}: expected at least 1")
     problems.expect(
-        0 <= config.save_every <= config.steps,
-        f"save_every={config.save_every}: expected 0 (no checkpoints) to steps={config.steps}",
+        0 <= save_every <= max(config.steps, 0),
+        f"save_every={save_every}: expected 0 (no checkpoints) to steps={config.steps}",
+    )
+    problems.expect(
+        config.resume in (None, "auto"),
+        f"resume={config.resume}: expected one run's folder, or auto",
+    )
+    problems.expect(
+        save_every > 0 or not config.snapshots, "snapshots=true: without effect, save_every is 0"
     )
     for key, value in (
         ("noise_scale", config.noise_scale),
         ("learning_rate", config.learning_rate),
         ("lora.alpha", config.lora.alpha),
     ):
-        problems.expect(0 < value < math.inf, f"{key}={value}: expected a number above 0")
+        problems.expect(
+            # Beyond, AdamW's own arithmetic overflows.
+            0 < value <= 1e30,
+            f"{key}={value}: expected a number above 0 and at most 1e30",
+        )
     problems.expect(math.isfinite(config.cfg_eta), f"cfg_eta={config.cfg_eta}: expected a number")
-    problems.expect(config.lora.rank >= 1, f"lora.rank={config.lora.rank}: expected at least 1")
+    problems.expect(
+        1 <= config.lora.rank <= LARGEST,
+        f"lora.rank={config.lora.rank}: expected at least 1 and at most {LARGEST}",
+    )
     check_seed("seed", config.seed, problems)
     problems.expect(
         config.latents in ("mode", "sample"),
@@ -145,6 +165,9 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
         if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
     ]
+    resolved = OmegaConf.to_container(config, resolve=True)
+    # A run that was interrupted is to end with the same bytes, its notes included.
+    del resolved["resume"]
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -162,7 +185,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
             "end_step": last,
             "guidance_scale": config.guidance_scale,
             "seed": config.seed,
-            "save_every": config.save_every,
+            "save_every": save_every,
+            "snapshots": config.snapshots,
             "latents": config.latents,
             "batch_terms": config.batch_terms,
             "gradient_checkpointing": config.gradient_checkpointing,
@@ -171,7 +195,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         device=config.device,
         precision=config.precision,
         method_name=method_name,
-        resolved=OmegaConf.to_container(config, resolve=True),
+        resume=config.resume is not None,
+        resolved=resolved,
         notes=notes,
     )
 
@@ -187,7 +212,10 @@ def plan_gen(config: DictConfig) -> GenPlan:
     model = _model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     _check_steps(config, problems)
-    problems.expect(config.batch_size >= 1, f"batch_size={config.batch_size}: at least 1")
+    problems.expect(
+        1 <= config.batch_size <= LARGEST,
+        f"batch_size={config.batch_size}: expected at least 1 and at most {LARGEST}",
+    )
     sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
     for skip in {config.skip: None} | {slider.skip: None for slider in sliders if slider.skip}:
         problems.expect(
@@ -243,8 +271,8 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     """Build the model group and check that its folder is there and fits the other keys."""
     model = problems.attempt(lambda: build(config.model, "model", Model))
     problems.expect(
-        config.resolution >= UNIT and config.resolution % UNIT == 0,
-        f"resolution={config.resolution}: expected a multiple of {UNIT} px",
+        UNIT <= config.resolution <= LARGEST and config.resolution % UNIT == 0,
+        f"resolution={config.resolution}: expected a multiple of {UNIT} px, at most {LARGEST}",
     )
     for key, known in (("device", DEVICES), ("precision", PRECISIONS)):
         problems.expect(
@@ -260,8 +288,8 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
         f"model.precision={model.precision}: expected one of {', '.join(PRECISIONS[1:])}",
     )
     problems.expect(
-        model.max_sequence_length >= 1,
-        f"model.max_sequence_length={model.max_sequence_length}: expected at least 1",
+        1 <= model.max_sequence_length <= LARGEST,
+        f"model.max_sequence_length={model.max_sequence_length}: expected 1 to {LARGEST}",
     )
     folder = locate(model.path)
     if not folder.is_dir():

@@ -6,10 +6,19 @@ The trainer talks to a `Run` and never asks which.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from pairedit.data import replacing
+
+log = logging.getLogger(__name__)
+
+WANDB_PATIENCE = 20  # s until a server counts as down
 
 
 class Run(Protocol):
@@ -23,6 +32,14 @@ class Run(Protocol):
         """Note a picture after `step` updates."""
         ...
 
+    def commit(self) -> None:
+        """Make what was noted survive a loss of power: a checkpoint follows."""
+        ...
+
+    def rewind(self, step: int) -> None:
+        """Forget what was noted after `step` updates: training goes on from there."""
+        ...
+
     def finish(self) -> None:
         """Flush and close."""
         ...
@@ -32,25 +49,56 @@ class Run(Protocol):
 class Tracker(Protocol):
     """Open runs."""
 
-    def open(self, name: str, folder: Path, config: Mapping[str, Any]) -> Run:
-        """Start one run; its files go to `folder`."""
+    def open(self, name: str, folder: Path, config: Mapping[str, Any], *, resume: bool) -> Run:
+        """Start one run, or go on with the one of that folder; its files go to `folder`."""
         ...
 
 
 class JsonLines:
-    """Write one JSON object a line, on disk as soon as it is logged."""
+    """Write one JSON object a line, given to the system as soon as it is logged."""
 
-    def __init__(self, path: Path) -> None:
-        """Start the file anew."""
+    def __init__(self, path: Path, *, resume: bool = False) -> None:
+        """Start the file anew, or go on behind what is there."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8", buffering=1)
+        self._path = path
+        # Without a buffer there is nothing left to write, and to fail, when the file is closed.
+        self._file = path.open("ab" if resume else "wb", buffering=0)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Write a line with the step first."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        """Write a line with the step first.
+
+        Raises:
+            OSError: names the file, such as on a full disk.
+        """
+        rest = memoryview((json.dumps({"step": step, **metrics}) + "\n").encode())
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
 
     def image(self, name: str, path: Path, step: int) -> None:
         """Leave pictures where they are."""
+
+    def commit(self) -> None:
+        """Wait until the disk has it all."""
+        os.fsync(self._file.fileno())
+
+    def rewind(self, step: int) -> None:
+        """Cut the file behind the last line of `step`, or before a line that is torn."""
+        end = last = 0
+        with self._path.open("rb") as file:
+            for line in file:
+                try:
+                    logged = json.loads(line)["step"] if line.endswith(b"\n") else step + 1
+                except (ValueError, KeyError, TypeError):
+                    logged = step + 1
+                if logged > step:
+                    break
+                end, last = end + len(line), logged
+        self._file.truncate(end)
+        if last < step:
+            log.warning("%s: the lines of steps %d to %d are lost", self._path, last + 1, step)
 
     def finish(self) -> None:
         """Close the file."""
@@ -65,6 +113,12 @@ class Silent:
 
     def image(self, name: str, path: Path, step: int) -> None:
         """Drop a picture."""
+
+    def commit(self) -> None:
+        """Have nothing to keep."""
+
+    def rewind(self, step: int) -> None:
+        """Have nothing to forget."""
 
     def finish(self) -> None:
         """Have nothing to close."""
@@ -87,6 +141,16 @@ class Several:
         for run in self._runs:
             run.image(name, path, step)
 
+    def commit(self) -> None:
+        """Make every run keep what it has."""
+        for run in self._runs:
+            run.commit()
+
+    def rewind(self, step: int) -> None:
+        """Rewind every run."""
+        for run in self._runs:
+            run.rewind(step)
+
     def finish(self) -> None:
         """Close every run."""
         for run in self._runs:
@@ -97,7 +161,7 @@ class Several:
 class NoTracker:
     """Track nothing beside metrics.jsonl."""
 
-    def open(self, name: str, folder: Path, config: Mapping[str, Any]) -> Run:
+    def open(self, name: str, folder: Path, config: Mapping[str, Any], *, resume: bool) -> Run:
         """Return a run that drops everything."""
         return Silent()
 
@@ -120,37 +184,87 @@ class Wandb:
         if self.mode not in modes:
             raise ValueError(f"tracker.mode={self.mode}: expected one of {', '.join(modes)}")
 
-    def open(self, name: str, folder: Path, config: Mapping[str, Any]) -> Run:
-        """Start a wandb run whose files stand in `folder`."""
+    def open(self, name: str, folder: Path, config: Mapping[str, Any], *, resume: bool) -> Run:
+        """Start a wandb run whose files stand in `folder`, or go on with the one of that folder.
+
+        Where the server cannot be had the run is kept offline, saying so.
+        """
         import wandb
 
-        return _WandbRun(
-            wandb.init(
+        note = folder / "wandb" / "id.txt"
+        if not (resume and note.is_file()):
+            with replacing(note) as temporary:
+                temporary.write_text(secrets.token_hex(4), encoding="utf-8")
+
+        def start(mode: str) -> Any:
+            return wandb.init(
                 project=self.project,
                 entity=self.entity,
-                mode=self.mode,
+                mode=mode,
                 name=name,
+                id=note.read_text(encoding="utf-8"),
+                resume="allow",
                 dir=folder,
                 config=dict(config),
                 reinit="create_new",
-                settings=wandb.Settings(silent=True),
+                settings=wandb.Settings(
+                    silent=True,
+                    init_timeout=WANDB_PATIENCE,
+                    finish_timeout=3 * WANDB_PATIENCE,
+                    finish_timeout_raises=True,
+                ),
             )
-        )
+
+        try:
+            run = start(self.mode)
+        except Exception as error:
+            if self.mode != "online":
+                raise
+            log.warning(
+                "wandb cannot be had (%s): training goes on, `wandb sync %s` uploads it later",
+                _first_line(error),
+                folder / "wandb" / "offline-run-*",
+            )
+            # Or the failed attempt would still hold the run's id.
+            wandb.teardown()
+            run = start("offline")
+        return _WandbRun(run)
 
 
 class _WandbRun:
-    """Pass everything on to a wandb run."""
+    """Pass everything on to a wandb run, which must never stop a training."""
 
     def __init__(self, run: Any) -> None:
         self._run = run
+        self._lost = False
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self._run.log(dict(metrics), step=step)
+        self._try(lambda: self._run.log(dict(metrics), step=step))
 
     def image(self, name: str, path: Path, step: int) -> None:
         import wandb
 
-        self._run.log({name: wandb.Image(str(path))}, step=step)
+        self._try(lambda: self._run.log({name: wandb.Image(str(path))}, step=step))
+
+    def commit(self) -> None:
+        """Leave it to wandb's own files."""
+
+    def rewind(self, step: int) -> None:
+        """Leave it to wandb, which drops steps that it has already."""
 
     def finish(self) -> None:
-        self._run.finish()
+        self._try(lambda: self._run.finish())
+
+    def _try(self, call: Callable[[], object]) -> None:
+        """Say once that wandb fails."""
+        try:
+            call()
+        except Exception as error:
+            if not self._lost:
+                log.warning("wandb failed (%s): training goes on without it", _first_line(error))
+            self._lost = True
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message, or the type of an empty one."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

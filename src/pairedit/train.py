@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -24,11 +24,16 @@ from torch import Tensor
 from tqdm import trange
 
 from pairedit.adapters import Adapters, Row
+from pairedit.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, write_checkpoint
 from pairedit.data import Contrast, Pair, load_image, to_tensor
 from pairedit.devices import make_accelerator
+from pairedit.divergence import WINDOW, LossWatch
 from pairedit.flux import Flux, Posterior, Text
 from pairedit.lora import write_lora
 from pairedit.methods import Method, Step, Term
+from pairedit.runs import CHECKPOINTS
+from pairedit.state import capture, check_same, describe_run, finite, restore
+from pairedit.stopping import Stopped, Stopping
 from pairedit.tracking import Run
 
 log = logging.getLogger(__name__)
@@ -49,7 +54,8 @@ class Settings:
     end_step: int = 27  # inclusive
     guidance_scale: float | None = 3.5
     seed: int = 0
-    save_every: int = 0  # updates between checkpoints; 0 keeps the final file only
+    save_every: int = 0  # updates between checkpoints; 0 writes none
+    snapshots: bool = False  # keep the LoRA files of every checkpoint
     latents: str = "mode"  # mode or sample of the VAE's posterior
     batch_terms: bool = True
     gradient_checkpointing: bool = False
@@ -66,6 +72,8 @@ def fit(
     metadata: Mapping[str, Any],
     accelerator: Accelerator | None = None,
     name: str = "train",
+    resume: bool = False,
+    stopping: Stopping | None = None,
 ) -> dict[str, Path]:
     """Train one method on one set of pairs, or of prompts.
 
@@ -74,19 +82,24 @@ def fit(
         method: turns a step into terms.
         pairs: at least one, of the kind that the method learns from.
         settings: the numbers of the run.
-        folder: receives `<role>.safetensors` for each LoRA, and checkpoints named
-            `<role>-000200.safetensors` that have seen exactly that many updates.
+        folder: receives `<role>.safetensors` for each LoRA, while training `checkpoints/`, and
+            with `snapshots` files named `<role>-000200.safetensors` that have seen exactly that
+            many updates.
         run: receives the loss of every step.
         metadata: JSON values for the header of the LoRA files.
         accelerator: runs the backward pass; one for the model's device by default.
         name: of the progress bar.
+        resume: go on from the last checkpoint in `folder`, to the very bytes that an unbroken
+            run ends with (on a CPU).
+        stopping: tells after which step to save and stop.
 
     Returns:
         The final file of each LoRA by role.
 
     Raises:
-        ValueError: bad targets or resolution, a loss that is not finite, or a LoRA part that
-            training never reached.
+        ValueError: bad targets or resolution, a loss that diverges, a LoRA part that training
+            never reached, or a checkpoint of other settings or data.
+        Stopped: a signal came; the state is saved.
     """
     flux.check_resolution(settings.resolution)
     accelerator = accelerator or make_accelerator(flux.device.type)
@@ -97,7 +110,10 @@ def fit(
     text = _Prompts(flux)
     sigmas = flux.sigmas(settings.resolution, settings.num_inference_steps)
     adapters = Adapters(flux.transformer)
-    with _checkpointing(flux, settings.gradient_checkpointing):
+    stopping = stopping or Stopping()
+    place = folder / CHECKPOINTS
+    about = describe_run(method, pairs, settings)
+    with stopping.held(), _checkpointing(flux, settings.gradient_checkpointing):
         try:
             for role in method.roles:
                 modules = adapters.add(
@@ -124,6 +140,26 @@ def fit(
                     write_lora(paths[role], adapters.weights(role), notes)
                 return paths
 
+            def keep(step: int) -> None:
+                run.commit()
+                notes = {
+                    **about,
+                    "losses": watch.state(),
+                    "seconds": time.perf_counter() - started,
+                }
+                tensors = capture(weights, optimizer, generator)
+                write_checkpoint(place, Checkpoint(step=step, tensors=tensors, notes=notes))
+
+            def give_up(step: int, reason: str) -> NoReturn:
+                """Raise; the last good weights become LoRA files, as nothing will go on here."""
+                good = read_checkpoint(place, before=step - WINDOW)
+                if good:
+                    restore(good, weights, optimizer, generator)
+                    files = save(good.step, f"-{good.step:06d}").values()
+                advice = f"try learning_rate={settings.learning_rate / 4:g}"
+                kept = f"; step {good.step} is kept: {', '.join(map(str, files))}" if good else ""
+                raise ValueError(f"{name}: {reason} at step {step}; {advice}{kept}")
+
             def velocity(
                 noisy: Tensor, sigma: float, prompt: str, scales: Mapping[str, float]
             ) -> Tensor:
@@ -135,8 +171,28 @@ def fit(
                         settings.guidance_scale,
                     )[0]
 
-            started = time.perf_counter()
-            bar = trange(1, settings.steps + 1, desc=name, unit="step", disable=None)
+            watch, first, started = LossWatch(), 1, time.perf_counter()
+            if resume:
+                last = read_checkpoint(place)
+                if last:
+                    check_same(place, last.notes, about)
+                    restore(last, weights, optimizer, generator)
+                    watch = LossWatch(**last.notes["losses"])
+                    first = last.step + 1
+                    started -= last.notes["seconds"]
+                    log.info("%s: goes on after step %d of %d", name, last.step, settings.steps)
+                run.rewind(first - 1)
+            else:
+                remove_checkpoints(place)
+            bar = trange(
+                first,
+                settings.steps + 1,
+                desc=name,
+                unit="step",
+                disable=None,
+                initial=first - 1,
+                total=settings.steps,
+            )
             for step in bar:
                 drawn = _draw(generator, len(pairs), shape, sides, settings)
                 sigma = float(sigmas[drawn.index])
@@ -156,11 +212,8 @@ def fit(
                         flux, adapters, accelerator, part, sigma, text, settings.guidance_scale
                     )
                 loss = sum(losses.values())
-                if not torch.tensor(loss).isfinite():
-                    raise ValueError(
-                        f"{name}: the loss is {loss} at step {step}; try a lower learning_rate "
-                        f"(now {settings.learning_rate:g})"
-                    )
+                if reason := watch.diverged(loss):
+                    give_up(step, f"the loss {reason}")
                 if step == 1:
                     _check_reached(weights)
                 optimizer.step()
@@ -175,9 +228,19 @@ def fit(
                     },
                 )
                 bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
-                if settings.save_every and step % settings.save_every == 0:
+                due = settings.save_every and step % settings.save_every == 0
+                stops = stopping.pending is not None and step < settings.steps
+                if (due or stops or step == settings.steps) and not finite(weights):
+                    give_up(step, "the LoRA weights are not finite")
+                if due and settings.snapshots:
                     save(step, f"-{step:06d}")
-            return save(settings.steps, "")
+                if (due and step < settings.steps) or stops:
+                    keep(step)
+                if stops:
+                    raise Stopped(stopping.pending, f"after step {step} of {settings.steps}")
+            paths = save(settings.steps, "")
+            remove_checkpoints(place)
+            return paths
         finally:
             adapters.remove()
 

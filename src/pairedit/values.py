@@ -18,6 +18,7 @@ from pairedit.data import read_prompts
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
 PROMPTS = "pkg://data/prompts"
+MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill the memory
 
 
 class Problems(list[str]):
@@ -81,7 +82,8 @@ def parse_sliders(
         raise ValueError("lora=[]: the list is empty; leave lora out to render the base model")
     read = [_slider_entry(entry) for entry in entries]
     if scales is not None:
-        if not len(scales) or not all(math.isfinite(scale) for scale in scales):
+        # An interpolation may put anything here, whatever type the key has.
+        if not len(scales) or not all(map(_is_number, scales)):
             raise ValueError(f"scales={list(scales)}: expected at least one finite number")
         if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
@@ -159,6 +161,8 @@ def parse_seeds(seeds: Any) -> list[int]:
     elif isinstance(seeds, list) and seeds and all(_is_whole(seed) for seed in seeds):
         found = seeds
     elif isinstance(seeds, dict) and all(_is_whole(value) for value in seeds.values()):
+        if max(seeds.get("random", 0), seeds.get("count", 0)) > MOST_SEEDS:
+            raise ValueError(f"seeds={seeds}: expected at most {MOST_SEEDS} of them")
         if set(seeds) == {"random"} and seeds["random"] >= 1:
             found = [secrets.randbelow(2**31) for _ in range(seeds["random"])]
             while len(set(found)) < len(found):

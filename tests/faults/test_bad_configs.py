@@ -1,0 +1,106 @@
+"""Generated configurations: whatever is wrong is said in words, and nothing runs."""
+
+import contextlib
+import io
+import sys
+import time
+
+import figures
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pairedit import cli
+from pairedit.config import GenConfig, LoraConfig, Model, TrainConfig
+from pairedit.plan import plan_gen, plan_train
+
+SLOW = 20.0  # s; a refusal that takes longer hangs
+MODEL = [f"model.{name}" for name in Model.__dataclass_fields__]
+KEYS = {
+    "train": [
+        *TrainConfig.__dataclass_fields__,
+        *(f"lora.{name}" for name in LoraConfig.__dataclass_fields__),
+        *MODEL,
+        *("dataset", "datasets.smile", "datasets.smile.folder", "datasets.smile.name"),
+        *("method.eta", "method.content", "method.noising", "method.noising.noise_scale"),
+        *("method._target_", "tracker._target_", "tracker.mode", "nope", "lora.nope"),
+    ],
+    "gen": [*GenConfig.__dataclass_fields__, *MODEL, "edit._target_", "edit.nope", "steps"],
+}
+ODD = [
+    *("", "''", "null", "true", "-1", "0", "1.5", "1e400", "nan", "inf", "-inf", "9" * 26),
+    *("[]", "[1]", "[a,b]", "[[]]", "{}", "{a: 1}", "{a: {b: [1]}}", "[null]", "[1.5,abc]"),
+    *("${nope}", "${model}", "${oc.env:NOPE}", "${oc.env:HOME}", "${.}", "'${'", "é", r"'\x00'"),
+    *("/dev/null", "/", "~", "..", "'*'", "(", "'('", "[1", "\\", "1,2", "range(1,3)", "'a\nb'"),
+    *("os.getcwd", "{_target_: os.getcwd}", "{start: 0}", "{random: 0}", "{random: 9999999999}"),
+    *("{start: 0, count: 1000000000000}", "{start: -1, count: 2}", "{path: 1}", "x" * 300),
+]
+values = st.one_of(
+    st.sampled_from(ODD),
+    st.text(max_size=12),
+    st.integers().map(str),
+    st.floats().map(str),
+    st.lists(st.integers() | st.text("ab", max_size=2), max_size=3).map(str),
+)
+
+
+@st.composite
+def words(draw):
+    """Draw a command and a few overrides of which at least one is odd."""
+    command = draw(st.sampled_from(sorted(KEYS)))
+    found = []
+    for key in draw(st.lists(st.sampled_from(KEYS[command]), min_size=1, max_size=3, unique=True)):
+        sign = draw(st.sampled_from(["", "", "", "", "+", "++", "~"]))
+        found.append(f"{sign}{key}" + ("" if sign == "~" else f"={draw(values)}"))
+    return command, found
+
+
+def attempt(command, given_words, folder):
+    """Compose and check as the command does, in this process; return code and stderr."""
+    plan = plan_gen if command == "gen" else lambda config: plan_train(config, method_name="?")
+    sys.argv = [f"pairedit-{command}", *given_words, f"hydra.run.dir={folder}"]
+    out, err = io.StringIO(), io.StringIO()
+    code = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            cli._command(command, lambda config, stopping: plan(config), plan)
+        except SystemExit as leave:
+            code = leave.code
+    return code, out.getvalue() + err.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with contextlib.chdir(tmp_path_factory.mktemp("cwd")):
+        yield tmp_path_factory.mktemp("job")
+
+
+def test_generated_configurations_are_refused_in_words(folder):
+    @settings(
+        max_examples=560 if figures.long else 8,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(words())
+    def check(drawn):
+        started = time.monotonic()
+        code, text = attempt(*drawn, folder)
+        slow = time.monotonic() - started > SLOW
+        bare = "Traceback" in text or "HYDRA_FULL_ERROR" in text
+        figures.COUNTS["hangs"] += slow
+        figures.COUNTS["tracebacks"] += bare
+        figures.COUNTS["configs" if code else "configs accepted"] += 1
+        assert not slow, drawn
+        assert not bare, (drawn, text)
+        assert code in (0, 1), (drawn, text)
+        if code:
+            assert text.startswith("error: "), (drawn, text)
+            head, *rest = text.rstrip("\n").split("\n")
+            assert len(head) > len("error: ")
+            assert all(line.startswith("  - ") for line in rest), (drawn, text)
+
+    check()
+    if figures.long:
+        assert figures.COUNTS["configs"] >= 500
