@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pairedit.config import CONF, register
+from pairedit.evalplan import plan_eval
 from pairedit.mistakes import compose_problems, describe
 from pairedit.plan import plan_gen, plan_train
 
@@ -41,6 +42,11 @@ def gen() -> None:
     _command("gen", _gen, plan_gen)
 
 
+def eval() -> None:
+    """Run pairedit-eval."""
+    _command("eval", _eval, plan_eval)
+
+
 def _train(config: DictConfig) -> None:
     """Check, then train."""
     choices = HydraConfig.get().runtime.choices
@@ -56,6 +62,14 @@ def _gen(config: DictConfig) -> None:
     from pairedit.jobs import run_sampling
 
     run_sampling(plan, _folder())
+
+
+def _eval(config: DictConfig) -> None:
+    """Check, then measure."""
+    plan = plan_eval(config)
+    from pairedit.compare import run_evaluation
+
+    run_evaluation(plan, _folder())
 
 
 def _folder() -> Path:

@@ -1,7 +1,7 @@
 """Own the configuration's shape: the typed trunk, the groups with one shape, and building them.
 
-Hydra composes the files of `conf/` onto `TrainConfig` or `GenConfig`, which reject unknown keys
-and wrong types. `plan` checks the rest and turns it into values.
+Hydra composes the files of `conf/` onto `TrainConfig`, `GenConfig` or `EvalConfig`, which reject
+unknown keys and wrong types. `plan` checks the rest and turns it into values.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class TrainConfig:
     batch_terms: bool = True
     gradient_checkpointing: bool = False
     preview: bool = True
+    report: bool = True
     device: str = "auto"
     precision: str = "auto"
 
@@ -86,6 +87,33 @@ class GenConfig:
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     batch_size: int = 8
     animate: bool = False
+    calibrated: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class EvalConfig:
+    """List every key of pairedit-eval; see conf/eval.yaml for their meaning."""
+
+    model: Any = MISSING
+    readers: dict[str, Any] = MISSING
+    tracker: Any = MISSING
+    lora: Any = None
+    sweep: str | None = None
+    attribute: str | None = None
+    pairs: str | None = None
+    scales: list[float] = MISSING
+    skip: int = "${model.skip}"  # type: ignore[assignment]
+    seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
+    prompts: Any = None
+    prompts_file: str | None = None
+    match: float = 0.5
+    calibrate: bool = True
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    batch_size: int = 16
     device: str = "auto"
     precision: str = "auto"
 
@@ -111,6 +139,7 @@ class Dataset:
 
     folder: str  # holds source/ and target/; pkg://<folder> for pairs shipped with pairedit
     name: str | None = None  # by default the folder's own
+    attribute: str | None = None  # what the pairs change, where a probe can read it
 
 
 def locate(path: str) -> Path:
@@ -127,6 +156,7 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="train_trunk", node=TrainConfig)
     store.store(name="gen_trunk", node=GenConfig)
+    store.store(name="eval_trunk", node=EvalConfig)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,11 +13,15 @@ from typing import Any
 import yaml
 
 import pairedit
+from pairedit.closing import close, further_lanes, update_of
 from pairedit.config import Model, locate
 from pairedit.devices import choose_precision, make_accelerator
+from pairedit.evalplan import origin
+from pairedit.evaluate import Subject, open_readers
 from pairedit.flux import Flux, load
 from pairedit.lora import read_lora
 from pairedit.plan import GenPlan, TrainPlan
+from pairedit.readers import AttributeProbe
 from pairedit.sample import Sample, Slider, column_label, file_name, generate, metadata
 from pairedit.sheets import animate, contact_sheet, save_png
 from pairedit.tracking import JsonLines, Run, Several
@@ -25,7 +30,7 @@ from pairedit.train import Settings, fit
 log = logging.getLogger(__name__)
 
 PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
-PREVIEW_SEEDS = (0, 1)
+PREVIEW_LANES = 2  # seeds 0 and 1
 
 
 def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
@@ -34,7 +39,7 @@ def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
     Args:
         plan: a checked configuration.
         folder: receives config.yaml and, for each dataset, a folder with metrics.jsonl, the LoRA
-            files and preview.png.
+            files, preview.png and report.json.
 
     Returns:
         The semantic LoRA's file by dataset name.
@@ -55,6 +60,7 @@ def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
             ]
         )
         try:
+            started = time.perf_counter()
             files = fit(
                 flux=flux,
                 method=plan.method,
@@ -72,8 +78,9 @@ def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
                 name=name,
             )
             trained[name] = files[plan.method.roles[-1]]
-            if plan.preview:
-                run.image("preview", preview(flux, plan, trained[name]), settings.steps)
+            if plan.preview or plan.report:
+                seconds = time.perf_counter() - started
+                finish(flux, plan, files, place=place, run=run, seconds=seconds)
         finally:
             run.finish()
     for name, path in trained.items():
@@ -81,28 +88,81 @@ def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
     return trained
 
 
-def preview(flux: Flux, plan: TrainPlan, path: Path) -> Path:
-    """Render a few scales of a trained LoRA beside its file.
+def finish(
+    flux: Flux,
+    plan: TrainPlan,
+    files: Mapping[str, Path],
+    *,
+    place: Path,
+    run: Run,
+    seconds: float,
+) -> None:
+    """Render a few scales of a trained LoRA: for the preview, for the report, or for both.
 
-    Returns:
-        The sheet, preview.png.
+    Args:
+        flux: the model, without LoRAs.
+        plan: what was trained.
+        files: the LoRAs by role.
+        place: receives preview.png and report.json.
+        run: receives both.
+        seconds: that training took; the report takes at most a tenth of them.
     """
     settings = Settings(**plan.settings)
-    sliders = [Slider(lora=read_lora(path), scales=PREVIEW_SCALES)]
-    samples = generate(
-        flux,
-        sliders=sliders,
-        prompts=[plan.model.prompt],
-        seeds=PREVIEW_SEEDS,
-        # The plan's own number of steps, the model's usual share of them without LoRA.
-        skip=plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps,
-        num_inference_steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-        resolution=settings.resolution,
-    )
-    sheet = draw_sheet(list(samples), title=f"{path.parent.name}: {plan.method_name}")
-    save_png(sheet, path.parent / "preview.png", {"lora": path.name})
-    return path.parent / "preview.png"
+    loras = {role: read_lora(path) for role, path in files.items()}
+    edits = loras[plan.method.roles[-1]]
+    # The plan's own number of steps, the model's usual share of them without LoRA.
+    skip = plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps
+
+    def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
+        samples = generate(
+            flux,
+            sliders=[Slider(lora=edits, scales=PREVIEW_SCALES)],
+            prompts=[plan.model.prompt],
+            seeds=seeds,
+            skip=skip,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            resolution=settings.resolution,
+        )
+        return list(_rows(list(samples)).values())
+
+    first = PREVIEW_LANES if plan.preview else 1
+    started = time.perf_counter()
+    lanes = shoot(range(first))
+    spent = time.perf_counter() - started
+    more = further_lanes(spent, first, seconds) if plan.report else 0
+    if more:
+        lanes += shoot(range(first, first + more))
+    if plan.preview:
+        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
+        sheet = draw_sheet(shown, title=f"{place.name}: {plan.method_name}")
+        save_png(sheet, place / "preview.png", {"lora": edits.path.name})
+        run.image("preview", place / "preview.png", settings.steps)
+    if plan.report:
+        readers, missing = open_readers(
+            {"probe": AttributeProbe()},
+            model=locate(plan.model.path),
+            resolution=settings.resolution,
+            device=str(flux.device),
+        )
+        known = origin(edits.metadata)
+        close(
+            subject=Subject(
+                lora=edits,
+                label=plan.method_name,
+                dataset=place.name,
+                pairs=plan.pairs[place.name],
+                attribute=known.attribute if known else None,
+                skip=skip,
+            ),
+            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            lanes=lanes,
+            resolution=settings.resolution,
+            readers=readers,
+            missing=missing,
+            folder=place,
+            run=run,
+        )
 
 
 def run_sampling(plan: GenPlan, folder: Path) -> Path:
@@ -118,7 +178,10 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     for note in plan.notes:
         log.warning("%s", note)
     # Small files first: a bad LoRA is refused before the model is loaded.
-    sliders = [Slider(lora=read_lora(path), scales=scales) for path, scales in plan.sliders]
+    sliders = [
+        Slider(lora=read_lora(path), scales=scales, unit=unit)
+        for (path, scales), unit in zip(plan.sliders, plan.units, strict=True)
+    ]
     write_config(folder, plan.resolved)
     flux = open_model(plan.model, device=plan.device, precision=plan.precision)
     settings = {

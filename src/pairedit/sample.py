@@ -35,6 +35,7 @@ class Slider:
 
     lora: LoraFile
     scales: tuple[float, ...]
+    unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +128,7 @@ def generate(
             flux,
             adapters,
             columns=columns,
-            forked=[Row(scales=dict(zip(names, column, strict=True))) for column in columns],
+            forked=[_row(names, sliders, column) for column in columns],
             lanes=list(product(prompts, seeds)),
             sigmas=flux.sigmas(resolution, num_inference_steps),
             skip=skip,
@@ -197,6 +198,12 @@ def _render(
                     )
 
 
+def _row(names: Sequence[str], sliders: Sequence[Slider], column: Sequence[float]) -> Row:
+    """Name the LoRAs of one column; those at scale 0 cost nothing."""
+    placed = zip(names, sliders, column, strict=True)
+    return Row(scales={name: slider.unit * scale for name, slider, scale in placed if scale})
+
+
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Cut items into lists of at most `size`."""
     rest = iter(items)
@@ -233,5 +240,5 @@ def metadata(
     for index, (slider, scale) in enumerate(zip(sliders, sample.scales, strict=True)):
         lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
         lines[f"lora.{index}.sha256"] = slider.lora.sha256
-        lines[f"lora.{index}.scale"] = repr(scale)
+        lines[f"lora.{index}.scale"] = repr(slider.unit * scale)
     return lines

@@ -23,6 +23,10 @@ class Run(Protocol):
         """Note a picture after `step` updates."""
         ...
 
+    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Note a table."""
+        ...
+
     def finish(self) -> None:
         """Flush and close."""
         ...
@@ -52,6 +56,9 @@ class JsonLines:
     def image(self, name: str, path: Path, step: int) -> None:
         """Leave pictures where they are."""
 
+    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Leave tables to the files that hold them."""
+
     def finish(self) -> None:
         """Close the file."""
         self._file.close()
@@ -65,6 +72,9 @@ class Silent:
 
     def image(self, name: str, path: Path, step: int) -> None:
         """Drop a picture."""
+
+    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Drop a table."""
 
     def finish(self) -> None:
         """Have nothing to close."""
@@ -86,6 +96,11 @@ class Several:
         """Note a picture in every run."""
         for run in self._runs:
             run.image(name, path, step)
+
+    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Note a table in every run."""
+        for run in self._runs:
+            run.table(name, heads, rows)
 
     def finish(self) -> None:
         """Close every run."""
@@ -151,6 +166,12 @@ class _WandbRun:
         import wandb
 
         self._run.log({name: wandb.Image(str(path))}, step=step)
+
+    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        import wandb
+
+        data = [list(row) for row in rows]
+        self._run.log({name: wandb.Table(columns=list(heads), data=data)})
 
     def finish(self) -> None:
         self._run.finish()
