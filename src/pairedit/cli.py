@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,9 @@ def gen() -> None:
 
 def eval() -> None:
     """Run pairedit-eval."""
+    # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless
+    # its value is a mapping.
+    sys.argv[1:] = [re.sub(r"^sweep=(?!\{)(.+)$", r"sweep={folder: \1}", w) for w in sys.argv[1:]]
     _command("eval", _eval, plan_eval)
 
 

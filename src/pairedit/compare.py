@@ -1,4 +1,4 @@
-"""Own an evaluation job: from its checked plan to report.html, eval.json, curves.png and sheets/."""
+"""Own an evaluation job: from a checked plan to report.html, eval.json, curves.png, sheets/."""
 
 from __future__ import annotations
 

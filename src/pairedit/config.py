@@ -93,6 +93,13 @@ class GenConfig:
 
 
 @dataclass
+class SweepConfig:
+    """Name the folder of a run or multirun; `sweep=FOLDER` on the command line."""
+
+    folder: str | None = None
+
+
+@dataclass
 class EvalConfig:
     """List every key of pairedit-eval; see conf/eval.yaml for their meaning."""
 
@@ -100,7 +107,7 @@ class EvalConfig:
     readers: dict[str, Any] = MISSING
     tracker: Any = MISSING
     lora: Any = None
-    sweep: str | None = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
     attribute: str | None = None
     pairs: str | None = None
     scales: list[float] = MISSING

@@ -91,7 +91,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     seeds = problems.attempt(lambda: parse_seeds(config.seeds))
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
-    paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep, notes)) or []
+    paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
     given = None
     if config.pairs is not None:
         folder = Path(config.pairs).expanduser()
