@@ -1,134 +1,71 @@
-"""Train every method on age and smile and measure it on unseen seeds: the table of the README.
+"""Put the table and the sheets of an evaluation into Markdown pages, between their markers.
 
-    python scripts/methods_table.py [--work outputs/methods] [--seeds 64] [--write]
+    python scripts/methods_table.py OUTPUT_OF_PAIREDIT_EVAL PAGE [PAGE ...]
 
-What is already trained or measured in the work folder is kept, so an interrupted call goes on, and
-two calls with different `--edits` may share the cores (OMP_NUM_THREADS=1) before one writes.
-`--write` puts the table between the markers in README.md.
+A page holds `<!-- methods table: begin -->` and `<!-- methods table: end -->`, and, where it is to
+show the sheets and curves, the same pair of `methods sheets`. Pictures go to docs/pictures/.
 """
 
 import argparse
 import json
 import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+from PIL import Image
 
-import yaml
+from pairedit.results import markdown_table
 
-from pairedit import flux
-from pairedit.config import CONF, Model, locate
-from pairedit.evaluate import interval, measure
-from pairedit.lora import read_lora
-from pairedit.sample import Slider, generate
-
-README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- methods table: begin -->\n", "<!-- methods table: end -->"
-METHODS = ("full", "wocontent", "wocfg", "fm", "sliders")
-# edit -> skip, scales. Ageing moves hair and skin rather than shapes: its LoRA may act later, which
-# disturbs the rest less. The last scale is where `full` has moved its attribute by about 0.3.
-EDITS = {
-    "smile": (11, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)),
-    "age": (18, (0.0, 0.1, 0.2, 0.3, 0.4, 0.55)),
-}
-FIRST_SEED = 1000
-MATCHED = 0.3  # the gain at which methods are compared
+PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 
 
-def train(method: str, edit: str, folder: Path) -> Path:
-    """Train one method on one edit with the defaults of the command line; return the LoRA."""
-    path = folder / edit / "semantic.safetensors"
-    if not path.is_file():
-        command = Path(sys.executable).with_name("pairedit-train")
-        options = [f"method={method}", f"dataset={edit}", "preview=false"]
-        subprocess.run([command, *options, f"hydra.run.dir={folder}"], check=True)
-    return path
-
-
-def evaluate(path: Path, edit: str, seeds: int) -> dict:
-    """Measure one slider; returns means, intervals and the off-target change at matched gain."""
-    settings = yaml.safe_load((CONF / "model" / "flux-mini.yaml").read_text())
-    model = Model(**{key: value for key, value in settings.items() if key != "_target_"})
-    base = flux.load(
-        str(locate(model.path)),
-        device="cpu",
-        precision="float32",
-        max_sequence_length=model.max_sequence_length,
+def table(found: dict) -> str:
+    """Write the table and how it was measured."""
+    settings, seeds = found["settings"], found["settings"]["seeds"]
+    heads, *rows = [found["table"]["heads"], *found["table"]["rows"]]
+    return (
+        markdown_table(heads, rows)
+        + f"\n{len(seeds)} seeds ({min(seeds)} to {max(seeds)}), `skip={settings['skip']}`; "
+        "`off-target` and `identity` at the scale where a slider reaches "
+        f"{100 * settings['match']:.0f} % of one pair's worth; in brackets 95 % bootstrap "
+        "intervals.\n"
     )
-    skip, scales = EDITS[edit]
-    samples = generate(
-        base,
-        sliders=[Slider(lora=read_lora(path), scales=scales)],
-        prompts=[model.prompt],
-        seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-        skip=skip,
-        num_inference_steps=model.num_inference_steps,
-        guidance_scale=model.guidance_scale,
-        resolution=model.resolution,
-        batch_size=2 * len(scales),
-    )
-    found = measure(list(samples), edit)
-    return {
-        "target": found.target.mean(0).tolist(),
-        "target_interval": [interval(column) for column in found.target.T],
-        "off_target": found.off_target.mean(0).tolist(),
-        "off_target_interval": [interval(column) for column in found.off_target.T],
-        "matched": found.reaches(MATCHED),
-    }
 
 
-def table(edit: str, rows: dict[str, dict], seeds: int) -> str:
-    """Write one edit's results as Markdown: target / off-target change at every scale."""
-    skip, scales = EDITS[edit]
-    heads = [f"{scale:g}" for scale in scales[1:]]
-    lines = [
-        f"| {edit}, by scale | {' | '.join(heads)} | off-target at +{MATCHED:.2f} |",
-        f"|---|{'---|' * len(heads)}---|",
-    ]
-    for method, row in rows.items():
-        pairs = zip(row["target"][1:], row["off_target"][1:], strict=True)
-        cells = [f"{target:+.2f} / {off:.3f}" for target, off in pairs]
-        matched = "not reached" if row["matched"] is None else f"**{row['matched']:.3f}**"
-        lines.append(f"| `{method}` | {' | '.join(cells)} | {matched} |")
-    wide = max((high - low) / 2 for row in rows.values() for low, high in row["target_interval"])
-    lines += [
-        "",
-        f"{seeds} seeds ({FIRST_SEED} to {FIRST_SEED + seeds - 1}), `skip={skip}`; 95 % bootstrap "
-        f"intervals of the target changes are at most ±{wide:.2f}.",
-        "",
-    ]
-    return "\n".join(lines) + "\n"
+def sheets(folder: Path, page: Path) -> str:
+    """Copy the pictures into the documentation and write links to them."""
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    text = ""
+    for source in [*sorted((folder / "sheets").glob("*.png")), folder / "curves.png"]:
+        name = PICTURES / f"ablation-{source.stem}.png"
+        Image.open(source).convert("RGB").quantize(256).save(name, optimize=True)
+        place = Path(os.path.relpath(name, page.resolve().parent)).as_posix()
+        text += f"![{source.stem}]({place})\n\n"
+    return text
+
+
+def fill(text: str, name: str, content: str) -> str:
+    """Replace what stands between a pair of markers; a page without them stays as it is."""
+    begin, end = (f"<!-- methods {name}: {side} -->\n" for side in ("begin", "end"))
+    pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end.rstrip())})", re.S)
+    return pattern.sub(lambda match: match.group(1) + content + match.group(2), text)
 
 
 def main() -> None:
-    """Train, measure, print."""
+    """Fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("outputs/methods"))
-    parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--edits", nargs="+", choices=EDITS, default=list(EDITS))
-    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
-    parser.add_argument("--write", action="store_true", help="put the table into README.md")
+    parser.add_argument("folder", type=Path, help="what pairedit-eval wrote")
+    parser.add_argument("pages", type=Path, nargs="+")
     args = parser.parse_args()
-    text = ""
-    for edit in args.edits:
-        results = {}
-        for method in METHODS:
-            folder = args.work / f"{method}-{edit}"
-            known = folder / edit / f"measured-{args.seeds}.json"
-            if args.known and not known.is_file():
-                continue
-            path = train(method, edit, folder)
-            if not known.is_file():
-                known.write_text(json.dumps(evaluate(path, edit, args.seeds), indent=1))
-            results[method] = json.loads(known.read_text())
-        text += table(edit, results, args.seeds)
-    print(text)
-    if args.write:
-        page = README.read_text()
-        before, rest = page.split(BEGIN)
-        README.write_text(before + BEGIN + text + END + rest.split(END)[1])
+    found = json.loads((args.folder / "eval.json").read_text(encoding="utf-8"))
+    for page in args.pages:
+        before = page.read_text(encoding="utf-8")
+        if "<!-- methods table: begin -->" not in before:
+            parser.error(f"{page}: no <!-- methods table: begin --> in it")
+        text = fill(before, "table", table(found))
+        if "<!-- methods sheets: begin -->" in text:
+            text = fill(text, "sheets", sheets(args.folder, page))
+        page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

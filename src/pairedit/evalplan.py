@@ -220,7 +220,7 @@ def origin(metadata: Mapping[str, Any]) -> Dataset | None:
 
 
 def relabel(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Tell sliders of one dataset and method apart by their job's folder, or file."""
+    """Order sliders by dataset; tell those of one method apart by their job's folder, or file."""
     uses = Counter((c.dataset, c.label) for c in candidates)
     jobs = Counter((c.dataset, c.path.resolve().parents[1].name) for c in candidates)
     named = []
@@ -234,4 +234,5 @@ def relabel(candidates: Sequence[Candidate]) -> list[Candidate]:
                 path=c.path, label=label, dataset=c.dataset, pairs=c.pairs, attribute=c.attribute
             )
         )
-    return named
+    order = list(dict.fromkeys(c.dataset for c in named))
+    return sorted(named, key=lambda c: order.index(c.dataset))

@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 import pairedit
-from pairedit.curves import PANELS, panel_png
+from pairedit.curves import PANELS, labels_of, panel_png
 from pairedit.data import replacing
 from pairedit.evaluate import Result
 from pairedit.evidence import MEASURES
@@ -43,7 +43,8 @@ th[scope=row] { position: sticky; left: 0; background: var(--paper); color: var(
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 1rem; }
 figure { margin: .75rem 0; } img { max-width: 100%; height: auto; background: #fff; }
-.sheet img { max-width: none; } details { margin: .5rem 0; } summary { cursor: pointer; }
+.sheet img { max-width: none; } @media (max-width: 40rem) { .sheet img { max-width: 38rem; } }
+details { margin: .5rem 0; } summary { cursor: pointer; }
 .matrix td { text-align: center; min-width: 2.4rem; padding: .2rem; }
 .matrix td.own { outline: 2px solid var(--ink); outline-offset: -2px; }
 .matrix th[scope=col] { vertical-align: bottom; } .matrix th[scope=col] span {
@@ -72,7 +73,7 @@ def write_report(
         notes: what the reader should know.
     """
     results = [result for group in groups.values() for result in group]
-    title = ", ".join(groups)
+    title, labels = ", ".join(groups), labels_of(results)
     parts = [
         f"<h1>Sliders: {escape(title)}</h1>",
         f"<p class=quiet>{escape(_describe(settings))}</p>",
@@ -83,7 +84,7 @@ def write_report(
     for edit, group in groups.items():
         parts.append(f"<h2>{escape(edit)}</h2>")
         parts.append(_figure(_webp(sheets[edit]), _sheet_caption(group), "sheet wide"))
-        panels = "".join(_figure(panel_png(draw, group), "") for draw in PANELS)
+        panels = "".join(_figure(panel_png(draw, group, labels), "") for draw in PANELS)
         parts.append(f"<div class=panels>{panels}</div>")
         for result in group:
             label = result.subject.label

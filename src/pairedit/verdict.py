@@ -17,8 +17,8 @@ ADVICE = {
     "destructive": "the person is lost at the smallest scale: use smaller scales, or train with "
     "a lower learning_rate, fewer steps or a lower cfg_eta",
     "reversed": "it undoes the edit: swap source/ and target/, or use negative scales",
-    "off target": "it changes the images, but hardly what the pairs change: try another method, "
-    "a lower skip or more pairs",
+    "off target": "it changes the images, but hardly what the pairs change: train longer, try "
+    "another method, a lower skip or more pairs",
     "weak": "it goes the right way but not far: render larger scales, train longer, raise "
     "cfg_eta or lower skip",
     "works": "",
