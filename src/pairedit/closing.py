@@ -72,6 +72,7 @@ def close(
     missing: Mapping[str, str],
     folder: Path,
     run: Run,
+    step: int,
 ) -> Result:
     """Judge a trained slider, say so, and write report.json.
 
@@ -84,6 +85,7 @@ def close(
         missing: why others are not open, by name.
         folder: receives report.json.
         run: receives the same as a table.
+        step: updates that the slider has seen.
     """
     scales = tuple(sample.scales[0] for sample in lanes[0])
     placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
@@ -128,7 +130,7 @@ def close(
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     heads = ("scale", *lines)
     columns = zip(scales, *(numbers(line) for line in lines.values()), strict=True)
-    run.table("report", heads, [list(row) for row in columns])
+    run.table("report", heads, [list(row) for row in columns], step)
     return result
 
 

@@ -135,8 +135,10 @@ def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
     """Note in a LoRA file the scale that is worth one pair; take an older note away if none is."""
     summary = result.summaries.get("calibration")
     scale = None if summary is None else numbers(summary.mean)
+    lost = result.verdict.lost_at
     note = None
-    if scale and result.verdict.name == "works":
+    # A scale at which the person is lost would be no slider's unit.
+    if scale and (lost is None or scale < lost):
         note = {
             "scale": scale,
             "interval": [numbers(summary.low), numbers(summary.high)],
@@ -208,7 +210,7 @@ def track(
     """Log the table, its numbers and the pictures to the tracker."""
     run = plan.tracker.open(f"eval-{'+'.join(groups)}", folder, plan.resolved)
     try:
-        run.table("sliders", HEADS, table(results))
+        run.table("sliders", HEADS, table(results), 0)
         run.log(
             0,
             {

@@ -15,6 +15,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pairedit.attributes import check_attribute
 from pairedit.config import Dataset, EvalConfig, Model, build, locate
 from pairedit.data import Pair, find_pairs
 from pairedit.lora import inspect_lora
@@ -23,6 +24,9 @@ from pairedit.plan import _check_keys, _check_steps, _model
 from pairedit.readers import Reader
 from pairedit.tracking import Tracker
 from pairedit.values import Problems, parse_prompts, parse_seeds
+
+# Not in conf/eval.yaml, where a list on the command line could not replace a mapping.
+DEFAULT_SEEDS = {"start": 1000, "count": 12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,10 +92,13 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         f"scales={scales}: expected finite numbers, one of them above 0",
     )
     problems.expect(0 < config.match <= 1, f"match={config.match}: expected above 0, at most 1")
-    seeds = problems.attempt(lambda: parse_seeds(config.seeds))
+    seeds = problems.attempt(
+        lambda: parse_seeds(DEFAULT_SEEDS if config.seeds is None else config.seeds)
+    )
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
     paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
+    problems.attempt(lambda: check_attribute("attribute", config.attribute))
     given = None
     if config.pairs is not None:
         folder = Path(config.pairs).expanduser()

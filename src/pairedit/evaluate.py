@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from pairedit import measures  # noqa: F401, fills the registry
+from pairedit.attributes import ATTRIBUTES, check_attribute
 from pairedit.data import Pair, load_image, to_tensor
 from pairedit.evidence import MEASURES, Evidence, Measure, Reading, Summary, summarise
-from pairedit.faces import ATTRIBUTES
 from pairedit.flux import Flux
 from pairedit.lora import LoraFile
 from pairedit.readers import BATCH, Missing, Read, Reader
@@ -252,8 +252,7 @@ def gather(
     }
     if "probe" in readings:
         attribute = attribute or moved_most(readings["probe"])
-        if attribute is not None and attribute not in ATTRIBUTES:
-            raise ValueError(f"attribute={attribute}: the probe knows {', '.join(ATTRIBUTES)}")
+        check_attribute("attribute", attribute)
     else:
         attribute = None
     return Evidence(

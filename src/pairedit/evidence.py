@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pairedit.faces import IDENTITY, INDEX, TIED
+from pairedit.attributes import IDENTITY, INDEX, TIED
 
 RESAMPLES = 1000  # bootstrap draws
 NOTICED = 0.1  # shares of one pair's worth of change: "something happens"

@@ -162,6 +162,7 @@ def finish(
             missing=missing,
             folder=place,
             run=run,
+            step=settings.steps,
         )
 
 

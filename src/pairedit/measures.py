@@ -13,8 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pairedit.attributes import ATTRIBUTES, TIED
 from pairedit.evidence import NOTICED, Evidence, at, crossing, effect, identity, measure
-from pairedit.faces import ATTRIBUTES, TIED
 
 
 @measure("image change")

@@ -16,6 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pairedit.attributes import check_attribute
 from pairedit.config import Dataset, GenConfig, LoraConfig, Model, TrainConfig, build, locate
 from pairedit.data import Pair, find_pairs
 from pairedit.edits import Edit
@@ -307,6 +308,11 @@ def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
         )
         if dataset is None:
             continue
+        problems.attempt(
+            lambda key=key, dataset=dataset: check_attribute(
+                f"datasets.{key}.attribute", dataset.attribute
+            )
+        )
         folder = locate(dataset.folder)
         name = dataset.name or folder.resolve().name
         problems.expect(name not in found, f"dataset: two of them are named {name}")

@@ -9,6 +9,7 @@ Shapes: B images, H and W pixels, D numbers read off an image.
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,10 +75,10 @@ class Clip:
     def open(self, *, model: Path, resolution: int, device: str) -> Read:
         """Return a function to CLIP's joint space, unit length."""
         import torch.nn.functional as F
-        from transformers import CLIPVisionModelWithProjection
+        from transformers import CLIPModel
 
-        embed = _pretrained(CLIPVisionModelWithProjection, self.path, "readers.clip.path", device)
-        return lambda images, bases: F.normalize(embed(images).image_embeds.float().cpu(), dim=-1)
+        embed = _pretrained(CLIPModel, "get_image_features", self.path, "readers.clip.path", device)
+        return lambda images, bases: F.normalize(embed(images), dim=-1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +91,8 @@ class Dino:
         """Return a function to DINOv2's normalised class token."""
         from transformers import Dinov2Model
 
-        embed = _pretrained(Dinov2Model, self.path, "readers.dino.path", device)
-        return lambda images, bases: embed(images).pooler_output.float().cpu()
+        embed = _pretrained(Dinov2Model, "forward", self.path, "readers.dino.path", device)
+        return lambda images, bases: embed(images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,25 +178,44 @@ def _package(name: str, module: str | None = None) -> ModuleType:
         raise Missing(f"{name} is not installed: pip install 'pairedit[metrics]'") from error
 
 
-def _pretrained(kind: Any, path: str, key: str, device: str) -> Callable[[Tensor], Any]:
-    """Load a transformers vision model with its preprocessing, from this machine only."""
+def _pretrained(
+    kind: Any, call: str, path: str, key: str, device: str
+) -> Callable[[Tensor], Tensor]:
+    """Load a transformers vision model with its preprocessing, from this machine only.
+
+    Args:
+        kind: the model's class.
+        call: its method that takes `pixel_values` and returns something with `pooler_output`.
+        path: a folder, or a model hub id in the local cache.
+        key: where the path is configured.
+        device: torch device to run on.
+    """
     import torch
     from transformers import AutoImageProcessor
+    from transformers.utils import logging as transformers_logging
 
     from pairedit.data import to_image
 
-    place = str(Path(path).expanduser()) if Path(path).expanduser().is_dir() else path
+    folder = Path(path).expanduser()
+    place = str(folder) if folder.is_dir() else path
+    bars = sys.stderr.isatty()
     try:
+        if not bars:
+            transformers_logging.disable_progress_bar()
         network = kind.from_pretrained(place, local_files_only=True).to(device).eval()
         prepare = AutoImageProcessor.from_pretrained(place, local_files_only=True)
     except (OSError, ValueError) as error:
         raise Missing(
             f"{key}={path}: neither a model folder nor in the model hub's local cache"
         ) from error
+    finally:
+        if not bars:
+            transformers_logging.enable_progress_bar()
 
     @torch.no_grad()
-    def run(images: Tensor) -> Any:
+    def run(images: Tensor) -> Tensor:
         pixels = prepare(images=[to_image(image) for image in images], return_tensors="pt")
-        return network(pixel_values=pixels["pixel_values"].to(device))
+        found = getattr(network, call)(pixel_values=pixels["pixel_values"].to(device))
+        return found.pooler_output.float().cpu()
 
     return run

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
+from pairedit.attributes import ATTRIBUTES
 from pairedit.evaluate import Result
 from pairedit.evidence import MEASURES, Summary, at
-from pairedit.faces import ATTRIBUTES
 
 HEADS = (
     "edit",

@@ -23,8 +23,10 @@ class Run(Protocol):
         """Note a picture after `step` updates."""
         ...
 
-    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Note a table."""
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        """Note a table after `step` updates."""
         ...
 
     def finish(self) -> None:
@@ -56,7 +58,9 @@ class JsonLines:
     def image(self, name: str, path: Path, step: int) -> None:
         """Leave pictures where they are."""
 
-    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
         """Leave tables to the files that hold them."""
 
     def finish(self) -> None:
@@ -73,7 +77,9 @@ class Silent:
     def image(self, name: str, path: Path, step: int) -> None:
         """Drop a picture."""
 
-    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
         """Drop a table."""
 
     def finish(self) -> None:
@@ -97,10 +103,12 @@ class Several:
         for run in self._runs:
             run.image(name, path, step)
 
-    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
         """Note a table in every run."""
         for run in self._runs:
-            run.table(name, heads, rows)
+            run.table(name, heads, rows, step)
 
     def finish(self) -> None:
         """Close every run."""
@@ -167,11 +175,13 @@ class _WandbRun:
 
         self._run.log({name: wandb.Image(str(path))}, step=step)
 
-    def table(self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
         import wandb
 
         data = [list(row) for row in rows]
-        self._run.log({name: wandb.Table(columns=list(heads), data=data)})
+        self._run.log({name: wandb.Table(columns=list(heads), data=data)}, step=step)
 
     def finish(self) -> None:
         self._run.finish()
