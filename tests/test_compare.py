@@ -219,7 +219,7 @@ def test_training_ends_with_evidence(command, pair_folder, tmp_path):
     modules = 2 * 8 + 2 * 3
     for role in ("content", "semantic"):
         assert re.search(rf"disc: {role} LoRA on {modules} modules, update norm [\d.e-]+ \(", out)
-    assert re.search(r"disc: image change at scale 0\.2: \+0\.0\d\d, 0\.4: .* seeds", out)
+    assert re.search(r"disc: image change at scale 0\.2: \+0\.0\d\d, 0\.4: .* \(\d seeds?\)", out)
     found = json.loads((tmp_path / "a/disc/report.json").read_text(), parse_constant=pytest.fail)
     assert f"disc: verdict {found['verdict']}" in out
     assert found["updates"]["semantic"]["norm"] > 0

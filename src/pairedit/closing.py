@@ -105,11 +105,12 @@ def close(
         lines[f"{result.seen.attribute}"] = known["target"].mean
     for name, curve in lines.items():
         log.info(
-            "%s: %s at scale %s, %d seeds",
+            "%s: %s at scale %s (%d %s)",
             subject.dataset,
             name,
             ", ".join(f"{s:g}: {_signed(v)}" for s, v in zip(scales, curve, strict=True) if s),
             len(lanes),
+            "seed" if len(lanes) == 1 else "seeds",
         )
     level = logging.WARNING if verdict.advice else logging.INFO
     advice = f": {verdict.advice}" if verdict.advice else ""

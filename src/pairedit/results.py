@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from pairedit.attributes import ATTRIBUTES
+from pairedit.attributes import EDITS, IDENTITY
 from pairedit.evaluate import Result
 from pairedit.evidence import MEASURES, Summary, at
 
@@ -115,10 +115,9 @@ def moved(result: Result) -> dict[str, float]:
     """
     if "probe" not in result.seen.readings:
         return {}
-    change = at(
-        result.seen.scales, result.seen.attributes(ATTRIBUTES).mean(0), comparable(result)[0]
-    )
-    return dict(zip(ATTRIBUTES, change.tolist(), strict=True))
+    names = (*EDITS, *IDENTITY)
+    change = at(result.seen.scales, result.seen.attributes(names).mean(0), comparable(result)[0])
+    return dict(zip(names, change.tolist(), strict=True))
 
 
 def comparable(result: Result) -> tuple[float, bool]:
