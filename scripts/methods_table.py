@@ -17,13 +17,15 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
+import torch
 from omegaconf import OmegaConf
 
+from pairedit import evaluate as evaluation
 from pairedit.config import CONF, Model, build
-from pairedit.evaluate import interval, measure
+from pairedit.evidence import at, crossing
 from pairedit.jobs import open_model
 from pairedit.lora import read_lora
-from pairedit.sample import Slider, generate
+from pairedit.probe import read
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- methods table: begin -->\n", "<!-- methods table: end -->"
@@ -43,7 +45,7 @@ def train(method: str, edit: str, folder: Path) -> Path:
     path = folder / edit / "semantic.safetensors"
     if not path.is_file():
         command = Path(sys.executable).with_name("pairedit-train")
-        options = [f"method={method}", f"dataset={edit}", "preview=false"]
+        options = [f"method={method}", f"dataset={edit}", "preview=false", "report=false"]
         subprocess.run([command, *options, f"hydra.run.dir={folder}"], check=True)
     return path
 
@@ -51,26 +53,34 @@ def train(method: str, edit: str, folder: Path) -> Path:
 def evaluate(path: Path, edit: str, seeds: int) -> dict:
     """Measure one slider; returns means, intervals and the off-target change at matched gain."""
     model = build(OmegaConf.load(CONF / "model" / "flux-mini.yaml"), "model", Model)
-    base = open_model(model, device="auto", precision="auto")
     skip, scales = EDITS[edit]
-    samples = generate(
-        base,
-        sliders=[Slider(lora=read_lora(path), scales=scales)],
-        prompts=[model.prompt],
-        seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-        skip=skip,
-        num_inference_steps=model.num_inference_steps,
-        guidance_scale=model.guidance_scale,
-        resolution=model.resolution,
-        batch_size=2 * len(scales),
+    (found,) = evaluation.evaluate(
+        open_model(model, device="auto", precision="auto"),
+        [
+            evaluation.Subject(
+                lora=read_lora(path), label="", dataset=edit, pairs=(), attribute=edit, skip=skip
+            )
+        ],
+        scales=scales,
+        setting=evaluation.Setting(
+            prompts=[model.prompt],
+            seeds=range(FIRST_SEED, FIRST_SEED + seeds),
+            num_inference_steps=model.num_inference_steps,
+            guidance_scale=model.guidance_scale,
+            resolution=model.resolution,
+            batch_size=2 * len(scales),
+        ),
+        readers={"probe": lambda images, _: read(images)},
+        missing={},
     )
-    found = measure(list(samples), edit)
+    target, off = found.summaries["target"], found.summaries["off-target"]
+    matched = float(at(scales, off.mean, crossing(scales, target.mean, MATCHED)))
     return {
-        "target": found.target.mean(0).tolist(),
-        "target_interval": [interval(column) for column in found.target.T],
-        "off_target": found.off_target.mean(0).tolist(),
-        "off_target_interval": [interval(column) for column in found.off_target.T],
-        "matched": found.reaches(MATCHED),
+        "target": target.mean.tolist(),
+        "target_interval": torch.stack([target.low, target.high], 1).tolist(),
+        "off_target": off.mean.tolist(),
+        "off_target_interval": torch.stack([off.low, off.high], 1).tolist(),
+        "matched": None if matched != matched else matched,
     }
 
 

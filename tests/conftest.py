@@ -149,6 +149,33 @@ def tiny_overrides(tiny_flux_folder, pair_folder) -> list[str]:
     ]
 
 
+@pytest.fixture(scope="session")
+def smile(tmp_path_factory) -> Path:
+    """A smile slider of flux-mini after 60 steps of the published method."""
+    from pairedit.config import locate
+    from pairedit.data import find_pairs
+    from pairedit.flux import load
+    from pairedit.methods import PairEdit
+    from pairedit.noising import ContentPreserving
+    from pairedit.tracking import JsonLines
+    from pairedit.train import Settings, fit
+
+    place = tmp_path_factory.mktemp("smile")
+    run = JsonLines(place / "metrics.jsonl")
+    folder = str(locate("pkg://flux_mini"))
+    files = fit(
+        flux=load(folder, device="cpu", precision="float32", max_sequence_length=32),
+        method=PairEdit(noising=ContentPreserving(noise_scale=1.0), eta=4.0, content=True),
+        pairs=find_pairs(locate("pkg://data/smile")),
+        settings=Settings(steps=60, resolution=128),
+        folder=place,
+        run=run,
+        metadata={"base_model": "flux-mini"},
+    )
+    run.finish()
+    return files["semantic"]
+
+
 @pytest.fixture(autouse=True)
 def _keep_logging():
     """Undo what Hydra does to the root logger."""

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from conftest import write_pairs
 from pairedit.config import (
     CONF,
+    EvalConfig,
     Examples,
     ExportConfig,
     GenConfig,
@@ -21,6 +22,7 @@ from pairedit.config import (
 from pairedit.edits import Edit
 from pairedit.methods import Method
 from pairedit.plan import plan_gen, plan_train
+from pairedit.readers import Reader
 from pairedit.tracking import Tracker
 from pairedit.values import DEFAULT_SCALES, parse_prompts, parse_seeds, parse_sliders
 
@@ -30,6 +32,7 @@ KINDS = {
     "model": Model,
     "edit": Edit,
     "tracker": Tracker,
+    "reader": Reader,
 }
 LEAVES = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name in KINDS
@@ -50,9 +53,10 @@ def test_no_group_is_forgotten():
 
 @pytest.mark.parametrize(("group", "option"), LEAVES)
 def test_every_leaf_composes_and_builds(group, option):
-    words = ["gen"] if group == "edit" else ["train", "pairs=/some/where"]
+    words = {"edit": ["gen"], "reader": ["eval"]}.get(group, ["train", "pairs=/some/where"])
     config = composed(*words, f"{group}={option}")
-    node = config.datasets[option] if group == "dataset" else config[group]
+    several = {"dataset": "datasets", "reader": "readers"}.get(group)
+    node = config[several][option] if several else config[group]
     assert isinstance(build(node, group, KINDS[group]), KINDS[group])
 
 
@@ -65,12 +69,13 @@ def test_every_sweep_composes(option):
 
 
 @pytest.mark.parametrize(
-    ("command", "trunk"), [("train", TrainConfig), ("gen", GenConfig), ("export", ExportConfig)]
+    ("command", "trunk"),
+    [("train", TrainConfig), ("gen", GenConfig), ("eval", EvalConfig), ("export", ExportConfig)],
 )
 def test_every_trunk_key_is_explained_in_the_help(command, trunk):
     text = (CONF / f"hydra/help/{command}.yaml").read_text()
     for key in trunk.__dataclass_fields__:
-        assert key.replace("datasets", "dataset") in text, key
+        assert key.replace("datasets", "dataset").replace("readers", "reader") in text, key
 
 
 @pytest.mark.parametrize(

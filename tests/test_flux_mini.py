@@ -11,16 +11,12 @@ import torch
 from diffusers import FluxPipeline
 
 from pairedit.config import locate
-from pairedit.data import find_pairs, to_tensor
+from pairedit.data import to_tensor
 from pairedit.faces import ATTRIBUTES, INDEX, describe, render, sample_attributes
 from pairedit.flux import load
 from pairedit.lora import read_lora
-from pairedit.methods import PairEdit
-from pairedit.noising import ContentPreserving
 from pairedit.probe import read
 from pairedit.sample import Slider, generate
-from pairedit.tracking import JsonLines
-from pairedit.train import Settings, fit
 
 FOLDER = locate("pkg://flux_mini")
 HELD_OUT = 20_000_000  # the training script draws its faces from smaller seeds
@@ -38,24 +34,6 @@ def unseen() -> tuple[torch.Tensor, torch.Tensor]:
     attributes = sample_attributes(24, torch.Generator().manual_seed(HELD_OUT))
     images = (render(attributes) * 255).round() / 127.5 - 1
     return attributes.float(), images.float()
-
-
-@pytest.fixture(scope="module")
-def smile(tmp_path_factory) -> Path:
-    """A smile slider after 60 steps of the published method."""
-    place = tmp_path_factory.mktemp("smile")
-    run = JsonLines(place / "metrics.jsonl")
-    files = fit(
-        flux=load(str(FOLDER), device="cpu", precision="float32", max_sequence_length=32),
-        method=PairEdit(noising=ContentPreserving(noise_scale=1.0), eta=4.0, content=True),
-        pairs=find_pairs(locate("pkg://data/smile")),
-        settings=Settings(steps=60, resolution=128),
-        folder=place,
-        run=run,
-        metadata={"base_model": "flux-mini"},
-    )
-    run.finish()
-    return files["semantic"]
 
 
 def test_the_autoencoder_reconstructs_unseen_faces_above_32_db(mini, unseen):

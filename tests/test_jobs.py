@@ -57,6 +57,7 @@ def test_train_then_gen(command, pair_folder, tmp_path):
         "content.safetensors",
         "metrics.jsonl",
         "preview.png",
+        "report.json",
         "semantic-000001.safetensors",
         "semantic-000002.safetensors",
         "semantic.safetensors",

@@ -176,6 +176,32 @@ MISTAKES = {
     ),
     "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
+    "nothing to evaluate": ("eval", [], ["lora=PATH, lora=[PATH,..] or sweep=FOLDER"]),
+    "evaluating twice over": ("eval", ["lora={lora}", "sweep={empty}"], ["one of them"]),
+    "no such sweep": ("eval", ["sweep=/nowhere"], ["sweep=/nowhere: no such folder"]),
+    "a sweep without sliders": ("eval", ["sweep={empty}"], ["no <dataset>/semantic.safetensors"]),
+    "a missing LoRA to evaluate": ("eval", ["lora=[/no/x.safetensors]"], ["/no/x.safetensors: no"]),
+    "a LoRA to evaluate twice": ("eval", ["lora=[{lora},{lora}]"], ["a path is there twice"]),
+    "no positive scale": ("eval", ["lora={lora}", "scales=[-1,0]"], ["one of them above 0"]),
+    "a match above one": ("eval", ["lora={lora}", "match=2"], ["match=2.0: expected"]),
+    "an unknown reader": ("eval", ["lora={lora}", "reader=[clap]"], ["reader=clap", "arcface"]),
+    "an unknown LPIPS network": (
+        "eval",
+        ["lora={lora}", "readers.lpips.net=resnet"],
+        ["readers.lpips.net=resnet: expected alex, vgg or squeeze"],
+    ),
+    "an attribute nobody reads": (
+        "eval",
+        ["lora={lora}", "attribute=smirk"],
+        ["attribute=smirk", "smile"],
+    ),
+    "no pairs to evaluate by": ("eval", ["lora={lora}", "pairs=/nowhere"], ["/nowhere: no such"]),
+    "calibrated without calibration": (
+        "gen",
+        ["lora={lora}", "calibrated=true"],
+        ["good.safetensors holds no calibration; pairedit-eval lora="],
+    ),
+    "calibrated without LoRA": ("gen", ["calibrated=true"], ["calibrated=true: without effect"]),
 }
 # How many problems are named, where it is not one.
 SEVERAL = {
@@ -189,6 +215,7 @@ FINE = {
     "help": ("train", ["--help"], ["pairedit-train -m", "sweep=ablation"]),
     "help of gen": ("gen", ["--help"], ["pairedit-gen lora="]),
     "help of export": ("export", ["--help"], ["pairedit-export lora="]),
+    "help of eval": ("eval", ["--help"], ["pairedit-eval sweep="]),
     "the configuration": ("train", ["--cfg", "job"], ["method:", "lora:"]),
 }
 

@@ -72,7 +72,7 @@ def test_the_installed_wheel_stands_alone(site: Path, tmp_path: Path) -> None:
     assert all(Path(place).is_relative_to(site) for place in places), places
 
 
-@pytest.mark.parametrize("command", ["pairedit-train", "pairedit-gen"])
+@pytest.mark.parametrize("command", ["pairedit-train", "pairedit-gen", "pairedit-eval"])
 def test_commands_of_the_wheel_answer_from_elsewhere(
     site: Path, tmp_path: Path, command: str
 ) -> None:

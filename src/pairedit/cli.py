@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from pairedit.config import CONF, register
+from pairedit.evalplan import plan_eval
 from pairedit.export import plan_export, run_export
 from pairedit.mistakes import compose_problems, describe
 from pairedit.oldfiles import expand
@@ -49,6 +51,14 @@ def gen() -> None:
     _command("gen", _gen, plan_gen)
 
 
+def eval() -> None:
+    """Run pairedit-eval."""
+    # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless
+    # its value is a mapping.
+    sys.argv[1:] = [re.sub(r"^sweep=(?!\{)(.+)$", r"sweep={folder: \1}", w) for w in sys.argv[1:]]
+    _command("eval", _eval, plan_eval)
+
+
 def export() -> None:
     """Run pairedit-export."""
     _command("export", _export, plan_export)
@@ -69,6 +79,14 @@ def _gen(config: DictConfig, stopping: Stopping) -> None:
     from pairedit.jobs import run_sampling
 
     run_sampling(plan, _folder())
+
+
+def _eval(config: DictConfig, stopping: Stopping) -> None:
+    """Check, then measure."""
+    plan = plan_eval(config)
+    from pairedit.compare import run_evaluation
+
+    run_evaluation(plan, _folder())
 
 
 def _export(config: DictConfig, stopping: Stopping) -> None:

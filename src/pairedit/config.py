@@ -1,7 +1,7 @@
 """Own the configuration's shape: the typed trunk, the groups with one shape, and building them.
 
-Hydra composes the files of `conf/` onto `TrainConfig` or `GenConfig`, which reject unknown keys
-and wrong types. `plan` checks the rest and turns it into values.
+Hydra composes the files of `conf/` onto `TrainConfig`, `GenConfig` or `EvalConfig`, which reject
+unknown keys and wrong types. `plan` checks the rest and turns it into values.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from pairedit.attributes import check_attribute
 from pairedit.data import Contrast, Pair, find_pairs
 
 PACKAGE = Path(__file__).parent
@@ -69,6 +70,7 @@ class TrainConfig:
     batch_terms: bool = True
     gradient_checkpointing: bool = False
     preview: bool = True
+    report: bool = True
     device: str = "auto"
     precision: str = "auto"
 
@@ -92,6 +94,40 @@ class GenConfig:
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     batch_size: int = 8
     animate: bool = False
+    calibrated: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class SweepConfig:
+    """Name the folder of a run or multirun; `sweep=FOLDER` on the command line."""
+
+    folder: str | None = None
+
+
+@dataclass
+class EvalConfig:
+    """List every key of pairedit-eval; see conf/eval.yaml for their meaning."""
+
+    model: Any = MISSING
+    readers: dict[str, Any] = MISSING
+    tracker: Any = MISSING
+    lora: Any = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    attribute: str | None = None
+    pairs: str | None = None
+    scales: list[float] = MISSING
+    skip: int = "${model.skip}"  # type: ignore[assignment]
+    seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
+    prompts: Any = None
+    prompts_file: str | None = None
+    match: float = 0.5
+    calibrate: bool = True
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    batch_size: int = 16
     device: str = "auto"
     precision: str = "auto"
 
@@ -142,6 +178,7 @@ class Dataset:
     name: str | None = None  # by default the folder's own
     source: str = "source"  # the folder of the images before the edit
     target: str = "target"  # and after it
+    attribute: str | None = None  # what the pairs change, where a probe can read it
 
     @property
     def label(self) -> str:
@@ -150,6 +187,7 @@ class Dataset:
 
     def read(self) -> list[Pair]:
         """Match the images of both sides."""
+        check_attribute(f"datasets.{self.label}.attribute", self.attribute)
         return find_pairs(locate(self.folder), self.source, self.target)
 
 
@@ -203,6 +241,7 @@ def register() -> None:
     store.store(name="train_trunk", node=TrainConfig)
     store.store(name="gen_trunk", node=GenConfig)
     store.store(name="export_trunk", node=ExportConfig)
+    store.store(name="eval_trunk", node=EvalConfig)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
 
 

@@ -2,7 +2,7 @@
 
 A face is a vector of attributes in [0, 1]; `render` draws it as anti-aliased signed-distance
 layers, back to front, in torch. Coordinates: x right, y down, both in [-1, 1] over the canvas.
-Attributes in `EDITS` are what sliders learn; `TIED` lists what the renderer itself moves along.
+The attributes' names are those of `pairedit.attributes`.
 
 Shapes: B faces, A attributes, H and W pixels.
 """
@@ -12,49 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-IDENTITY = (
-    "skin",
-    "face_width",
-    "face_length",
-    "jaw",
-    "hair_length",
-    "hair_volume",
-    "hair_tone",
-    "hair_red",
-    "fringe",
-    "parting",
-    "eye_size",
-    "eye_spacing",
-    "eye_color",
-    "gaze",
-    "brow_thickness",
-    "brow_tilt",
-    "nose_length",
-    "nose_width",
-    "mouth_width",
-    "lip_fullness",
-    "lip_red",
-    "ears",
-    "shoulders",
-    "shirt_hue",
-    "shirt_tone",
-    "background_hue",
-    "background_tone",
-)
-EDITS = ("tilt", "mouth_open", "smile", "age", "beard", "glasses")
-ATTRIBUTES = IDENTITY + EDITS
-INDEX = {name: position for position, name in enumerate(ATTRIBUTES)}
-
-# What the renderer moves together with an edit, so that no measure blames the edit for it:
-# age greys the hair whatever its colour was, a smile pulls the mouth corners apart.
-TIED: Mapping[str, tuple[str, ...]] = {
-    "age": ("hair_tone", "hair_red"),
-    "smile": ("mouth_width",),
-    "mouth_open": (),
-    "beard": (),
-    "glasses": (),
-    "tilt": (),
-}
+from pairedit.attributes import ATTRIBUTES, INDEX, TIED
 
 # attribute -> (low, high, words): a face within the range may be described by these words.
 PHRASES: Mapping[str, tuple[tuple[float, float, str], ...]] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 
 import pairedit
 from pairedit.checkpoints import has_checkpoints, remove_checkpoints
+from pairedit.closing import close, further_lanes, update_of
 from pairedit.config import Model, locate
 from pairedit.data import Contrast, Pair
 from pairedit.devices import choose_precision, make_accelerator, memory_advice
+from pairedit.evalplan import origin
+from pairedit.evaluate import Subject, open_readers
 from pairedit.flux import Flux, load
 from pairedit.lora import inspect_lora, read_lora
 from pairedit.plan import GenPlan, TrainPlan
+from pairedit.readers import AttributeProbe
 from pairedit.runs import CHECKPOINTS, CONFIG, begin, locked, pasteable, write_yaml
 from pairedit.sample import Sample, Slider, column_label, file_name, generate, metadata
 from pairedit.sheets import animate, contact_sheet, save_png
@@ -26,7 +31,7 @@ from pairedit.train import Settings, fit
 log = logging.getLogger(__name__)
 
 PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
-PREVIEW_SEEDS = (0, 1)
+PREVIEW_LANES = 2  # seeds 0 and 1
 
 
 def run_training(
@@ -41,7 +46,7 @@ def run_training(
     Args:
         plan: a checked configuration.
         folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
-            metrics.jsonl, the LoRA files and preview.png.
+            metrics.jsonl, the LoRA files, preview.png and report.json.
         words: the overrides that the configuration was composed from.
         stopping: tells when to save and stop.
 
@@ -75,7 +80,8 @@ def _train_one(
     """Train on one dataset, as far as that has not been done; return the semantic LoRA's file."""
     name = place.name
     files = _finished(plan, place) if plan.resume else None
-    if files and (not plan.preview or (place / "preview.png").exists()):
+    wanted = {"preview.png": plan.preview, "report.json": plan.report}
+    if files and all((place / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
     flux = open_model(plan.model, device=plan.device, precision=plan.precision)
@@ -87,6 +93,7 @@ def _train_one(
         ]
     )
     try:
+        started = time.perf_counter()
         files = files or fit(
             flux=flux,
             method=plan.method,
@@ -105,12 +112,12 @@ def _train_one(
             resume=plan.resume,
             stopping=stopping,
         )
-        path = files[plan.method.roles[-1]]
-        if plan.preview:
-            run.image("preview", preview(flux, plan, path), plan.settings["steps"])
+        if plan.preview or plan.report:
+            seconds = time.perf_counter() - started
+            finish(flux, plan, files, place=place, run=run, seconds=seconds)
     finally:
         run.finish()
-    return path
+    return files[plan.method.roles[-1]]
 
 
 def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
@@ -138,28 +145,82 @@ def _less_memory(plan: TrainPlan) -> str:
     return ", ".join(key for key, helps in keys.items() if helps)
 
 
-def preview(flux: Flux, plan: TrainPlan, path: Path) -> Path:
-    """Render a few scales of a trained LoRA beside its file.
+def finish(
+    flux: Flux,
+    plan: TrainPlan,
+    files: Mapping[str, Path],
+    *,
+    place: Path,
+    run: Run,
+    seconds: float,
+) -> None:
+    """Render a few scales of a trained LoRA: for the preview, for the report, or for both.
 
-    Returns:
-        The sheet, preview.png.
+    Args:
+        flux: the model, without LoRAs.
+        plan: what was trained.
+        files: the LoRAs by role.
+        place: receives preview.png and report.json.
+        run: receives both.
+        seconds: that training took; the report takes at most a tenth of them.
     """
     settings = Settings(**plan.settings)
-    sliders = [Slider(lora=read_lora(path), scales=PREVIEW_SCALES)]
-    samples = generate(
-        flux,
-        sliders=sliders,
-        prompts=[plan.model.prompt],
-        seeds=PREVIEW_SEEDS,
-        # The plan's own number of steps, the model's usual share of them without LoRA.
-        skip=plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps,
-        num_inference_steps=settings.num_inference_steps,
-        guidance_scale=settings.guidance_scale,
-        resolution=settings.resolution,
-    )
-    sheet = draw_sheet(list(samples), title=f"{path.parent.name}: {plan.method_name}")
-    save_png(sheet, path.parent / "preview.png", {"lora": path.name})
-    return path.parent / "preview.png"
+    loras = {role: read_lora(path) for role, path in files.items()}
+    edits = loras[plan.method.roles[-1]]
+    # The plan's own number of steps, the model's usual share of them without LoRA.
+    skip = plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps
+
+    def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
+        samples = generate(
+            flux,
+            sliders=[Slider(lora=edits, scales=PREVIEW_SCALES)],
+            prompts=[plan.model.prompt],
+            seeds=seeds,
+            skip=skip,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            resolution=settings.resolution,
+        )
+        return list(_rows(list(samples)).values())
+
+    first = PREVIEW_LANES if plan.preview else 1
+    started = time.perf_counter()
+    lanes = shoot(range(first))
+    spent = time.perf_counter() - started
+    more = further_lanes(spent, first, seconds) if plan.report else 0
+    if more:
+        lanes += shoot(range(first, first + more))
+    if plan.preview:
+        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
+        sheet = draw_sheet(shown, title=f"{place.name}: {plan.method_name}")
+        save_png(sheet, place / "preview.png", {"lora": edits.path.name})
+        run.image("preview", place / "preview.png", settings.steps)
+    if plan.report:
+        readers, missing = open_readers(
+            {"probe": AttributeProbe()},
+            model=locate(plan.model.path),
+            resolution=settings.resolution,
+            device=str(flux.device),
+        )
+        known = origin(edits.metadata)
+        close(
+            subject=Subject(
+                lora=edits,
+                label=plan.method_name,
+                dataset=place.name,
+                pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
+                attribute=known.attribute if known else None,
+                skip=skip,
+            ),
+            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            lanes=lanes,
+            resolution=settings.resolution,
+            readers=readers,
+            missing=missing,
+            folder=place,
+            run=run,
+            step=settings.steps,
+        )
 
 
 def run_sampling(plan: GenPlan, folder: Path) -> Path:
@@ -176,8 +237,8 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         log.warning("%s", note)
     # Small files first: a bad LoRA is refused before the model is loaded.
     sliders = [
-        Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip)
-        for entry in plan.sliders
+        Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip, unit=unit)
+        for entry, unit in zip(plan.sliders, plan.units, strict=True)
     ]
     advice = "a smaller batch_size" if plan.batch_size > 1 else "a smaller resolution"
     with locked(folder), memory_advice(advice):

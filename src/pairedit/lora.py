@@ -78,6 +78,32 @@ def write_lora(
         temporary.write_bytes(save(tensors, metadata={"pairedit": entry}))
 
 
+def annotate_lora(path: Path, **entries: Any) -> None:
+    """Change entries of a LoRA file's metadata; the weights keep their bytes.
+
+    Args:
+        path: a safetensors file, replaced at once or not at all.
+        entries: JSON values by name; None takes an entry away.
+
+    Raises:
+        ValueError: see `inspect_lora`.
+    """
+    known = inspect_lora(path)
+    merged = {k: v for k, v in {**known, **entries}.items() if v is not None}
+    content = path.read_bytes()
+    # safetensors: 8 bytes of header length, the header as JSON, then the weights.
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    header["__metadata__"] = {
+        **header.get("__metadata__", {}),
+        "pairedit": json.dumps(merged, sort_keys=True),
+    }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the format's own alignment
+    with replacing(path) as temporary:
+        temporary.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+
+
 def inspect_lora(path: Path) -> dict[str, Any]:
     """Check what can be checked of a LoRA file without loading weights or torch.
 

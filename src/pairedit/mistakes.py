@@ -159,10 +159,10 @@ def _no_option(group: str, choice: str, options: list[str]) -> str:
 
 def _suggest(key: str) -> str:
     """Propose the key that was probably meant."""
-    from pairedit.config import ExportConfig, GenConfig, TrainConfig
+    from pairedit.config import EvalConfig, ExportConfig, GenConfig, TrainConfig
 
     known: list[str] = []
-    for trunk in (TrainConfig, GenConfig, ExportConfig):
+    for trunk in (TrainConfig, GenConfig, EvalConfig, ExportConfig):
         known += [str(name) for name in OmegaConf.structured(trunk)]
     known += ["lora.rank", "lora.alpha", "lora.targets", "dataset"]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -60,6 +61,7 @@ class TrainPlan:
     tracker: Tracker
     settings: Mapping[str, Any]  # arguments of `train.Settings`
     preview: bool
+    report: bool
     device: str
     precision: str
     method_name: str
@@ -75,6 +77,7 @@ class GenPlan:
     model: Model
     edit: Edit
     sliders: Sequence[SliderEntry]
+    units: Sequence[float]  # of each slider: what its scales are multiplied by
     across: int  # columns of the sheet; fewer than columns of scales only in a grid
     prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
     seeds: Sequence[int]
@@ -192,6 +195,7 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
             "gradient_checkpointing": config.gradient_checkpointing,
         },
         preview=config.preview,
+        report=config.report,
         device=config.device,
         precision=config.precision,
         method_name=method_name,
@@ -233,11 +237,18 @@ def plan_gen(config: DictConfig) -> GenPlan:
         f"animate=true: an animation needs at least two scales, there is {columns}",
     )
     notes = []
+    units = []
     for slider in sliders:
-        metadata = problems.attempt(lambda path=slider.path: inspect_lora(path))
+        path = slider.path
+        metadata = problems.attempt(lambda path=path: inspect_lora(path))
         base = metadata and metadata.get("base_model")
         if model and base and base != model.name:
-            notes.append(f"{slider.path} was trained on {base}, this is model={model.name}")
+            notes.append(f"{path} was trained on {base}, this is model={model.name}")
+        if config.calibrated and metadata is not None:
+            units.append(problems.attempt(lambda m=metadata, p=path: _unit(m, p, config, notes)))
+    problems.expect(
+        bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
+    )
     seeds = problems.attempt(lambda: parse_seeds(config.seeds))
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
@@ -251,6 +262,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         edit=edit,
         sliders=sliders,
         across=len(set(sliders[0].scales)) if config.grid else columns,
+        units=units or [1.0] * len(sliders),
         prompts=chosen,
         seeds=seeds,
         skip=config.skip,
@@ -265,6 +277,24 @@ def plan_gen(config: DictConfig) -> GenPlan:
         resolved={**resolved, "seeds": seeds, "prompts": prompts, "prompts_file": None},
         notes=notes,
     )
+
+
+def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: list[str]) -> float:
+    """Return the scale that is worth one pair, from a LoRA's metadata.
+
+    Raises:
+        ValueError: nobody has measured it, or the slider never got there.
+    """
+    known = metadata.get("calibration")
+    if not isinstance(known, Mapping) or not isinstance(known.get("scale"), int | float):
+        raise ValueError(
+            f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
+            "and says how far the slider gets if it is too weak for one"
+        )
+    for key in ("skip", "num_inference_steps"):
+        if known.get(key, config[key]) != config[key]:
+            notes.append(f"{path} was calibrated at {key}={known[key]}, this is {config[key]}")
+    return float(known["scale"])
 
 
 def _model(config: DictConfig, problems: Problems) -> Model | None:

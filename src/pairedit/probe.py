@@ -55,19 +55,20 @@ class _Residual(nn.Module):
 
 
 @cache
-def load() -> Probe:
-    """Load the shipped probe, in float32 on the CPU, ready to read."""
+def load(weights: Path = WEIGHTS) -> Probe:
+    """Load a probe, by default the shipped one, in float32 on the CPU, ready to read."""
     probe = Probe().half()
-    load_model(probe, WEIGHTS)
+    load_model(probe, weights)
     return probe.float().eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def read(images: Tensor) -> Tensor:
+def read(images: Tensor, weights: Path = WEIGHTS) -> Tensor:
     """Read attributes.
 
     Args:
         images: [B, 3, 128, 128] in [-1, 1].
+        weights: the probe's file.
 
     Returns:
         [B, A] float32, not clamped, columns as in `faces.ATTRIBUTES`.
@@ -77,7 +78,7 @@ def read(images: Tensor) -> Tensor:
     """
     if images.ndim != 4 or images.shape[1:] != (3, SIZE, SIZE):
         raise ValueError(f"images {tuple(images.shape)}: expected [B, 3, {SIZE}, {SIZE}]")
-    return torch.cat([load()(part) for part in images.float().split(32)])
+    return torch.cat([load(weights)(part) for part in images.float().split(32)])
 
 
 def visibility(attributes: Tensor) -> Tensor:

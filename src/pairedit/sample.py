@@ -36,6 +36,7 @@ class Slider:
     lora: LoraFile
     scales: tuple[float, ...]
     skip: int | None = None  # first steps without it; None: as many as the run's
+    unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
 
     @property
     def name(self) -> str:
@@ -139,9 +140,15 @@ def generate(
     forks = [*(sorted(set(skips)) or [skip]), num_inference_steps]
 
     def row(column: tuple[float, ...], begin: int) -> Row:
-        """Switch on the sliders that act from step `begin`."""
-        active = zip(names, column, skips, strict=True)
-        return Row(scales={name: scale for name, scale, first in active if first <= begin})
+        """Switch on the sliders that act from step `begin`; those at scale 0 cost nothing."""
+        placed = zip(names, sliders, column, skips, strict=True)
+        return Row(
+            scales={
+                name: slider.unit * scale
+                for name, slider, scale, first in placed
+                if scale and first <= begin
+            }
+        )
 
     lanes = (
         [(prompts[seed], seed) for seed in seeds]
@@ -265,7 +272,7 @@ def metadata(
     for index, (slider, scale) in enumerate(zip(sliders, sample.scales, strict=True)):
         lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
         lines[f"lora.{index}.sha256"] = slider.lora.sha256
-        lines[f"lora.{index}.scale"] = repr(scale)
+        lines[f"lora.{index}.scale"] = repr(slider.unit * scale)
         if slider.skip is not None:
             lines[f"lora.{index}.skip"] = str(slider.skip)
     return lines

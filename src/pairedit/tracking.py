@@ -40,6 +40,12 @@ class Run(Protocol):
         """Forget what was noted after `step` updates: training goes on from there."""
         ...
 
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        """Note a table after `step` updates."""
+        ...
+
     def finish(self) -> None:
         """Flush and close."""
         ...
@@ -100,6 +106,11 @@ class JsonLines:
         if last < step:
             log.warning("%s: the lines of steps %d to %d are lost", self._path, last + 1, step)
 
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        """Leave tables to the files that hold them."""
+
     def finish(self) -> None:
         """Close the file."""
         self._file.close()
@@ -119,6 +130,11 @@ class Silent:
 
     def rewind(self, step: int) -> None:
         """Have nothing to forget."""
+
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        """Drop a table."""
 
     def finish(self) -> None:
         """Have nothing to close."""
@@ -150,6 +166,13 @@ class Several:
         """Rewind every run."""
         for run in self._runs:
             run.rewind(step)
+
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        """Note a table in every run."""
+        for run in self._runs:
+            run.table(name, heads, rows, step)
 
     def finish(self) -> None:
         """Close every run."""
@@ -251,6 +274,14 @@ class _WandbRun:
 
     def rewind(self, step: int) -> None:
         """Leave it to wandb, which drops steps that it has already."""
+
+    def table(
+        self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
+    ) -> None:
+        import wandb
+
+        data = [list(row) for row in rows]
+        self._run.log({name: wandb.Table(columns=list(heads), data=data)}, step=step)
 
     def finish(self) -> None:
         self._try(lambda: self._run.finish())

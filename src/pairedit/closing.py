@@ -1,0 +1,139 @@
+"""Own what a training run ends with: evidence that the LoRA does something, in a few lines.
+
+Attached modules and the norm of each update come from the weights; a short curve comes from a few
+seeds, as many as fit into `SHARE` of the time that training took.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pairedit.data import replacing
+from pairedit.evaluate import Result, Subject, examine
+from pairedit.flux import Flux
+from pairedit.lora import LoraFile
+from pairedit.readers import Read
+from pairedit.results import numbers
+from pairedit.sample import Sample
+from pairedit.tracking import Run
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.1  # of the training time; the first lane is rendered in any case
+LANES = 8  # at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """Hold how large one LoRA has become."""
+
+    modules: int
+    norm: float  # Frobenius norm of all B A at scale 1
+    share: float  # of the norm of the weights they are added to
+
+
+def update_of(lora: LoraFile, flux: Flux) -> Update:
+    """Measure a LoRA against the base weights of its modules."""
+    total = base = 0.0
+    linears = dict(flux.transformer.named_modules())
+    for module, (down, up) in lora.weights.items():
+        # |B A|^2 = tr(A^T B^T B A), without the large product itself.
+        total += float(((up.T @ up) * (down @ down.T)).sum())
+        base += float(linears[module].weight.float().square().sum())
+    return Update(modules=len(lora.weights), norm=max(total, 0) ** 0.5, share=(total / base) ** 0.5)
+
+
+def further_lanes(spent: float, lanes: int, training: float) -> int:
+    """Return how many more lanes fit into the report's share of the training time.
+
+    Args:
+        spent: seconds that the lanes so far took.
+        lanes: their number.
+        training: seconds that training took.
+    """
+    left = (SHARE * training - spent) / (spent / lanes)
+    return max(0, min(LANES - lanes, int(left)))
+
+
+def close(
+    *,
+    subject: Subject,
+    updates: Mapping[str, Update],
+    lanes: Sequence[Sequence[Sample]],
+    resolution: int,
+    readers: Mapping[str, Read],
+    missing: Mapping[str, str],
+    folder: Path,
+    run: Run,
+    step: int,
+) -> Result:
+    """Judge a trained slider, say so, and write report.json.
+
+    Args:
+        subject: the slider.
+        updates: of every LoRA that was trained, by role.
+        lanes: images of one seed each at ascending scales from 0.
+        resolution: side of the images in px.
+        readers: open networks by name.
+        missing: why others are not open, by name.
+        folder: receives report.json.
+        run: receives the same as a table.
+        step: updates that the slider has seen.
+    """
+    scales = tuple(sample.scales[0] for sample in lanes[0])
+    placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
+    result = examine(subject, placed, scales, resolution, readers, missing)
+    known, verdict = result.summaries, result.verdict
+    for role, update in updates.items():
+        log.info(
+            "%s: %s LoRA on %d modules, update norm %.3g (%.2g %% of their weights)",
+            subject.dataset,
+            role,
+            update.modules,
+            update.norm,
+            100 * update.share,
+        )
+    lines = {"image change": known["image change"].mean}
+    if "target" in known:
+        lines[f"{result.seen.attribute}"] = known["target"].mean
+    for name, curve in lines.items():
+        log.info(
+            "%s: %s at scale %s (%d %s)",
+            subject.dataset,
+            name,
+            ", ".join(f"{s:g}: {_signed(v)}" for s, v in zip(scales, curve, strict=True) if s),
+            len(lanes),
+            "seed" if len(lanes) == 1 else "seeds",
+        )
+    level = logging.WARNING if verdict.advice else logging.INFO
+    advice = f": {verdict.advice}" if verdict.advice else ""
+    log.log(level, "%s: verdict %s%s", subject.dataset, verdict.name, advice)
+    content = {
+        "verdict": verdict.name,
+        "advice": verdict.advice,
+        "updates": {
+            role: {"modules": u.modules, "norm": u.norm, "share": u.share}
+            for role, u in updates.items()
+        },
+        "seeds": [lane[0].seed for lane in lanes],
+        "scales": list(scales),
+        "attribute": result.seen.attribute,
+        "measures": {name: numbers(summary.mean) for name, summary in known.items()},
+    }
+    with replacing(folder / "report.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    heads = ("scale", *lines)
+    columns = zip(scales, *(numbers(line) for line in lines.values()), strict=True)
+    run.table("report", heads, [list(row) for row in columns], step)
+    return result
+
+
+def _signed(value: Tensor) -> str:
+    return f"{float(torch.as_tensor(value)):+.3f}"
