@@ -63,7 +63,14 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def begin(folder: Path, *, resolved: Mapping[str, Any], words: Sequence[str], resume: bool) -> None:
+def begin(
+    folder: Path,
+    *,
+    names: Iterable[str],
+    resolved: Mapping[str, Any],
+    words: Sequence[str],
+    resume: bool,
+) -> None:
     """Note what a run was asked for, or check that it may go on.
 
     Args:
