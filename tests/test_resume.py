@@ -180,17 +180,28 @@ def test_metrics_are_cut_at_the_checkpoint(tmp_path, caplog):
 
 def test_a_folder_says_what_differs(tmp_path):
     (tmp_path / "disc").mkdir()
+
+    def start(*, b=1.0, names=("disc",), resume=True):
+        resolved = {"a": {"b": b}, "c": 2}
+        begin(tmp_path, names=names, resolved=resolved, words=["c=2"], resume=resume)
+
     with locked(tmp_path):
-        begin(tmp_path, resolved={"a": {"b": 1.0}, "c": 2}, words=["c=2"], resume=False)
+        start(resume=False)
         (tmp_path / "disc/semantic.safetensors").touch()
         with pytest.raises(ValueError, match="holds a run already; continue it with pairedit-"):
-            begin(tmp_path, resolved={"a": {"b": 1.0}, "c": 2}, words=[], resume=False)
-        begin(tmp_path, resolved={"a": {"b": 1.0}, "c": 2}, words=[], resume=True)
+            start(resume=False)
+        start()
         with pytest.raises(ValueError, match=r"another configuration: a\.b: 1\.0 there, 2\.0 now"):
-            begin(tmp_path, resolved={"a": {"b": 2.0}, "c": 2}, words=[], resume=True)
+            start(b=2.0)
+        # Another dataset may move in beside a finished one, not beside one that is half done.
+        start(names=["other"], resume=False)
+        (tmp_path / "disc/checkpoints").mkdir()
+        (tmp_path / "disc/checkpoints/000001-0.safetensors").touch()
+        with pytest.raises(ValueError, match="holds a run already"):
+            start(names=["other"], resume=False)
         (tmp_path / "config.yaml").write_text("[")
         with pytest.raises(ValueError, match=r"config\.yaml: cannot be read"):
-            begin(tmp_path, resolved={"c": 2}, words=[], resume=True)
+            start()
     # A key that a newer version has added is no difference; one that it has lost is.
     assert differences({"a": 1}, {"a": 1, "new": 0}) == []
     assert differences({"a": 1, "old": 0}, {"a": 1}) == ["old: 0 there, nothing now"]

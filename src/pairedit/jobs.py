@@ -58,7 +58,7 @@ def run_training(
         MemoryError: says which keys need less.
     """
     with locked(folder):
-        begin(folder, resolved=plan.resolved, words=words, resume=plan.resume)
+        begin(folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume)
         for note in plan.notes:
             log.warning("%s", note)
         with memory_advice(_less_memory(plan)):

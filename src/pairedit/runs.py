@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,6 @@ CONFIG, WORDS, LOCK = "config.yaml", "overrides.yaml", ".lock"
 SWEEP = "multirun.yaml"  # written by Hydra
 CHECKPOINTS = "checkpoints"
 RESUME = "resume="
-# What a training leaves behind that would be a loss.
-RESULTS = ("*/*.safetensors", f"*/{CHECKPOINTS}/*.safetensors")
 
 
 @contextmanager
@@ -65,11 +63,19 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def begin(folder: Path, *, resolved: Mapping[str, Any], words: Sequence[str], resume: bool) -> None:
+def begin(
+    folder: Path,
+    *,
+    names: Iterable[str],
+    resolved: Mapping[str, Any],
+    words: Sequence[str],
+    resume: bool,
+) -> None:
     """Note what a run was asked for, or check that it may go on.
 
     Args:
         folder: of the run, locked.
+        names: of the datasets, which name the folders inside.
         resolved: its configuration.
         words: the overrides that it was composed from.
         resume: go on with what is there.
@@ -77,7 +83,9 @@ def begin(folder: Path, *, resolved: Mapping[str, Any], words: Sequence[str], re
     Raises:
         ValueError: names what is there already, or how the configurations differ.
     """
-    if not any(any(folder.glob(pattern)) for pattern in RESULTS):
+    # What would be a loss: LoRAs of these datasets, and any training that is not finished.
+    results = [path for name in names for path in (folder / name).glob("*.safetensors")]
+    if not results and not any(folder.glob(f"*/{CHECKPOINTS}/*.safetensors")):
         if resume:
             log.info("%s: nothing saved yet, training starts from the beginning", folder)
         write_yaml(folder / WORDS, [word for word in words if not word.startswith(RESUME)])
