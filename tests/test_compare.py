@@ -202,7 +202,8 @@ def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
         image = read_image(find_pairs(pair_folder)[0].source).point(lambda v, s=shade: v * s // 104)
         image.save(pairs / side / "a.png")
     words = [f"lora={lora.path}", f"pairs={pairs}", *QUICK, f"hydra.run.dir={tmp_path / 'e'}"]
-    assert command("eval", *words, "scales=[0.1,1]", "calibrate=false")[0] == 0
+    code, _, err = command("eval", *words, "scales=[0.1,1]", "calibrate=false")
+    assert code == 0, err
     assert "calibration" not in inspect_lora(lora.path)
     code, _, err = command("eval", *words, "scales=[0.1,1]")
     assert (code, err) == (0, "")

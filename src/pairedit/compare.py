@@ -209,7 +209,7 @@ def track(
     plan: EvalPlan, folder: Path, results: Sequence[Result], groups: Mapping[str, Any]
 ) -> None:
     """Log the table, its numbers and the pictures to the tracker."""
-    run = plan.tracker.open(f"eval-{'+'.join(groups)}", folder, plan.resolved)
+    run = plan.tracker.open(f"eval-{'+'.join(groups)}", folder, plan.resolved, resume=False)
     try:
         run.table("sliders", HEADS, table(results), 0)
         run.log(

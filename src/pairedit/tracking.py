@@ -281,7 +281,8 @@ class _WandbRun:
         import wandb
 
         data = [list(row) for row in rows]
-        self._run.log({name: wandb.Table(columns=list(heads), data=data)}, step=step)
+        content = wandb.Table(columns=list(heads), data=data)
+        self._try(lambda: self._run.log({name: content}, step=step))
 
     def finish(self) -> None:
         self._try(lambda: self._run.finish())
