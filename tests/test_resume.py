@@ -249,6 +249,15 @@ def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
 
 
+@pytest.fixture
+def heeded():
+    """Undo that a shell lets jobs in the background ignore SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 def test_signals_wait_only_where_they_are_held():
     with Stopping() as stopping:
         with pytest.raises(Stopped, match=r"^stopped by SIGTERM$"):
