@@ -51,6 +51,7 @@ class Child:
             faults: arguments of `_suffer`.
         """
         folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
         self._log = folder / f".output-{time.monotonic_ns()}"
         self._started = time.monotonic()
         self._process = _context().Process(
@@ -62,7 +63,7 @@ class Child:
         self,
         *,
         after: float = 0.0,
-        file: Path | None = None,
+        file: str | None = None,
         lines: int = 0,
         number: int = signal.SIGKILL,
     ) -> None:
@@ -70,12 +71,12 @@ class Child:
 
         Args:
             after: seconds to wait, from the start or from the next condition on.
-            file: wait until this file has so many lines.
+            file: a pattern inside its folder; wait until such a file has so many lines.
             lines: see above.
             number: of the signal.
         """
         if file:
-            while self._process.exitcode is None and _count(file) < lines:
+            while self._process.exitcode is None and _count(self._folder, file) < lines:
                 time.sleep(0.002)
         self._process.join(after)
         if self._process.exitcode is None:
@@ -83,7 +84,11 @@ class Child:
 
     def finish(self) -> Outcome:
         """Wait for the end."""
-        self._process.join(LIMIT)
+        # In small pieces: a machine that pauses the tests pauses their clock as well.
+        for _ in range(LIMIT):
+            self._process.join(1)
+            if self._process.exitcode is not None:
+                break
         hung = self._process.exitcode is None
         if hung:
             self._process.kill()
@@ -102,9 +107,9 @@ class Child:
         )
 
 
-def _count(file: Path) -> int:
-    """Count the lines of a file that may not exist yet."""
-    return file.read_bytes().count(b"\n") if file.exists() else 0
+def _count(folder: Path, pattern: str) -> int:
+    """Count the lines of a file that may not exist yet: -1 without one."""
+    return max((path.read_bytes().count(b"\n") for path in folder.glob(pattern)), default=-1)
 
 
 def run(command: str, words: Sequence[str], folder: Path, **faults: Any) -> Outcome:

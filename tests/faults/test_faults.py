@@ -105,8 +105,7 @@ def test_too_little_memory_names_the_keys(words, tmp_path):
 def test_two_runs_in_one_folder(words, unbroken, tmp_path):
     long = [word for word in words if not word.startswith("steps=")]
     first = Child("train", [*long, "steps=100000", "hydra.run.dir=run"], tmp_path)
-    metrics = tmp_path / "run/disc/metrics.jsonl"
-    first.kill(file=metrics, lines=6, number=0)  # only waits
+    first.kill(file="run/disc/metrics.jsonl", lines=6, number=0)  # only waits
     again = [*words, "hydra.run.dir=run", "resume=auto"]
     fail(again, tmp_path, "run: another run is at work here")
     first.kill()
@@ -125,7 +124,7 @@ def test_a_data_file_that_vanishes_or_changes(words, tmp_path):
     words = [f"pairs={pairs}" if word.startswith("pairs=") else word for word in words]
     words = ["steps=100000" if word.startswith("steps=") else word for word in words]
     child = Child("train", [*words, "hydra.run.dir=run"], tmp_path)
-    child.kill(file=tmp_path / "run/disc/metrics.jsonl", lines=6)
+    child.kill(file="run/disc/metrics.jsonl", lines=6)
     child.finish()
     before = contents(tmp_path / "run")
     image = pairs / "target/p1.png"
@@ -148,7 +147,7 @@ def test_a_data_file_that_vanishes_or_changes(words, tmp_path):
 )
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage, words, unbroken, tmp_path):
     child = Child("train", [*words, "hydra.run.dir=run"], tmp_path)
-    child.kill(file=tmp_path / "run/disc/metrics.jsonl", lines=10)
+    child.kill(file="run/disc/metrics.jsonl", lines=10)
     child.finish()
     old, new = sorted((tmp_path / "run/disc/checkpoints").iterdir())
     content = new.read_bytes()
@@ -186,9 +185,7 @@ def test_a_finished_run_is_not_trained_again(words, unbroken, tmp_path):
 
 def test_the_same_command_finds_its_folder(words, tmp_path):
     child = Child("train", words, tmp_path)
-    while not (found := list(tmp_path.glob("outputs/train/*/disc/metrics.jsonl"))):
-        child.kill(after=0.01, number=0)
-    child.kill(file=found[0], lines=6)
+    child.kill(file="outputs/train/*/disc/metrics.jsonl", lines=6)
     child.finish()
     outcome = figures.see(run("train", [*words, "resume=auto"], tmp_path))
     assert outcome.code == 0, outcome.err
