@@ -11,6 +11,7 @@ from pairedit.config import (
     CONF,
     Dataset,
     GenConfig,
+    Images,
     Model,
     TrainConfig,
     build,
@@ -25,7 +26,7 @@ from pairedit.values import DEFAULT_SCALES, parse_prompts, parse_seeds, parse_sl
 
 KINDS = {
     "method": Method,
-    "dataset": Dataset,
+    "dataset": Dataset | Images,
     "model": Model,
     "edit": Edit,
     "tracker": Tracker,
@@ -49,7 +50,7 @@ def test_no_group_is_forgotten():
 
 @pytest.mark.parametrize(("group", "option"), LEAVES)
 def test_every_leaf_composes_and_builds(group, option):
-    words = ["gen"] if group == "edit" else ["train", "pairs=/some/where"]
+    words = ["gen"] if group == "edit" else ["train", "pairs=/some/where", "images=/else/where"]
     config = composed(*words, f"{group}={option}")
     node = config.datasets[option] if group == "dataset" else config[group]
     assert isinstance(build(node, group, KINDS[group]), KINDS[group])

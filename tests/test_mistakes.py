@@ -23,7 +23,7 @@ MISTAKES = {
     "unknown method": (
         "train",
         ["method=ful"],
-        ["method=ful: no such option; there is fm, full, sliders, wocfg, wocontent\n"],
+        ["method=ful: no such option; there is fm, full, inversion"],
     ),
     "unknown dataset": ("train", ["dataset=[age,smlie]"], ["dataset=smlie", "age, beard"]),
     "unknown model": ("train", ["model=flux2"], ["model=flux2", "flux-mini"]),

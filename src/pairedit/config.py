@@ -49,6 +49,8 @@ class TrainConfig:
     tracker: Any = MISSING
     sweep: Any = None
     pairs: str | None = None
+    images: str | None = None
+    image_ids: Any = None
     cfg_eta: float = 4.0
     noise_scale: float = 1.0
     steps: int = 500
@@ -75,6 +77,11 @@ class GenConfig:
 
     model: Any = MISSING
     edit: Any = MISSING
+    image: Any = None
+    content_lora: Any = None
+    inversion: str | None = None  # of edit=real, as are the next two
+    iterations: int | None = None
+    semantic_cfg_scale: float | None = None
     lora: Any = None
     scales: list[float] | None = None
     skip: int = "${model.skip}"  # type: ignore[assignment]
@@ -103,6 +110,7 @@ class Model:
     max_sequence_length: int  # T5 tokens
     precision: str  # of the frozen weights on an accelerator; a CPU runs float32
     prompt: str  # rendered when no prompt is given
+    inversion_steps: int = 1500  # of method=inversion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +119,14 @@ class Dataset:
 
     folder: str  # holds source/ and target/; pkg://<folder> for pairs shipped with pairedit
     name: str | None = None  # by default the folder's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Name a folder of single images, each of them to be learnt on its own."""
+
+    folder: str  # pkg://<folder> for what ships with pairedit
+    image_ids: Any = None  # file stems; None for all
 
 
 def locate(path: str) -> Path:
@@ -175,7 +191,8 @@ def build(node: Any, key: str, kind: type[T]) -> T:
         cause = error.__cause__ or error
         raise ValueError(f"{key}: {str(cause).splitlines()[0]}") from error
     if not isinstance(built, kind):
-        raise ValueError(f"{key}: {type(built).__name__} is no {kind.__name__}")
+        expected = getattr(kind, "__name__", kind)  # a union has no name
+        raise ValueError(f"{key}: {type(built).__name__} is no {expected}")
     return _typed(built, key)
 
 

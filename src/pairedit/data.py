@@ -96,6 +96,28 @@ def find_pairs(folder: Path) -> list[Pair]:
     return pairs
 
 
+def find_images(folder: Path) -> dict[str, Path]:
+    """List the images of a folder; every one is decoded once.
+
+    Args:
+        folder: holds jpg, jpeg, png or webp files, any case.
+
+    Returns:
+        Files by stem, sorted; at least one.
+
+    Raises:
+        ValueError: names every problem at once: no such folder, no image in it, two files of one
+            stem, a file that `read_image` refuses.
+    """
+    problems: list[str] = []
+    found = _images_by_stem(Path(folder), problems)
+    for path in (path for paths in found.values() for path in paths):
+        _read_or_note(path, path.name, problems)
+    if problems:
+        raise ValueError(f"{folder}: {'; '.join(problems)}")
+    return {stem: found[stem][0] for stem in sorted(found)}
+
+
 def read_image(path: Path) -> Image.Image:
     """Read one image file at its own size.
 

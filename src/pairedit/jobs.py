@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,15 @@ import yaml
 
 import pairedit
 from pairedit.config import Model, locate
+from pairedit.data import load_image
 from pairedit.devices import choose_precision, make_accelerator
+from pairedit.edits import RealImage
 from pairedit.flux import Flux, load
 from pairedit.lora import read_lora
+from pairedit.methods import CONTENT
+from pairedit.photos import Photo
 from pairedit.plan import GenPlan, TrainPlan
-from pairedit.sample import Sample, Slider, column_label, file_name, generate, metadata
+from pairedit.sample import Sample, Slider, column_label, file_name, generate, lane_name, metadata
 from pairedit.sheets import animate, contact_sheet, save_png
 from pairedit.tracking import JsonLines, Run, Several
 from pairedit.train import Settings, fit
@@ -37,7 +42,7 @@ def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
             files and preview.png.
 
     Returns:
-        The semantic LoRA's file by dataset name.
+        The LoRA to sample with, by dataset name: the semantic one, or of an image its content.
     """
     for note in plan.notes:
         log.warning("%s", note)
@@ -77,7 +82,8 @@ def run_training(plan: TrainPlan, folder: Path) -> dict[str, Path]:
         finally:
             run.finish()
     for name, path in trained.items():
-        log.info("%s: lora=%s", name, pasteable(path))
+        key = "content_lora" if plan.method.roles[-1] == CONTENT else "lora"
+        log.info("%s: %s=%s", name, key, pasteable(path))
     return trained
 
 
@@ -88,12 +94,20 @@ def preview(flux: Flux, plan: TrainPlan, path: Path) -> Path:
         The sheet, preview.png.
     """
     settings = Settings(**plan.settings)
-    sliders = [Slider(lora=read_lora(path), scales=PREVIEW_SCALES)]
+    lora = read_lora(path)
+    alone = plan.method.roles[-1] == CONTENT
+    if alone:
+        # What was learnt is one image: show it beside what the LoRA makes of two seeds.
+        (pair,) = plan.pairs[path.parent.name]
+        image = load_image(pair.source, settings.resolution)
+        photos = [Photo(path=pair.source, image=image, content=lora)]
     samples = generate(
         flux,
-        sliders=sliders,
-        prompts=[plan.model.prompt],
+        sliders=[] if alone else [Slider(lora=lora, scales=PREVIEW_SCALES)],
+        prompts=["" if alone else plan.model.prompt],
         seeds=PREVIEW_SEEDS,
+        edit=RealImage(inversion="lora") if alone else None,
+        photos=photos if alone else (),
         # The plan's own number of steps, the model's usual share of them without LoRA.
         skip=plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps,
         num_inference_steps=settings.num_inference_steps,
@@ -119,6 +133,14 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         log.warning("%s", note)
     # Small files first: a bad LoRA is refused before the model is loaded.
     sliders = [Slider(lora=read_lora(path), scales=scales) for path, scales in plan.sliders]
+    photos = [
+        Photo(
+            path=path,
+            image=load_image(path, plan.resolution),
+            content=content and read_lora(content),
+        )
+        for path, content in plan.photos
+    ]
     write_config(folder, plan.resolved)
     flux = open_model(plan.model, device=plan.device, precision=plan.precision)
     settings = {
@@ -131,6 +153,8 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         "precision": str(flux.dtype).removeprefix("torch."),
         "pairedit": pairedit.__version__,
     }
+    if photos:
+        settings |= asdict(plan.edit)
     samples: list[Sample] = []
     for sample in generate(
         flux,
@@ -143,6 +167,7 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         resolution=plan.resolution,
         batch_size=plan.batch_size,
         edit=plan.edit,
+        photos=photos,
     ):
         name = file_name(sample, plan.prompts.index(sample.prompt))
         save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
@@ -152,8 +177,8 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         draw_sheet(samples, title=title), folder / "sheet.png", {"pairedit": settings["pairedit"]}
     )
     if plan.animate:
-        for (prompt, seed), row in _rows(samples).items():
-            name = f"prompt{plan.prompts.index(prompt):02d}_seed{seed:06d}.webp"
+        for row in _rows(samples):
+            name = f"{lane_name(row[0], plan.prompts.index(row[0].prompt))}.webp"
             images = [sample.image for sample in sorted(row, key=lambda sample: sample.scales)]
             animate(images, folder / "animations" / name)
         log.info("animations: %s", (folder / "animations").resolve())
@@ -181,16 +206,35 @@ def write_config(folder: Path, resolved: Mapping[str, Any]) -> None:
 
 
 def draw_sheet(samples: Sequence[Sample], *, title: str) -> Any:
-    """Arrange samples as a captioned sheet: a row for each prompt and seed, a column a scale."""
+    """Arrange samples as a captioned sheet: a row for each lane, a column a scale.
+
+    Photographs stand in a first column of their own.
+    """
     rows = _rows(samples)
-    several = len({prompt for prompt, _ in rows}) > 1
-    first = next(iter(rows.values()))
+    first = rows[0]
+    prompts = {row[0].prompt for row in rows}
+    labels = [column_label(sample.scales) for sample in first]
+    if first[0].photo is not None:
+        labels = ["photograph", *("reconstruction" if label == "base" else label for label in labels)]
     return contact_sheet(
-        [[sample.image for sample in row] for row in rows.values()],
-        [f"{prompt} · seed {seed}" if several else f"seed {seed}" for prompt, seed in rows],
-        [column_label(sample.scales) for sample in first],
-        title if several else f"{title} · {first[0].prompt}",
+        [
+            [*([row[0].photo.image] if row[0].photo else []), *(sample.image for sample in row)]
+            for row in rows
+        ],
+        [_row_label(row[0], several=len(prompts) > 1) for row in rows],
+        labels,
+        " · ".join([title, *(prompts if len(prompts) == 1 and "" not in prompts else ())]),
     )
+
+
+def _row_label(sample: Sample, *, several: bool) -> str:
+    """Write what tells a row from the others."""
+    parts = [sample.prompt] if several else []
+    if sample.photo is not None:
+        parts.append(sample.photo.name)
+    if sample.seed is not None:
+        parts.append(f"seed {sample.seed}")
+    return " · ".join(parts)
 
 
 def pasteable(path: Path) -> str:
@@ -202,7 +246,7 @@ def pasteable(path: Path) -> str:
     return f"'\"{escaped}\"'"
 
 
-def _rows(samples: Sequence[Sample]) -> dict[tuple[str, int], list[Sample]]:
-    """Group samples, ordered as `generate` yields them, by prompt and seed."""
-    grouped = groupby(samples, key=lambda sample: (sample.prompt, sample.seed))
-    return {key: list(row) for key, row in grouped}
+def _rows(samples: Sequence[Sample]) -> list[list[Sample]]:
+    """Group samples, ordered as `generate` yields them, by lane."""
+    grouped = groupby(samples, key=lambda sample: lane_name(sample, 0) + sample.prompt)
+    return [list(row) for _, row in grouped]

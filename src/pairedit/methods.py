@@ -139,6 +139,23 @@ class VisualConcept:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """Learn one real image, so that sampling under the LoRA leads to it.
+
+        content     v(c)  at the noisy x  -> u
+
+    Source: PairEdit (arXiv 2506.07992), real-image editing.
+    """
+
+    noising: Noising = field(default_factory=Rectified)
+    roles: tuple[str, ...] = field(default=(CONTENT,), init=False)
+
+    def terms(self, step: Step) -> list[Term]:
+        """List the content term."""
+        return [_content_term(step, self.noising)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class VisualSlider:
     """Learn the target at scale +1 and the source at scale -1, with one LoRA.
 

@@ -16,11 +16,21 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.config import Dataset, GenConfig, LoraConfig, Model, TrainConfig, build, locate
+from pairedit.config import (
+    Dataset,
+    GenConfig,
+    Images,
+    LoraConfig,
+    Model,
+    TrainConfig,
+    build,
+    locate,
+)
 from pairedit.data import Pair, find_pairs
-from pairedit.edits import Edit
+from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.lora import TARGETS, inspect_lora
-from pairedit.methods import Method
+from pairedit.methods import SEMANTIC, Method
+from pairedit.photos import find_photos, match_content, pick_images
 from pairedit.tracking import Tracker
 from pairedit.values import Problems, check_seed, parse_prompts, parse_seeds, parse_sliders
 
@@ -43,7 +53,7 @@ class TrainPlan:
     """Hold one checked training job."""
 
     method: Method
-    pairs: Mapping[str, Sequence[Pair]]  # by dataset name
+    pairs: Mapping[str, Sequence[Pair]]  # by dataset name; a single image is both its sides
     model: Model
     tracker: Tracker
     settings: Mapping[str, Any]  # arguments of `train.Settings`
@@ -61,9 +71,10 @@ class GenPlan:
 
     model: Model
     edit: Edit
+    photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
     sliders: Sequence[tuple[Path, tuple[float, ...]]]
     prompts: Sequence[str]
-    seeds: Sequence[int]
+    seeds: Sequence[int | None]
     skip: int
     num_inference_steps: int
     guidance_scale: float | None
@@ -93,7 +104,7 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
     model = _model(config, problems)
-    pairs = _pairs(config, problems)
+    pairs = _pairs(config, method, problems)
     steps = config.num_inference_steps
     last = steps - 1 if config.end_step is None else config.end_step
     _check_steps(config, problems)
@@ -181,20 +192,23 @@ def plan_gen(config: DictConfig) -> GenPlan:
         columns > 1 or not config.animate,
         f"animate=true: an animation needs at least two scales, there is {columns}",
     )
+    edit, photos = _photos(config, edit, problems)
     notes = []
-    for path, _ in sliders:
+    for path in [path for path, _ in sliders] + [content for _, content in photos if content]:
         metadata = problems.attempt(lambda path=path: inspect_lora(path))
         base = metadata and metadata.get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
-    seeds = problems.attempt(lambda: parse_seeds(config.seeds))
-    default = model.prompt if model else ""
+    seeds = _seeds(config, edit, problems)
+    # Photographs are edited without words, as the edits were learnt.
+    default = model.prompt if model and not photos else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
     problems.done()
     resolved = OmegaConf.to_container(config, resolve=True)
     return GenPlan(
         model=model,
         edit=edit,
+        photos=photos,
         sliders=sliders,
         prompts=prompts,
         seeds=seeds,
@@ -207,7 +221,12 @@ def plan_gen(config: DictConfig) -> GenPlan:
         device=config.device,
         precision=config.precision,
         # Random seeds and prompts from a file are written down as they were drawn and read.
-        resolved={**resolved, "seeds": seeds, "prompts": prompts, "prompts_file": None},
+        resolved={
+            **resolved,
+            "seeds": None if seeds == [None] else seeds,
+            "prompts": prompts,
+            "prompts_file": None,
+        },
         notes=notes,
     )
 
@@ -260,26 +279,47 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     return model
 
 
-def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
-    """Build the dataset group and read every folder of pairs."""
+def _pairs(
+    config: DictConfig, method: Method | None, problems: Problems
+) -> dict[str, list[Pair]]:
+    """Build the dataset group and read every folder of pairs, or of single images."""
     found: dict[str, list[Pair]] = {}
     problems.expect(len(config.datasets) > 0, "dataset=[]: expected at least one dataset")
-    uses_pairs = False
+    used = set()
     for key in config.datasets:
         raw = OmegaConf.to_container(config.datasets[key], resolve=False)
-        if isinstance(raw, Mapping) and raw.get("folder") == "${pairs}":
-            uses_pairs = True
-            if config.pairs is None:
-                problems.append(
-                    "dataset=folder: needs pairs=/path to a folder that holds source/ and target/"
-                )
-                continue
+        values = raw.values() if isinstance(raw, Mapping) else ()
+        used |= {name for name in ("pairs", "images", "image_ids") if f"${{{name}}}" in values}
+        if "${pairs}" in values and config.pairs is None:
+            problems.append(
+                "dataset=folder: needs pairs=/path to a folder that holds source/ and target/"
+            )
+            continue
+        if "${images}" in values and config.images is None:
+            problems.append("dataset=images: needs images=/path to a folder of photographs")
+            continue
         dataset = problems.attempt(
-            lambda key=key: build(config.datasets[key], f"datasets.{key}", Dataset)
+            lambda key=key: build(config.datasets[key], f"datasets.{key}", Dataset | Images)
         )
         if dataset is None:
             continue
+        if method and isinstance(dataset, Images) == (SEMANTIC in method.roles):
+            problems.append(
+                f"dataset={key}: single images, which method=inversion learns; this one needs pairs"
+                if isinstance(dataset, Images)
+                else f"dataset={key}: pairs, but method=inversion learns single images; expected "
+                "dataset=real, or dataset=images with images=/path"
+            )
+            continue
         folder = locate(dataset.folder)
+        if isinstance(dataset, Images):
+            images = problems.attempt(
+                lambda dataset=dataset, folder=folder: pick_images(folder, dataset.image_ids)
+            )
+            for stem, path in (images or {}).items():
+                problems.expect(stem not in found, f"dataset: two of them are named {stem}")
+                found[stem] = [Pair(stem=stem, source=path, target=path)]
+            continue
         name = dataset.name or folder.resolve().name
         problems.expect(name not in found, f"dataset: two of them are named {name}")
         problems.expect(
@@ -287,9 +327,55 @@ def _pairs(config: DictConfig, problems: Problems) -> dict[str, list[Pair]]:
             f"dataset: {name!r} cannot name a folder",
         )
         found[name] = problems.attempt(lambda folder=folder: find_pairs(folder)) or []
-    if config.pairs is not None and not uses_pairs:
-        problems.append(f"pairs={config.pairs}: without effect, add dataset=folder")
+    for name, option in (("pairs", "folder"), ("images", "images"), ("image_ids", "real")):
+        if config[name] is not None and name not in used:
+            problems.append(f"{name}={config[name]}: without effect, add dataset={option}")
     return found
+
+
+def _photos(
+    config: DictConfig, edit: Edit | None, problems: Problems
+) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
+    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
+    if edit is None:
+        return None, []
+    if not isinstance(edit, RealImage):
+        for key in ("image", "content_lora", "inversion", "iterations", "semantic_cfg_scale"):
+            if config[key] is not None:
+                problems.append(f"{key}={config[key]}: without effect, add edit=real")
+        return edit, []
+    given = config.content_lora is not None
+    edit = edit.chosen(given)
+    if config.image is None:
+        problems.append("edit=real: needs image=photo.png, a list, or a folder")
+        return edit, []
+    needed = edit.inversion != "ode"
+    if needed and not given:
+        problems.append(
+            f"inversion={edit.inversion}: needs content_lora=, which pairedit-train "
+            "method=inversion trains"
+        )
+    if given and not needed:
+        problems.append(f"content_lora={config.content_lora}: without effect, inversion=ode")
+    paths = problems.attempt(lambda: find_photos(config.image)) or []
+    contents = [None] * len(paths)
+    if paths and needed:
+        contents = problems.attempt(lambda: match_content(config.content_lora, paths)) or contents
+    return edit, list(zip(paths, contents, strict=True))
+
+
+def _seeds(config: DictConfig, edit: Edit | None, problems: Problems) -> list[int | None] | None:
+    """Read `seeds`: none where photographs bring their own noise, one for them by default."""
+    if not isinstance(edit, RealImage):
+        return problems.attempt(lambda: parse_seeds(config.seeds))
+    if edit.inversion not in OWN_NOISE:
+        return problems.attempt(lambda: parse_seeds(0 if config.seeds is None else config.seeds))
+    problems.expect(
+        config.seeds is None,
+        f"seeds={config.seeds}: without effect, inversion={edit.inversion} starts from the "
+        "noise of the image itself",
+    )
+    return [None]
 
 
 def _check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:

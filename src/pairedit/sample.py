@@ -1,30 +1,29 @@
-"""Own sampling: one Euler loop from sigma = 1 to 0, forked at `skip` into the slider's scales.
+"""Own sampling: one run along the path, forked at `skip` into the slider's scales.
 
-    x <- x + (sigma_next - sigma) * v(x, sigma)
-
-LoRAs are off for the first `skip` steps, so those run once for each seed and prompt; then every
-scale becomes a row of one batch.
-Shape letters: B rows, C latent channels, h and w latent height and width.
+Sliders are off for the first `skip` steps, so those run once for each lane: a prompt with a seed,
+a photograph, or both. Then every scale becomes a row of one batch. `flow` takes the steps, `edits`
+says where they start and which velocity they follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.adapters import Adapters, Row
+from pairedit.adapters import Adapters
 from pairedit.data import to_image
-from pairedit.edits import Edit, TextToImage
-from pairedit.flux import Flux, Text
+from pairedit.edits import Edit, Lane, TextToImage
+from pairedit.flow import Flow
+from pairedit.flux import Flux
 from pairedit.lora import LoraFile
+from pairedit.photos import Photo
 
 T = TypeVar("T")
 
@@ -41,46 +40,12 @@ class Slider:
 class Sample:
     """Hold one rendered image and its place in the grid."""
 
-    seed: int
+    seed: int | None  # None: the photograph's own noise
     prompt: str
     column: int
     scales: tuple[float, ...]  # one for each slider
     image: Image.Image
-
-
-@torch.no_grad()
-def euler(
-    flux: Flux,
-    adapters: Adapters,
-    latents: Tensor,
-    *,
-    sigmas: Tensor,
-    rows: Sequence[Row],
-    text: Text,
-    guidance_scale: float | None,
-    progress: tqdm,
-) -> Tensor:
-    """Integrate latents along `sigmas`.
-
-    Args:
-        flux: the model.
-        adapters: the LoRAs attached to it.
-        latents: float32 [B, C, h, w] at `sigmas[0]`.
-        sigmas: float32 [steps + 1], falling; a single value means no step.
-        rows: the LoRAs of each of the B rows.
-        text: B prompts.
-        guidance_scale: see `Flux.velocity`.
-        progress: moves by B at each step.
-
-    Returns:
-        float32 [B, C, h, w] at `sigmas[-1]`.
-    """
-    with adapters.rows(rows):
-        for sigma, following in pairwise(sigmas):
-            velocity = flux.velocity(latents, sigma, text, guidance_scale)
-            latents = latents + (following - sigma) * velocity
-            progress.update(len(rows))
-    return latents
+    photo: Photo | None = None  # that it is an edit of
 
 
 def generate(
@@ -88,33 +53,36 @@ def generate(
     *,
     sliders: Sequence[Slider],
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[int | None],
     skip: int,
     num_inference_steps: int,
     guidance_scale: float | None,
     resolution: int,
     batch_size: int = 8,
     edit: Edit | None = None,
+    photos: Sequence[Photo] = (),
 ) -> Iterator[Sample]:
-    """Render every prompt, seed and scale.
+    """Render every prompt, photograph, seed and scale.
 
     Args:
         flux: the model, without LoRAs; it is left without.
         sliders: LoRAs that act together, with equally many scales; none renders the base model.
         prompts: at least one.
-        seeds: at least one; a seed starts every prompt and scale from the same noise.
-        skip: the first `skip` steps run without LoRAs; 0 <= skip < num_inference_steps.
+        seeds: at least one; a seed starts every prompt and scale from the same noise. [None] where
+            the edit starts from the photographs' own noise.
+        skip: the first `skip` steps run without sliders; 0 <= skip < num_inference_steps.
         num_inference_steps: Euler steps.
         guidance_scale: see `Flux.velocity`.
         resolution: side of the images in px.
         batch_size: rows in one forward pass.
-        edit: where the run starts; the seed's noise by default.
+        edit: where the run starts and what it follows; text to image by default.
+        photos: what `edit` edits, at `resolution`.
 
     Yields:
-        Images ordered by prompt, then seed, then column.
+        Images ordered by prompt, then photograph, then seed, then column.
 
     Raises:
-        ValueError: a slider that does not fit the model, or scales of unequal number.
+        ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
     flux.check_resolution(resolution)
     columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
@@ -123,12 +91,22 @@ def generate(
     try:
         for name, slider in zip(names, sliders, strict=True):
             adapters.load(name, slider.lora)
+        contents = [
+            f"content_{index}" if photo.content else None for index, photo in enumerate(photos)
+        ]
+        for name, photo in zip(contents, photos, strict=True):
+            if name:
+                adapters.load(name, photo.content)
+        subjects = list(zip(photos, contents, strict=True)) or [(None, None)]
         yield from _render(
             flux,
             adapters,
             columns=columns,
-            forked=[Row(scales=dict(zip(names, column, strict=True))) for column in columns],
-            lanes=list(product(prompts, seeds)),
+            forked=[dict(zip(names, column, strict=True)) for column in columns],
+            lanes=[
+                Lane(prompt=prompt, seed=seed, photo=photo, content=content)
+                for prompt, (photo, content), seed in product(prompts, subjects, seeds)
+            ],
             sigmas=flux.sigmas(resolution, num_inference_steps),
             skip=skip,
             guidance_scale=guidance_scale,
@@ -145,8 +123,8 @@ def _render(
     adapters: Adapters,
     *,
     columns: Sequence[tuple[float, ...]],
-    forked: Sequence[Row],
-    lanes: Sequence[tuple[str, int]],
+    forked: Sequence[Mapping[str, float]],
+    lanes: Sequence[Lane],
     sigmas: Tensor,
     skip: int,
     guidance_scale: float | None,
@@ -154,46 +132,44 @@ def _render(
     batch_size: int,
     edit: Edit,
 ) -> Iterator[Sample]:
-    """Render lanes, each one prompt and seed, a few at a time; see `generate`."""
+    """Render lanes, a few at a time; see `generate`."""
     steps = len(sigmas) - 1
-    known = list(dict.fromkeys(prompt for prompt, _ in lanes))
+    known = list(dict.fromkeys(lane.prompt for lane in lanes))
     text = flux.encode_prompt(known)
-    total = len(lanes) * (skip + len(columns) * (steps - skip))
+    widths = [len(edit.blend(scales, lanes[0])) for scales in forked]
+    total = len(lanes) * (edit.passes(steps, skip) + sum(widths) * (steps - skip))
     with tqdm(total=total, desc="render", unit="pass", disable=None) as progress:
-        for group in _chunks(lanes, max(1, batch_size // len(columns))):
-            prompts = [known.index(prompt) for prompt, _ in group]
-            start = [edit.start(flux, seed=seed, resolution=resolution) for _, seed in group]
-            trunk = euler(
-                flux,
-                adapters,
-                torch.stack(start).to(flux.device),
-                sigmas=sigmas[: skip + 1],
-                rows=[Row()] * len(group),
-                text=text.rows(prompts),
+
+        def flow(rows: Sequence[Lane]) -> Flow:
+            return Flow(
+                flux=flux,
+                adapters=adapters,
+                text=text.rows([known.index(lane.prompt) for lane in rows]),
+                sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 progress=progress,
             )
+
+        for group in _chunks(lanes, max(1, batch_size // len(columns))):
+            trunk = edit.start(flow(group), group, skip=skip, resolution=resolution)
             cells = list(product(range(len(group)), range(len(columns))))
-            for part in _chunks(cells, batch_size):
-                finished = euler(
-                    flux,
-                    adapters,
-                    trunk[[lane for lane, _ in part]],
-                    sigmas=sigmas[skip:],
-                    rows=[forked[column] for _, column in part],
-                    text=text.rows([prompts[lane] for lane, _ in part]),
-                    guidance_scale=guidance_scale,
-                    progress=progress,
-                )
+            for part in _chunks(cells, max(1, batch_size // max(widths))):
+                rows = [group[lane] for lane, _ in part]
+                blends = [
+                    edit.blend(forked[column], lane)
+                    for lane, (_, column) in zip(rows, part, strict=True)
+                ]
+                forks = trunk[[lane for lane, _ in part]]
+                finished = flow(rows).forwards(forks, blends, skip, steps)
                 images = flux.decode(finished)
-                for (lane, column), image in zip(part, images, strict=True):
-                    prompt, seed = group[lane]
+                for lane, (_, column), image in zip(rows, part, images, strict=True):
                     yield Sample(
-                        seed=seed,
-                        prompt=prompt,
+                        seed=lane.seed,
+                        prompt=lane.prompt,
                         column=column,
                         scales=columns[column],
                         image=to_image(image),
+                        photo=lane.photo,
                     )
 
 
@@ -212,7 +188,17 @@ def column_label(scales: Sequence[float]) -> str:
 def file_name(sample: Sample, prompt: int) -> str:
     """Name the file of one sample, without characters that a shell or Hydra would need quoted."""
     scale = "_".join(f"{scale:+g}" for scale in sample.scales) or "base"
-    return f"prompt{prompt:02d}_seed{sample.seed:06d}_scale{scale}.png"
+    return f"{lane_name(sample, prompt)}_scale{scale}.png"
+
+
+def lane_name(sample: Sample, prompt: int) -> str:
+    """Name what all scales of a sample have in common, such as prompt00_seed000003."""
+    parts = [f"prompt{prompt:02d}"]
+    if sample.photo is not None:
+        parts.append(f"image-{sample.photo.name}")
+    if sample.seed is not None:
+        parts.append(f"seed{sample.seed:06d}")
+    return "_".join(parts)
 
 
 def metadata(
@@ -226,10 +212,16 @@ def metadata(
         settings: what holds for the whole run.
     """
     lines = {
-        "seed": str(sample.seed),
         "prompt": sample.prompt,
         **{key: str(value) for key, value in settings.items()},
     }
+    if sample.seed is not None:
+        lines["seed"] = str(sample.seed)
+    if sample.photo is not None:
+        lines["image"] = str(sample.photo.path.resolve())
+        if sample.photo.content is not None:
+            lines["content_lora.path"] = str(Path(sample.photo.content.path).resolve())
+            lines["content_lora.sha256"] = sample.photo.content.sha256
     for index, (slider, scale) in enumerate(zip(sliders, sample.scales, strict=True)):
         lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
         lines[f"lora.{index}.sha256"] = slider.lora.sha256
