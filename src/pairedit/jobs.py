@@ -215,7 +215,10 @@ def draw_sheet(samples: Sequence[Sample], *, title: str) -> Any:
     prompts = {row[0].prompt for row in rows}
     labels = [column_label(sample.scales) for sample in first]
     if first[0].photo is not None:
-        labels = ["photograph", *("reconstruction" if label == "base" else label for label in labels)]
+        labels = [
+            "photograph",
+            *("reconstruction" if label == "base" else label for label in labels),
+        ]
     return contact_sheet(
         [
             [*([row[0].photo.image] if row[0].photo else []), *(sample.image for sample in row)]

@@ -279,9 +279,7 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     return model
 
 
-def _pairs(
-    config: DictConfig, method: Method | None, problems: Problems
-) -> dict[str, list[Pair]]:
+def _pairs(config: DictConfig, method: Method | None, problems: Problems) -> dict[str, list[Pair]]:
     """Build the dataset group and read every folder of pairs, or of single images."""
     found: dict[str, list[Pair]] = {}
     problems.expect(len(config.datasets) > 0, "dataset=[]: expected at least one dataset")
