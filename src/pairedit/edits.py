@@ -79,7 +79,7 @@ class RealImage:
     inversion  ode   its own noise, found by running the sampler backwards; no content LoRA
                lora  the noise of a seed; a content LoRA leads it to the photograph
                both  its own noise under the content LoRA
-               auto  lora where a content LoRA is given, else ode
+               auto  both where a content LoRA is given, else ode
     """
 
     inversion: str = "auto"
@@ -110,7 +110,7 @@ class RealImage:
         """Settle `auto` by whether there is a content LoRA."""
         if self.inversion != "auto":
             return self
-        return replace(self, inversion="lora" if content else "ode")
+        return replace(self, inversion="both" if content else "ode")
 
     def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
         """Reach step `skip` of the reconstruction: from its end backwards, or from noise."""
