@@ -247,11 +247,11 @@ def edit_table(edit: str, rows: dict[str, dict], extra: dict) -> str:
         )
     wide = max((high - low) / 2 for row in rows.values() for low, high in row["target_interval"])
     note = (
-        f"{extra['faces']} faces, `skip={skip}`; passes and seconds are for one photograph at all "
-        f"{len(scales)} scales together; intervals of the target changes are at most ±{wide:.2f}. "
-        f"A content LoRA took {extra['training']:.0f} s an image to train. The VAE alone changes "
-        f"what the probe reads by {extra['autoencoder']:.3f}, and is {extra['decibel']:.1f} dB from the "
-        "photographs."
+        f"{extra['faces']} faces, `skip={skip}`; passes and seconds: one photograph at all "
+        f"{len(scales)} scales. 95 % bootstrap intervals of the target changes are at most "
+        f"±{wide:.2f}. A content LoRA took {extra['training']:.0f} s an image to train. The VAE "
+        f"alone is {extra['decibel']:.1f} dB from the photographs, and moves what the probe reads "
+        f"by {extra['autoencoder']:.3f}."
     )
     return "\n".join([*lines, "", note, "", ""])
 
