@@ -28,7 +28,7 @@ from pairedit.adapters import Adapters, Row
 from pairedit.config import CONF, Model, locate
 from pairedit.data import load_image, to_image, to_tensor
 from pairedit.edits import RealImage
-from pairedit.evaluate import Curve, interval
+from pairedit.evidence import at, crossing
 from pairedit.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
 from pairedit.flow import Flow
 from pairedit.lora import read_lora
@@ -180,17 +180,17 @@ def edit_faces(
     drawn = torch.stack([to_tensor(sample.image) for sample in samples])
     images = torch.stack([to_tensor(photo.image) for photo in photos])
     grid = read(drawn).unflatten(0, (len(photos), len(scales)))
-    change = changes(grid, read(images), edit)
-    curve = Curve(edit=edit, scales=scales, target=change[0], off_target=change[1])
+    target, off = changes(grid, read(images), edit)
+    reached = crossing(scales, target.mean(0), gain)
     at_zero = drawn.unflatten(0, (len(photos), len(scales)))[:, 0]
     return {
         "passes": counter["passes"] / len(photos),
         "seconds": seconds / len(photos),
         "decibel": decibels(at_zero, autoencoded(base, images)),
-        "target": curve.target.mean(0).tolist(),
-        "target_interval": [interval(column) for column in curve.target.T],
-        "off_target": curve.off_target.mean(0).tolist(),
-        "matched": curve.reaches(gain),
+        "target": target.mean(0).tolist(),
+        "target_interval": [interval(column) for column in target.T],
+        "off_target": off.mean(0).tolist(),
+        "matched": None if reached.isnan() else float(at(scales, off.mean(0), reached)),
     }
 
 
@@ -201,6 +201,12 @@ def changes(
     moved = values - before[:, None]
     others = [INDEX[name] for name in ATTRIBUTES if name != edit and name not in TIED[edit]]
     return moved[..., INDEX[edit]], moved[..., others].abs().mean(-1)
+
+
+def interval(values: torch.Tensor) -> list[float]:
+    """Return the 95 % bootstrap interval of the mean of `values` [N]."""
+    picked = torch.randint(len(values), (1000, len(values)), generator=torch.manual_seed(0))
+    return torch.quantile(values[picked].mean(1), torch.tensor([0.025, 0.975])).tolist()
 
 
 def kept(path: Path, make) -> dict:
