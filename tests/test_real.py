@@ -1,5 +1,6 @@
 """Photographs end to end: scale 0 is the reconstruction, small scales stay near it."""
 
+import json
 import re
 import sys
 from dataclasses import replace
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from pairedit import cli
+from pairedit.adapters import Adapters, Row
 from pairedit.config import locate
 from pairedit.data import find_images, load_image, pick_images, read_image, to_image, to_tensor
 from pairedit.edits import RealImage
@@ -113,6 +115,66 @@ def test_where_the_slider_sets_in_does_not_change_the_reconstruction(flux, photo
         assert abs(late[key] - image).max() <= 2
 
 
+@torch.no_grad()
+def naive(flux, photo, loras, scales, skips, seed, prompt):
+    """Edit one photograph alone, from a seed's noise, term by term as the formula says."""
+    adapters = Adapters(flux.transformer)
+    adapters.load("c", photo.content)
+    for index, lora in enumerate(loras):
+        adapters.load(f"s{index}", lora)
+    sigmas, text = flux.sigmas(32, 4), flux.encode_prompt([prompt])
+    x = flux.noise(seed, 32)[None]
+    for step in range(4):
+
+        def velocity(on, x=x, step=step):
+            with adapters.rows([Row(scales=on)]):
+                return flux.velocity(x, sigmas[step], text, 3.5)
+
+        on = {f"s{i}": scale for i, scale in enumerate(scales) if step >= skips[i]}
+        v = velocity({"c": 1.0}) + velocity(on) - velocity({})
+        x = x + (sigmas[step + 1] - sigmas[step]) * v
+    adapters.remove()
+    return np.asarray(to_image(flux.decode(x)[0])).astype(int)
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_sliders_edit_a_photograph_each_from_its_own_skip_on(
+    flux, photos, lora, tmp_path, batch_size
+):
+    other = strong_lora(flux, tmp_path / "other.safetensors", seed=9, rank=5)
+    columns = [(0.0, 0.0), (0.4, 0.0), (0.0, -0.6), (0.4, -0.6)]
+    sliders = [
+        Slider(lora=lora, scales=tuple(a for a, _ in columns), skip=3),
+        Slider(lora=other, scales=tuple(b for _, b in columns), unit=0.5),
+    ]
+    prompts = {3: "old", 5: "young"}
+    samples = list(
+        generate(
+            flux,
+            sliders=sliders,
+            prompts=prompts,
+            seeds=[3, 5],
+            skip=1,
+            num_inference_steps=4,
+            guidance_scale=3.5,
+            resolution=32,
+            batch_size=batch_size,
+            edit=WAYS["lora"],
+            photos=photos,
+        )
+    )
+    order = [(p.name, seed, c) for p in photos for seed in prompts for c in columns]
+    assert [(s.photo.name, s.seed, s.scales) for s in samples] == order
+    for sample in samples:
+        scales = (sample.scales[0], 0.5 * sample.scales[1])
+        loras = [lora, other]
+        expected = naive(flux, sample.photo, loras, scales, (3, 1), sample.seed, sample.prompt)
+        assert sample.prompt == prompts[sample.seed]
+        assert abs(np.asarray(sample.image).astype(int) - expected).max() <= 1, sample.scales
+    late = naive(flux, photos[0], [lora, other], (0.4, -0.3), (2, 1), 3, "old")
+    assert abs(np.asarray(samples[3].image).astype(int) - late).max() > 4, "a step more shows"
+
+
 @pytest.fixture
 def command(monkeypatch, tmp_path, capfd, tiny_overrides):
     """Run a command on the tiny model; return its exit code and output."""
@@ -145,6 +207,15 @@ def test_train_content_loras_then_edit_with_them(command, flux, lora, tmp_path):
         "preview.png",
         "report.json",
     }
+    report = json.loads((run / "610/report.json").read_text())
+    assert report["updates"]["content"]["norm"] > 0
+    assert len(report["reconstruction"]) == len(report["seeds"]) == 2
+    assert f"610: reconstruction {report['reconstruction'][0]:.1f} dB from seed 0" in out
+    bytes_before = (run / "610/content.safetensors").read_bytes()
+    code, out, err = command("train", f"resume={run}")
+    assert (code, err) == (0, "")
+    assert {"610: finished already", "1743: finished already"} <= set(out.splitlines())
+    assert (run / "610/content.safetensors").read_bytes() == bytes_before
     metadata = read_lora(run / "610/content.safetensors").metadata
     assert (metadata["method"], metadata["dataset"]) == ("inversion", "610")
     first, second = (read_lora(run / s / "content.safetensors") for s in ("610", "1743"))
@@ -179,6 +250,26 @@ def test_train_content_loras_then_edit_with_them(command, flux, lora, tmp_path):
         assert np.array_equal(sheet[y : y + 32, x + 36 : x + 68], zero)
 
 
+def test_a_grid_shows_the_photograph_before_every_line(command, flux, lora, tmp_path):
+    other = strong_lora(flux, tmp_path / "other.safetensors", seed=9)
+    code, _, err = command(
+        "gen",
+        "edit=real",
+        f"image={SHIPPED}/610.png",
+        f"lora=[{lora.path},{other.path}]",
+        "scales=[0,0.3]",
+        "grid=true",
+        "skip=1",
+        f"hydra.run.dir={tmp_path / 'grid'}",
+    )
+    assert (code, err) == (0, "")
+    assert len(list((tmp_path / "grid/images").iterdir())) == 4
+    sheet = np.asarray(read_image(tmp_path / "grid/sheet.png"))
+    photo = np.asarray(load_image(SHIPPED / "610.png", 32))
+    windows = np.lib.stride_tricks.sliding_window_view(sheet, photo.shape)[:, :, 0]
+    assert len(np.argwhere((windows == photo).all((2, 3, 4)))) == 2
+
+
 GEN = ["edit=real", "image={shipped}/610.png"]
 MISTAKES = {
     "no image": (["edit=real"], "needs image="),
@@ -192,6 +283,10 @@ MISTAKES = {
     "content LoRA unused": (
         [*GEN, "inversion=ode", "content_lora=x"],
         "content_lora=x: without effect",
+    ),
+    "a prompt for each seed": (
+        [*GEN, "prompts_per_seed=one"],
+        "prompts_per_seed=one: without effect, inversion=ode",
     ),
     "seeds unused": ([*GEN, "seeds=[1]"], "seeds=[1]: without effect"),
     "too few content LoRAs": (
