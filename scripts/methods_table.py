@@ -9,6 +9,7 @@ writes.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ import torch
 from omegaconf import OmegaConf
 
 from pairedit import evaluate as evaluation
-from pairedit.config import CONF, Model, build
+from pairedit.config import CONF, Model, build, locate
 from pairedit.evidence import at, crossing
 from pairedit.jobs import open_model
 from pairedit.lora import read_lora
@@ -38,6 +39,11 @@ EDITS = {
 }
 FIRST_SEED = 5000
 MATCHED = 0.3  # the gain at which methods are compared
+
+
+def digest(content: bytes) -> str:
+    """Name what a result depends on, so that none of other weights or settings is taken for it."""
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 def train(method: str, edit: str, folder: Path) -> Path:
@@ -118,11 +124,13 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     args = parser.parse_args()
     text = ""
+    weights = locate("pkg://flux_mini") / "transformer/diffusion_pytorch_model.safetensors"
     for edit in args.edits:
         results = {}
         for method in args.methods:
-            folder = args.work / f"{method}-{edit}"
-            known = folder / edit / f"measured-{args.seeds}.json"
+            folder = args.work / f"{method}-{edit}-{digest(weights.read_bytes())}"
+            asked = repr((EDITS[edit], FIRST_SEED, args.seeds)).encode()
+            known = folder / edit / f"measured-{digest(asked)}.json"
             if args.known and not known.is_file():
                 continue
             path = train(method, edit, folder)

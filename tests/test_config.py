@@ -159,6 +159,9 @@ def test_job_folders_never_collide_or_need_quotes():
         ["pairs=" + "x" * 301],
         ["pairs=ä"],
         ["pairs=ö"],
+        ['prompts=["a,b"]'],
+        ["prompts=[a,b]"],
+        ["prompts=[a+b]"],
     ]
     names = [folder_name(job) for job in jobs]
     assert len(set(names)) == len(names)

@@ -176,6 +176,11 @@ MISTAKES = {
     ),
     "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
+    "a key of another option beside a mistake": (
+        "train",
+        ["method=wocfg", "method.two_sided=true", "nope=1"],
+        ["nope: no such key"],
+    ),
     "nothing to evaluate": ("eval", [], ["lora=PATH, lora=[PATH,..] or sweep=FOLDER"]),
     "evaluating twice over": ("eval", ["lora={lora}", "sweep={empty}"], ["one of them"]),
     "no such sweep": ("eval", ["sweep=/nowhere"], ["sweep=/nowhere: no such folder"]),

@@ -80,6 +80,16 @@ def test_forked_sampling_is_the_naive_loop(flux, lora, batch_size, skip):
     assert moved > 8, "the LoRA is strong enough for this test to mean something"
 
 
+def test_steps_before_the_fork_run_once_for_each_seed(flux, lora):
+    rows = []
+    hook = flux.transformer.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["hidden_states"])), with_kwargs=True
+    )
+    render(flux, [Slider(lora=lora, scales=SCALES)], skip=2)
+    hook.remove()
+    assert sum(rows) == len(PROMPTS) * len(SEEDS) * (2 + len(SCALES) * (STEPS - 2))
+
+
 def test_scale_zero_is_the_base_bit_for_bit(flux, lora):
     base = render(flux, [])
     zero = render(flux, [Slider(lora=lora, scales=SCALES)], skip=0)

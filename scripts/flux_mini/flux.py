@@ -141,7 +141,7 @@ def train(run: Run) -> None:
         model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=run.cuda
     )
     size = 8 if run.tiny else 1024
-    step, total = state.get("step", 0), 0.0
+    step, total, seen = state.get("step", 0), 0.0, 0
     count = sum(p.numel() for p in model.parameters())
     run.log(f"flux: {count:,} parameters, batch {size * run.world}, data {run.elapsed:.0f} s, "
             f"latent shift {shift:.4f} scale {scale:.4f}")  # fmt: skip
@@ -168,12 +168,11 @@ def train(run: Run) -> None:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         average.update()
-        step += 1
+        step, seen = step + 1, seen + 1
         total += loss.detach()
         if step % 500 == 0 or run.tiny:
-            run.log(f"flux: step {step} loss {float(total) / (1 if run.tiny else 500):.4f} "
-                    f"at {run.elapsed:.0f} s")  # fmt: skip
-            total = 0.0
+            run.log(f"flux: step {step} loss {float(total) / seen:.4f} at {run.elapsed:.0f} s")
+            total, seen = 0.0, 0
     run.save("flux", raw=model.state_dict(), average=average.state(),
              step=step, shift=shift, scale=scale)  # fmt: skip
     if run.rank == 0:

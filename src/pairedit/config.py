@@ -274,7 +274,8 @@ def folder_name(overrides: Sequence[str]) -> str:
     plain = [re.sub(r"[\[\]'\"]", "", override).replace(",", "+") for override in overrides]
     name = "_".join(text.lstrip("+~").replace("=", "-", 1) for text in plain)
     safe = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)
-    if safe == name and len(safe) <= LONGEST_NAME:
+    lost = safe != name or any(re.search(r"""['"]|.\+""", text) for text in overrides)
+    if not lost and len(safe) <= LONGEST_NAME:
         return safe
     digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8]
     return f"{safe[:LONGEST_NAME]}-{digest}"

@@ -78,23 +78,27 @@ def compose_problems(
     GlobalHydra.instance().clear()
     problems: list[str] = []
     good: list[str] = []
+    choices: list[str] = []
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
     name = arguments.config_name or config_name
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        for override in arguments.overrides:
+        # Which keys there are depends on the options that are chosen: these come first.
+        for override in sorted(arguments.overrides, key=lambda word: _key(word) not in groups):
             found = []
             singles = list(_single_values(override))
             for single in singles:
                 try:
-                    compose(name, overrides=[single])
+                    compose(name, overrides=[*choices, single])
                 except (HydraException, OmegaConfBaseException, ValueError) as wrong:
-                    found.append(_describe_composition(wrong, single))
+                    found.append(_describe_composition(wrong, single, name))
             problems.extend(found)
             if not found and len(singles) == 1:
                 good.append(override)
+            if not found and _key(override) in groups:
+                choices.append(singles[0])
         if not problems:
             return None
-        refused = {override.lstrip("+~").split("=")[0] for override in arguments.overrides}
-        refused -= {override.lstrip("+~").split("=")[0] for override in good}
+        refused = {_key(word) for word in arguments.overrides} - {_key(word) for word in good}
         if refused & DECISIVE:
             return _list(problems)
         try:
@@ -105,6 +109,11 @@ def compose_problems(
             head, *rest = str(wrong).split("\n  - ")
             problems.extend(rest or [head])
     return _list(problems)
+
+
+def _key(override: str) -> str:
+    """Return what an override sets."""
+    return override.lstrip("+~").split("=")[0]
 
 
 def _list(problems: list[str]) -> str:
@@ -130,7 +139,9 @@ def _single_values(override: str) -> Iterator[str]:
         yield override
 
 
-def _describe_composition(error: Exception, override: str | None = None) -> str:
+def _describe_composition(
+    error: Exception, override: str | None = None, command: str | None = None
+) -> str:
     """Write one composition error as one line."""
     text = str(error)
     cause = str(error.__cause__ or "")
@@ -143,7 +154,7 @@ def _describe_composition(error: Exception, override: str | None = None) -> str:
     if match := re.search(r"Key '(.*?)' is not in struct|Key '(.*?)' not in '", text + cause):
         full_key = re.search(r"full_key: (\S+)", text + cause)
         key = full_key.group(1) if full_key else next(filter(None, match.groups()))
-        return f"{key}: no such key{_suggest(key)}"
+        return f"{key}: no such key{_suggest(key, command)}"
     if match := re.search(r"Could not override '(.*?)'\.\s*No match in the defaults list", text):
         return f"{match.group(1)}: no such group"
     if isinstance(error, OverrideParseException):
@@ -157,14 +168,16 @@ def _no_option(group: str, choice: str, options: list[str]) -> str:
     return f"{group}={choice}: no such option; there is {', '.join(sorted(options))}"
 
 
-def _suggest(key: str) -> str:
-    """Propose the key that was probably meant."""
+def _suggest(key: str, command: str | None) -> str:
+    """Propose the key of the command, of any where that is unknown, that was probably meant."""
     from pairedit.config import EvalConfig, ExportConfig, GenConfig, TrainConfig
 
+    trunks = {"train": TrainConfig, "gen": GenConfig, "eval": EvalConfig, "export": ExportConfig}
     known: list[str] = []
-    for trunk in (TrainConfig, GenConfig, EvalConfig, ExportConfig):
+    for trunk in [trunks[command]] if command in trunks else trunks.values():
         known += [str(name) for name in OmegaConf.structured(trunk)]
-    known += ["lora.rank", "lora.alpha", "lora.targets", "dataset"]
+    if command != "gen":
+        known += ["lora.rank", "lora.alpha", "lora.targets", "dataset"]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
 
