@@ -140,12 +140,10 @@ def test_an_old_file_learns_and_edits_real_images(command, flux, old, tmp_path):
     assert (config["image_ids"], config["steps"]) == (["p1", "p0"], 2)
 
     lora = strong_lora(flux, tmp_path / "semantic.safetensors")
-    photo = tmp_path / "data/my edit/before/p0.png"
-    words = [f"image='{photo}'", f"content_lora={tmp_path / 'runs'}", f"lora={lora.path}"]
-    code, _, err = command("gen", f"old={path}", *words)
+    code, _, err = command("gen", f"old={path}", f"lora={lora.path}")
     assert (code, err) == (0, "")
     images = sorted(path.name for path in (tmp_path / "images/images").iterdir())
-    lanes = [f"prompt00_image-p0_seed00000{seed}" for seed in (5, 6)]
+    lanes = [f"prompt00_image-p{image}_seed00000{seed}" for image in (0, 1) for seed in (5, 6)]
     assert images == [f"{lane}_scale{scale}.png" for lane in lanes for scale in ("+0", "+0.5")]
     notes = read_metadata(tmp_path / "images/images" / images[0])
     assert (notes["published"], notes["semantic_cfg_scale"]) == ("True", "0.75")
@@ -216,7 +214,12 @@ def test_other_halves_and_options():
         ("train", {"datasets": "absent"}, ["datasets: expected the name"]),
         ("train", {"train_iteration": "many", "skips": [1.5]}, ["train_iteration=many", "skips="]),
         ("gen", {}, ["add lora=PATH"]),
-        ("gen", {"image_ids": [1], "semantic_lora_path": "a"}, ["one real image a call"]),
+        ("gen", {"image_ids": [1], "semantic_lora_path": "a"}, ["no 1 in", "there is p0, p1"]),
+        (
+            "gen",
+            {"image_ids": ["p0"], "output_folder": "absent", "semantic_lora_path": "a"},
+            ["add content_lora=PATH"],
+        ),
         (
             "gen",
             {"use_prompts_file": True, "prompts_file": None, "semantic_lora_path": "a"},
