@@ -1,6 +1,7 @@
 """Render data/ again, byte for byte: python scripts/render_data.py [--check].
 
 Each edit is three pairs of people that differ in one attribute alone; `one` holds a single pair.
+`real` holds single portraits that stand for photographs: people that flux-mini never saw.
 float64 drawing and rounding to 8 bits make the pixels the same on every machine.
 """
 
@@ -22,6 +23,10 @@ EDITS = {
     "beard": ("beard", 0.0, 0.9, (41, 42, 43)),
     "one": ("smile", 0.15, 0.95, (22,)),
 }
+# Portraits for real-image editing: file stem = seed - UNSEEN. No training face, and none that
+# scripts/mini_card.py looks at, comes from a seed this large.
+REAL = (220, 610, 769, 1743, 1867, 3026)
+UNSEEN = 59_000_000
 # What the people of a pair look like besides the edit: awake, facing us, nothing in the way.
 PLAIN = {"age": 0.2, "smile": 0.4, "beard": 0.0, "glasses": 0.0, "tilt": 0.5, "mouth_open": 0.0}
 
@@ -43,6 +48,9 @@ def pictures() -> dict[Path, Image.Image]:
                 face = with_attribute(person(seed), attribute, value)
                 path = Path(edit, side, f"person-{seed}.png")
                 drawn[path] = to_image(render(face)[0].float() * 2 - 1)
+    for stem in REAL:
+        face = sample_attributes(1, torch.Generator().manual_seed(UNSEEN + stem))
+        drawn[Path("real", f"{stem}.png")] = to_image(render(face)[0].float() * 2 - 1)
     return drawn
 
 

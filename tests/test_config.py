@@ -53,7 +53,8 @@ def test_no_group_is_forgotten():
 
 @pytest.mark.parametrize(("group", "option"), LEAVES)
 def test_every_leaf_composes_and_builds(group, option):
-    words = {"edit": ["gen"], "reader": ["eval"]}.get(group, ["train", "pairs=/some/where"])
+    training = ["train", "pairs=/some/where", "images=/else/where"]
+    words = {"edit": ["gen"], "reader": ["eval"]}.get(group, training)
     config = composed(*words, f"{group}={option}")
     several = {"dataset": "datasets", "reader": "readers"}.get(group)
     node = config[several][option] if several else config[group]

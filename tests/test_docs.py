@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,6 +34,7 @@ PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
 def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "my_edit")
+    shutil.copy(tmp_path / "my_edit/source/p0.png", tmp_path / "photo.png")
     (tmp_path / "my_prompts.txt").write_text("image of a person\n")
     old = {
         "pretrained_model_name_or_path": str(tiny_flux_folder),

@@ -42,6 +42,7 @@ EXPECTED = {
         ("semantic", KEPT_B, BETA * EPS, {"content": 1, "semantic": 1}, S),
         ("negative", KEPT, BETA * EPS, {"content": 1, "semantic": -1}, S),
     ],
+    "inversion": [("content", MIXED, EPS - XA, {"content": 1}, C)],
     "sliders": [
         ("positive", MIXED_B, EPS - XB, {"semantic": 1}, S),
         ("negative", MIXED, EPS - XA, {"semantic": -1}, S),
@@ -80,7 +81,7 @@ def test_every_role_learns_from_some_term(name):
     step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
     learnt = frozenset().union(*(term.learns for term in method.terms(step)))
     assert learnt == set(method.roles)
-    assert method.roles[-1] == "semantic"
+    assert method.roles[-1] == ("content" if name == "inversion" else "semantic")
 
 
 def test_every_method_has_its_formula():

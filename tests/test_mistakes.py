@@ -23,7 +23,7 @@ MISTAKES = {
     "unknown method": (
         "train",
         ["method=ful"],
-        ["method=ful: no such option; there is fm, full, slider_text, sliders, wocfg"],
+        ["method=ful: no such option; there is fm, full, inversion, slider_text"],
     ),
     "unknown dataset": ("train", ["dataset=[age,smlie]"], ["dataset=smlie", "age, beard"]),
     "unknown model": ("train", ["model=flux2"], ["model=flux2", "flux-mini"]),
@@ -155,7 +155,7 @@ MISTAKES = {
     "pairs for a text slider": (
         "train",
         ["method=slider_text"],
-        ["learns from prompts, but dataset pairs holds image pairs"],
+        ["learns from prompts, but dataset smile holds image pairs"],
     ),
     "prompts for pairs": (
         "train",

@@ -14,6 +14,7 @@ from pairedit.oldfiles import KEYS, LABELS, expand, translate
 from pairedit.plan import plan_gen, plan_train
 from pairedit.sheets import read_metadata
 from test_jobs import command  # noqa: F401
+from test_sample import strong_lora
 
 ISSUE = """device, pretrained_model_name_or_path, python_name, datasets_folder, datasets,
 source_folder, target_folder, config_name, start_step, end_step, num_inference_steps,
@@ -129,6 +130,26 @@ def test_an_old_file_trains_and_renders(command, old, tmp_path):  # noqa: F811
     assert out
 
 
+def test_an_old_file_learns_and_edits_real_images(command, flux, old, tmp_path):  # noqa: F811
+    path = old(image_ids=["p1", "p0"])
+    words = ["lora.rank=2", "preview=false", "report=false"]
+    code, _, err = command("train", f"old={path}", *words)
+    assert (code, err) == (0, "")
+    assert (tmp_path / "runs/p0/content-000001.safetensors").exists()
+    config = read_lora(tmp_path / "runs/p1/content.safetensors").metadata["config"]
+    assert (config["image_ids"], config["steps"]) == (["p1", "p0"], 2)
+
+    lora = strong_lora(flux, tmp_path / "semantic.safetensors")
+    code, _, err = command("gen", f"old={path}", f"lora={lora.path}")
+    assert (code, err) == (0, "")
+    images = sorted(path.name for path in (tmp_path / "images/images").iterdir())
+    lanes = [f"prompt00_image-p{image}_seed00000{seed}" for image in (0, 1) for seed in (5, 6)]
+    assert images == [f"{lane}_scale{scale}.png" for lane in lanes for scale in ("+0", "+0.5")]
+    notes = read_metadata(tmp_path / "images/images" / images[0])
+    assert (notes["published"], notes["semantic_cfg_scale"]) == ("True", "0.75")
+    assert (notes["inversion"], notes["skip"]) == ("lora", "1")
+
+
 def test_lists_become_a_multirun(command, old, tmp_path):  # noqa: F811
     write_pairs(tmp_path / "data/b")
     for side, name in (("source", "before"), ("target", "after")):
@@ -193,7 +214,12 @@ def test_other_halves_and_options():
         ("train", {"datasets": "absent"}, ["datasets: expected the name"]),
         ("train", {"train_iteration": "many", "skips": [1.5]}, ["train_iteration=many", "skips="]),
         ("gen", {}, ["add lora=PATH"]),
-        ("gen", {"image_ids": [1], "semantic_lora_path": "a"}, ["one real image a call"]),
+        ("gen", {"image_ids": [1], "semantic_lora_path": "a"}, ["no 1 in", "there is p0, p1"]),
+        (
+            "gen",
+            {"image_ids": ["p0"], "output_folder": "absent", "semantic_lora_path": "a"},
+            ["add content_lora=PATH"],
+        ),
         (
             "gen",
             {"use_prompts_file": True, "prompts_file": None, "semantic_lora_path": "a"},

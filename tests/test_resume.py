@@ -6,6 +6,7 @@ import random
 import signal
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -13,10 +14,10 @@ import torch
 import yaml
 
 from pairedit.checkpoints import has_checkpoints, read_checkpoint
-from pairedit.data import find_pairs, remove_temporaries, replacing
+from pairedit.data import Single, find_pairs, remove_temporaries, replacing
 from pairedit.divergence import GROWTH, WINDOW, LossWatch
 from pairedit.lora import read_lora
-from pairedit.methods import PairEdit, VisualSlider
+from pairedit.methods import Inversion, PairEdit, VisualSlider
 from pairedit.runs import begin, differences, expand_resume, locked, resume_command
 from pairedit.state import finite
 from pairedit.stopping import Stopped, Stopping
@@ -57,12 +58,13 @@ class StopAfter(Stopping):
 
 @pytest.fixture
 def train(flux, pair_folder, tmp_path):
-    def run(name, *, method=None, stop=None, resume=False, tracker=None, **changes):
+    def run(name, *, method=None, stop=None, resume=False, tracker=None, image="p0", **changes):
         method, stopping = method or PairEdit(), StopAfter(stop) if stop else None
+        single = [Single(path=pair_folder / f"source/{image}.png")]
         return fit(
             flux=flux,
             method=stopping.watch(method) if stopping else method,
-            pairs=find_pairs(pair_folder),
+            pairs=single if method.learns_from is Single else find_pairs(pair_folder),
             settings=replace(SETTINGS, **changes),
             folder=tmp_path / name,
             run=tracker or Silent(),
@@ -74,8 +76,11 @@ def train(flux, pair_folder, tmp_path):
     return run
 
 
-@pytest.mark.parametrize("method", [PairEdit(), VisualSlider()], ids=["two LoRAs", "one"])
-@pytest.mark.parametrize("step", [1, 4, 8])
+@pytest.mark.parametrize(
+    ("method", "step"),
+    [*product([PairEdit(), VisualSlider()], [1, 4, 8]), (Inversion(), 4)],
+    ids=lambda value: None if isinstance(value, int) else type(value).__name__,
+)
 def test_a_stopped_run_goes_on_to_the_same_bytes(train, tmp_path, method, step):
     whole = train("whole", method=method)
     with pytest.raises(Stopped, match=rf"stopped by SIGTERM after step {step} of 9"):
@@ -118,6 +123,13 @@ def test_a_checkpoint_of_other_settings_is_refused(train, change, words):
         train("a", stop=3)
     with pytest.raises(ValueError, match=words):
         train("a", resume=True, **change)
+
+
+def test_a_checkpoint_of_another_image_is_refused(train):
+    with pytest.raises(Stopped):
+        train("a", method=Inversion(), stop=3)
+    with pytest.raises(ValueError, match=r"source/p0\.png has changed; source/p1\.png has changed"):
+        train("a", method=Inversion(), image="p1", resume=True)
 
 
 def test_a_run_that_diverges_keeps_its_last_good_state(train, tmp_path):

@@ -129,11 +129,12 @@ def test_words_to_preserve_are_shared_by_all_prompts():
     data = TextDataset(
         name="x", target="a", positive="old a", negative="young a", preserve=["red hair", "hat"]
     )
-    assert data.read() == [
+    assert data.read()["x"] == [
         Contrast(target=f"a, {w}", positive=f"old a, {w}", negative=f"young a, {w}")
         for w in ("red hair", "hat")
     ]
-    assert len(TextDataset(name="x", target="a", positive="b", negative="c").read()) == 1
+    data = TextDataset(name="x", target="a", positive="b", negative="c")
+    assert len(data.read()["x"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,11 +180,12 @@ def test_flux_mini_learns_age_from_words(tmp_path):
     mini = load(
         str(locate("pkg://flux_mini")), device="cpu", precision="float32", max_sequence_length=32
     )
-    (prompts,) = build(composed("dataset=text_age").datasets.text_age, "x", TextDataset).read()
+    data = build(composed("dataset=text_age").datasets.text_age, "x", TextDataset)
+    examples = data.read()["text_age"]
     files = fit(
         flux=mini,
         method=TextSlider(),
-        pairs=[prompts],
+        pairs=examples,
         settings=Settings(steps=16, resolution=128, end_step=6),
         folder=tmp_path,
         run=Silent(),
@@ -192,7 +194,7 @@ def test_flux_mini_learns_age_from_words(tmp_path):
     samples = generate(
         mini,
         sliders=[Slider(lora=read_lora(files["semantic"]), scales=(-1.0, 0.0, 1.0))],
-        prompts=[prompts.target],
+        prompts=[examples[0].target],
         seeds=range(1000, 1004),
         skip=4,
         num_inference_steps=28,

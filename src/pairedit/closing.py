@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from pairedit.data import replacing
+from pairedit.data import replacing, to_tensor
 from pairedit.evaluate import Result, Subject, examine
 from pairedit.flux import Flux
 from pairedit.lora import LoraFile
@@ -91,15 +92,7 @@ def close(
     placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
     result = examine(subject, placed, scales, resolution, readers, missing)
     known, verdict = result.summaries, result.verdict
-    for role, update in updates.items():
-        log.info(
-            "%s: %s LoRA on %d modules, update norm %.3g (%.2g %% of their weights)",
-            subject.dataset,
-            role,
-            update.modules,
-            update.norm,
-            100 * update.share,
-        )
+    _say_updates(subject.dataset, updates)
     lines = {"image change": known["image change"].mean}
     if "target" in known:
         lines[f"{result.seen.attribute}"] = known["target"].mean
@@ -118,21 +111,76 @@ def close(
     content = {
         "verdict": verdict.name,
         "advice": verdict.advice,
-        "updates": {
-            role: {"modules": u.modules, "norm": u.norm, "share": u.share}
-            for role, u in updates.items()
-        },
+        "updates": {role: asdict(update) for role, update in updates.items()},
         "seeds": [lane[0].seed for lane in lanes],
         "scales": list(scales),
         "attribute": result.seen.attribute,
         "measures": {name: numbers(summary.mean) for name, summary in known.items()},
     }
-    with replacing(folder / "report.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    _write(content, folder)
     heads = ("scale", *lines)
     columns = zip(scales, *(numbers(line) for line in lines.values()), strict=True)
     run.table("report", heads, [list(row) for row in columns], step)
     return result
+
+
+def close_single(
+    *,
+    name: str,
+    updates: Mapping[str, Update],
+    samples: Sequence[Sample],
+    folder: Path,
+    run: Run,
+    step: int,
+) -> None:
+    """Say how well a content LoRA leads noise to its image, and write report.json.
+
+    Args:
+        name: of the image.
+        updates: of the content LoRA, by role.
+        samples: rendered from the noise of several seeds, beside the image itself.
+        folder: receives report.json.
+        run: receives the same as a table.
+        step: updates that the LoRA has seen.
+    """
+    _say_updates(name, updates)
+    decibels = {sample.seed: _decibel(sample) for sample in samples}
+    found = ", ".join(f"{value:.1f} dB from seed {seed}" for seed, value in decibels.items())
+    log.info("%s: reconstruction %s", name, found)
+    _write(
+        {
+            "updates": {role: asdict(update) for role, update in updates.items()},
+            "seeds": list(decibels),
+            "reconstruction": list(decibels.values()),
+        },
+        folder,
+    )
+    run.table("report", ("seed", "dB"), [list(row) for row in decibels.items()], step)
+
+
+def _say_updates(name: str, updates: Mapping[str, Update]) -> None:
+    """Log how large every LoRA has become."""
+    for role, update in updates.items():
+        log.info(
+            "%s: %s LoRA on %d modules, update norm %.3g (%.2g %% of their weights)",
+            name,
+            role,
+            update.modules,
+            update.norm,
+            100 * update.share,
+        )
+
+
+def _decibel(sample: Sample) -> float:
+    """Return the peak signal-to-noise ratio of an edit against its photograph."""
+    error = (to_tensor(sample.image) - to_tensor(sample.photo.image)).div(2).square().mean()
+    return float(-10 * error.clamp(min=1e-10).log10())
+
+
+def _write(content: Mapping[str, Any], folder: Path) -> None:
+    """Write report.json."""
+    with replacing(folder / "report.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def _signed(value: Tensor) -> str:

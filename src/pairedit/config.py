@@ -10,10 +10,10 @@ import dataclasses
 import hashlib
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 from hydra.core.config_store import ConfigStore
 from hydra.errors import InstantiationException
@@ -22,7 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.attributes import check_attribute
-from pairedit.data import Contrast, Pair, find_pairs
+from pairedit.data import Contrast, Example, Pair, Single, find_pairs, pick_images
 
 PACKAGE = Path(__file__).parent
 # In a wheel conf/ and data/ lie inside the package, in a checkout beside src/.
@@ -52,6 +52,8 @@ class TrainConfig:
     tracker: Any = MISSING
     sweep: Any = None
     pairs: str | None = None
+    images: str | None = None
+    image_ids: Any = None
     cfg_eta: float = 4.0
     noise_scale: float = 1.0
     steps: int = 500
@@ -81,6 +83,11 @@ class GenConfig:
 
     model: Any = MISSING
     edit: Any = MISSING
+    image: Any = None
+    content_lora: Any = None
+    inversion: str | None = None  # of edit=real, as are the next two
+    iterations: int | None = None
+    semantic_cfg_scale: float | None = None
     lora: Any = None
     scales: list[float] | None = None
     grid: bool = False
@@ -154,19 +161,17 @@ class Model:
     max_sequence_length: int  # T5 tokens
     precision: str  # of the frozen weights on an accelerator; a CPU runs float32
     prompt: str  # rendered when no prompt is given
+    inversion_steps: int = 1500  # of method=inversion
 
 
 @runtime_checkable
 class Examples(Protocol):
-    """Name what a slider learns from."""
+    """Name what is learnt from."""
 
-    @property
-    def label(self) -> str:
-        """Name the slider and its folder."""
-        ...
+    holds: ClassVar[type]  # Pair, Single or Contrast
 
-    def read(self) -> Sequence[Pair] | Sequence[Contrast]:
-        """List the examples; ValueError says what is wrong with them."""
+    def read(self) -> Mapping[str, Sequence[Example]]:
+        """List the examples of each training by its name; ValueError says what is wrong."""
         ...
 
 
@@ -174,6 +179,7 @@ class Examples(Protocol):
 class Dataset:
     """Name a folder of before/after pairs."""
 
+    holds: ClassVar[type] = Pair
     folder: str  # holds both sides; pkg://<folder> for pairs shipped with pairedit
     name: str | None = None  # by default the folder's own
     source: str = "source"  # the folder of the images before the edit
@@ -185,28 +191,24 @@ class Dataset:
         """Return the name, or the folder's own."""
         return self.name or locate(self.folder).resolve().name
 
-    def read(self) -> list[Pair]:
+    def read(self) -> dict[str, list[Pair]]:
         """Match the images of both sides."""
         check_attribute(f"datasets.{self.label}.attribute", self.attribute)
-        return find_pairs(locate(self.folder), self.source, self.target)
+        return {self.label: find_pairs(locate(self.folder), self.source, self.target)}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextDataset:
     """Name the prompts of a text slider."""
 
+    holds: ClassVar[type] = Contrast
     name: str
     target: str  # what the slider acts on
     positive: str | None  # where it leads to
     negative: str | None  # where it comes from
     preserve: list[str] = field(default_factory=list)  # words that must not change along
 
-    @property
-    def label(self) -> str:
-        """Return the name."""
-        return self.name
-
-    def read(self) -> list[Contrast]:
+    def read(self) -> dict[str, list[Contrast]]:
         """List the prompts, once for each attribute to preserve, which both ends then share.
 
         Source: Concept Sliders (arXiv 2311.12092), disentanglement by preserved concepts.
@@ -218,12 +220,22 @@ class TextDataset:
         if self.positive == self.negative:
             raise ValueError(f"dataset={self.name}: positive and negative are equal")
         ends = (self.target, self.positive, self.negative)
-        return [
-            Contrast(**dict(zip(("target", "positive", "negative"), prompts, strict=True)))
-            for prompts in (
-                [tuple(f"{end}, {word}" for end in ends) for word in self.preserve] or [ends]
-            )
-        ]
+        sets = [tuple(f"{end}, {word}" for end in ends) for word in self.preserve] or [ends]
+        return {self.name: [Contrast(target=t, positive=p, negative=n) for t, p, n in sets]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images:
+    """Name a folder of single images, each of them to be learnt on its own."""
+
+    holds: ClassVar[type] = Single
+    folder: str  # pkg://<folder> for what ships with pairedit
+    image_ids: Any = None  # file stems; None for all
+
+    def read(self) -> dict[str, list[Single]]:
+        """Find the images, each to be learnt under its file stem."""
+        found = pick_images(locate(self.folder), self.image_ids)
+        return {stem: [Single(path=path)] for stem, path in found.items()}
 
 
 def locate(path: str) -> Path:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps
@@ -45,6 +45,23 @@ class Pair:
     source: Path
     target: Path
 
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Return both sides."""
+        return self.source, self.target
+
+
+@dataclass(frozen=True, kw_only=True)
+class Single:
+    """Hold one image that is learnt alone."""
+
+    path: Path
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Return the one image."""
+        return (self.path,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
@@ -53,6 +70,14 @@ class Contrast:
     target: str
     positive: str
     negative: str
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Return nothing: prompts need no image."""
+        return ()
+
+
+Example = Pair | Single | Contrast
 
 
 def find_pairs(folder: Path, source: str = "source", target: str = "target") -> list[Pair]:
@@ -119,6 +144,55 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
         lines = "".join(f"\n  - {problem}" for problem in problems)
         raise ValueError(f"{folder}: {len(problems)} problems with the pairs:{lines}")
     return pairs
+
+
+def find_images(folder: Path) -> dict[str, Path]:
+    """List the images of a folder; every one is decoded once.
+
+    Args:
+        folder: holds jpg, jpeg, png or webp files, any case.
+
+    Returns:
+        Files by stem, sorted; at least one.
+
+    Raises:
+        ValueError: names every problem at once: no such folder, no image in it, two files of one
+            stem, a file that `read_image` refuses.
+    """
+    problems: list[str] = []
+    found = _images_by_stem(Path(folder), problems)
+    for path in (path for paths in found.values() for path in paths):
+        _read_or_note(path, path.name, problems)
+    if problems:
+        raise ValueError(f"{folder}: {'; '.join(problems)}")
+    return {stem: found[stem][0] for stem in sorted(found)}
+
+
+def pick_images(folder: Path, image_ids: Any = None) -> dict[str, Path]:
+    """List the images of a folder that `image_ids` names.
+
+    Args:
+        folder: see `find_images`.
+        image_ids: None for all, or a list of file stems; one alone needs no list.
+
+    Returns:
+        Files by stem, in the order asked for.
+
+    Raises:
+        ValueError: names the stems that are not there, or what is wrong with the folder.
+    """
+    images = find_images(folder)
+    if image_ids is None:
+        return images
+    ids = [str(entry) for entry in (image_ids if isinstance(image_ids, list) else [image_ids])]
+    if not ids or len(set(ids)) < len(ids):
+        raise ValueError(f"image_ids={image_ids}: expected distinct file stems")
+    missing = [entry for entry in ids if entry not in images]
+    if missing:
+        raise ValueError(
+            f"image_ids: no {', '.join(missing)} in {folder}; there is {', '.join(images)}"
+        )
+    return {entry: images[entry] for entry in ids}
 
 
 def read_image(path: Path) -> Image.Image:

@@ -1,26 +1,55 @@
-"""Own where a sampling run starts. The open set `edit` of the configuration.
+"""Own where a run starts and which velocity it follows. The open set `edit` of the configuration.
 
-Text to image starts from the noise of a seed. Another edit, such as one of a real photograph,
-is another class with the same method.
+    text              v_s
+    real              v_c + w * (v_s - v_base)    w: `semantic_cfg_scale`
+    real_published    v_c + w * (v_s - v_c)
+
+v_s: sliders on, v_c: the photograph's content LoRA on, v_base: no LoRA. While every slider is at
+scale 0, and in the first `skip` steps, a real image follows v_c alone: the reconstruction.
+Without content LoRA v_c is v_base.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pairedit.flux import Flux
+    from pairedit.flow import Blend, Flow
+    from pairedit.photos import Photo
+
+OWN_NOISE = ("ode", "both")  # start from the noise of the photograph itself
+INVERSIONS = ("auto", "ode", "lora", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lane:
+    """Name what one row of a sheet has in common."""
+
+    prompt: str
+    seed: int | None = None  # None: a photograph's own noise
+    photo: Photo | None = None
+    content: str | None = None  # the attached LoRA that holds the photograph's content
 
 
 @runtime_checkable
 class Edit(Protocol):
-    """Choose the latent a run starts from."""
+    """Choose the latents at which the sliders set in, and the velocity from there on."""
 
-    def start(self, flux: Flux, *, seed: int, resolution: int) -> Tensor:
-        """Return float32 [C, h, w] at sigma = 1, on the CPU."""
+    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
+        """Return float32 [B, C, h, w] at `flow.sigmas[skip]`, a row for each lane."""
+        ...
+
+    def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
+        """Return the velocity of a lane under sliders at these scales."""
+        ...
+
+    def passes(self, steps: int, skip: int) -> int:
+        """Count the passes that `start` takes for each lane."""
         ...
 
 
@@ -28,6 +57,102 @@ class Edit(Protocol):
 class TextToImage:
     """Start from the noise of the seed, so that the prompt alone decides."""
 
-    def start(self, flux: Flux, *, seed: int, resolution: int) -> Tensor:
-        """Return float32 [C, h, w], unit Gaussian."""
-        return flux.noise(seed, resolution)
+    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
+        """Run the first `skip` steps, without LoRAs, from unit Gaussian noise."""
+        return _from_noise(self, flow, lanes, skip=skip, resolution=resolution)
+
+    def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
+        """Return v_s."""
+        from pairedit.adapters import Row
+
+        return [(1.0, Row(scales=scales))]
+
+    def passes(self, steps: int, skip: int) -> int:
+        """Count the steps before `skip`."""
+        return skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RealImage:
+    """Reconstruct a photograph, and edit it on the way.
+
+    inversion  ode   its own noise, found by running the sampler backwards; no content LoRA
+               lora  the noise of a seed; a content LoRA leads it to the photograph
+               both  its own noise under the content LoRA
+               auto  both where a content LoRA is given, else ode
+    """
+
+    inversion: str = "auto"
+    iterations: int = 1  # of each step run backwards; see `flow.invert`
+    semantic_cfg_scale: float = 1.0  # w
+    published: bool = False  # its formula, which leaves the reconstruction with a jump
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing.
+
+        Raises:
+            ValueError: names the key.
+        """
+        if self.inversion not in INVERSIONS:
+            raise ValueError(f"inversion={self.inversion}: expected {', '.join(INVERSIONS)}")
+        if self.iterations < 0:
+            raise ValueError(f"iterations={self.iterations}: expected 0 or more")
+        if not 0 < self.semantic_cfg_scale < math.inf:
+            raise ValueError(
+                f"semantic_cfg_scale={self.semantic_cfg_scale}: expected a number above 0"
+            )
+        if self.published and self.inversion == "ode":
+            raise ValueError(
+                "inversion=ode: edit=real_published needs a content LoRA, expected lora or both"
+            )
+
+    def chosen(self, content: bool) -> RealImage:
+        """Settle `auto` by whether there is a content LoRA."""
+        if self.inversion != "auto":
+            return self
+        return replace(self, inversion="both" if content else "ode")
+
+    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
+        """Reach step `skip` of the reconstruction: from its end backwards, or from noise."""
+        import torch
+
+        from pairedit.data import to_tensor
+
+        if self.inversion not in OWN_NOISE:
+            return _from_noise(self, flow, lanes, skip=skip, resolution=resolution)
+        images = torch.stack([to_tensor(lane.photo.image) for lane in lanes])
+        blends = [self.blend({}, lane) for lane in lanes]
+        # Going back beyond step `skip` would only retrace the same way forwards.
+        return flow.backwards(flow.flux.encode(images).mean, blends, skip, self.iterations)
+
+    def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
+        """Return v_c, and with a slider away from 0 the edit on top of it."""
+        from pairedit.adapters import Row
+
+        anchor = Row(scales={lane.content: 1.0}) if lane.content else Row()
+        if not any(scales.values()):
+            return [(1.0, anchor)]
+        w = self.semantic_cfg_scale
+        if self.published or not lane.content:
+            terms = [(1 - w, anchor), (w, Row(scales=scales))]
+        else:
+            # Differs from the published code: v_s - v_c does not vanish with the scale, so the
+            # smallest scale already changes the whole image.
+            terms = [(1.0, anchor), (w, Row(scales=scales)), (-w, Row())]
+        return [(weight, row) for weight, row in terms if weight]
+
+    def passes(self, steps: int, skip: int) -> int:
+        """Count the passes backwards, or the steps before `skip`."""
+        own = self.inversion in OWN_NOISE
+        return (steps - skip) * (1 + self.iterations) if own else skip
+
+
+def _from_noise(
+    edit: Edit, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int
+) -> Tensor:
+    """Run the first `skip` steps from the noise of each lane's seed, sliders off."""
+    import torch
+
+    noise = torch.stack([flow.flux.noise(lane.seed, resolution) for lane in lanes])
+    blends = [edit.blend({}, lane) for lane in lanes]
+    return flow.forwards(noise.to(flow.flux.device), blends, 0, skip)

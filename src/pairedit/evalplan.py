@@ -199,7 +199,7 @@ def candidate(
         try:
             if known is None:
                 raise ValueError("the file does not say which pairs it was trained on")
-            pairs = known.read()
+            (pairs,) = known.read().values()
         except ValueError as error:
             notes.append(f"{path}: {error}; pairs=FOLDER names them")
     return Candidate(

@@ -5,25 +5,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from itertools import groupby
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pairedit
 from pairedit.checkpoints import has_checkpoints, remove_checkpoints
-from pairedit.closing import close, further_lanes, update_of
+from pairedit.closing import close, close_single, further_lanes, update_of
 from pairedit.config import Model, locate
-from pairedit.data import Contrast, Pair
+from pairedit.data import Example, Pair, Single, load_image
 from pairedit.devices import choose_precision, make_accelerator, memory_advice
+from pairedit.edits import RealImage
 from pairedit.evalplan import origin
 from pairedit.evaluate import Subject, open_readers
 from pairedit.flux import Flux, load
+from pairedit.gallery import draw_grid, draw_sheet, lanes_of
 from pairedit.lora import inspect_lora, read_lora
+from pairedit.photos import Photo
 from pairedit.plan import GenPlan, TrainPlan
 from pairedit.readers import AttributeProbe
 from pairedit.runs import CHECKPOINTS, CONFIG, begin, locked, pasteable, write_yaml
-from pairedit.sample import Sample, Slider, column_label, file_name, generate, metadata
-from pairedit.sheets import animate, contact_sheet, save_png
+from pairedit.sample import Sample, Slider, file_name, generate, lane_name, metadata
+from pairedit.sheets import animate, save_png
 from pairedit.stopping import Stopping
 from pairedit.tracking import JsonLines, Run, Several
 from pairedit.train import Settings, fit
@@ -41,7 +43,7 @@ def run_training(
     words: Sequence[str] = (),
     stopping: Stopping | None = None,
 ) -> dict[str, Path]:
-    """Train one LoRA (or content and semantic) for each dataset of a plan.
+    """Train one LoRA (or content and semantic) for each dataset, or single image, of a plan.
 
     Args:
         plan: a checked configuration.
@@ -51,7 +53,7 @@ def run_training(
         stopping: tells when to save and stop.
 
     Returns:
-        The semantic LoRA's file by dataset name.
+        The LoRA to sample with, by dataset name: the semantic one, of a single image its content.
 
     Raises:
         ValueError: another process works in the folder, or what is there is of another run.
@@ -66,18 +68,19 @@ def run_training(
                 name: _train_one(plan, folder / name, pairs, stopping)
                 for name, pairs in plan.pairs.items()
             }
+    key = "content_lora" if plan.method.learns_from is Single else "lora"
     for name, path in trained.items():
-        log.info("%s: lora=%s", name, pasteable(path))
+        log.info("%s: %s=%s", name, key, pasteable(path))
     return trained
 
 
 def _train_one(
     plan: TrainPlan,
     place: Path,
-    pairs: Sequence[Pair] | Sequence[Contrast],
+    pairs: Sequence[Example],
     stopping: Stopping | None,
 ) -> Path:
-    """Train on one dataset, as far as that has not been done; return the semantic LoRA's file."""
+    """Train on one dataset, as far as that has not been done; return the LoRA to sample with."""
     name = place.name
     files = _finished(plan, place) if plan.resume else None
     wanted = {"preview.png": plan.preview, "report.json": plan.report}
@@ -112,7 +115,9 @@ def _train_one(
             resume=plan.resume,
             stopping=stopping,
         )
-        if plan.preview or plan.report:
+        if (plan.preview or plan.report) and plan.method.learns_from is Single:
+            finish_single(flux, plan, files, place=place, run=run)
+        elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
             finish(flux, plan, files, place=place, run=run, seconds=seconds)
     finally:
@@ -181,7 +186,7 @@ def finish(
             guidance_scale=settings.guidance_scale,
             resolution=settings.resolution,
         )
-        return list(_rows(list(samples)).values())
+        return lanes_of(list(samples))
 
     first = PREVIEW_LANES if plan.preview else 1
     started = time.perf_counter()
@@ -223,6 +228,44 @@ def finish(
         )
 
 
+def finish_single(
+    flux: Flux, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
+) -> None:
+    """Render what a content LoRA makes of noise, beside the image it has learnt; see `finish`."""
+    settings = Settings(**plan.settings)
+    loras = {role: read_lora(path) for role, path in files.items()}
+    (lora,) = loras.values()
+    (example,) = plan.pairs[place.name]
+    image = load_image(example.path, settings.resolution)
+    samples = list(
+        generate(
+            flux,
+            sliders=[],
+            prompts=[""],
+            seeds=range(PREVIEW_LANES),
+            skip=0,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            resolution=settings.resolution,
+            edit=RealImage(inversion="lora"),
+            photos=[Photo(path=example.path, image=image, content=lora)],
+        )
+    )
+    if plan.preview:
+        sheet = draw_sheet(samples, title=f"{place.name}: {plan.method_name}")
+        save_png(sheet, place / "preview.png", {"lora": lora.path.name})
+        run.image("preview", place / "preview.png", settings.steps)
+    if plan.report:
+        close_single(
+            name=place.name,
+            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            samples=samples,
+            folder=place,
+            run=run,
+            step=settings.steps,
+        )
+
+
 def run_sampling(plan: GenPlan, folder: Path) -> Path:
     """Render the images, the sheet and the animations of a plan.
 
@@ -240,12 +283,22 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip, unit=unit)
         for entry, unit in zip(plan.sliders, plan.units, strict=True)
     ]
+    photos = [
+        Photo(
+            path=path,
+            image=load_image(path, plan.resolution),
+            content=content and read_lora(content),
+        )
+        for path, content in plan.photos
+    ]
     advice = "a smaller batch_size" if plan.batch_size > 1 else "a smaller resolution"
     with locked(folder), memory_advice(advice):
-        return _render(plan, folder, sliders)
+        return _render(plan, folder, sliders, photos)
 
 
-def _render(plan: GenPlan, folder: Path, sliders: Sequence[Slider]) -> Path:
+def _render(
+    plan: GenPlan, folder: Path, sliders: Sequence[Slider], photos: Sequence[Photo]
+) -> Path:
     """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
     known = list(dict.fromkeys(asked))
@@ -260,6 +313,8 @@ def _render(plan: GenPlan, folder: Path, sliders: Sequence[Slider]) -> Path:
         "precision": str(flux.dtype).removeprefix("torch."),
         "pairedit": pairedit.__version__,
     }
+    if photos:
+        settings |= asdict(plan.edit)
     samples: list[Sample] = []
     for sample in generate(
         flux,
@@ -272,6 +327,7 @@ def _render(plan: GenPlan, folder: Path, sliders: Sequence[Slider]) -> Path:
         resolution=plan.resolution,
         batch_size=plan.batch_size,
         edit=plan.edit,
+        photos=photos,
     ):
         if not samples:
             # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
@@ -279,16 +335,17 @@ def _render(plan: GenPlan, folder: Path, sliders: Sequence[Slider]) -> Path:
         name = file_name(sample, known.index(sample.prompt))
         save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
         samples.append(sample)
-    if plan.across < len(samples) // len(_rows(samples)):
+    lanes = lanes_of(samples)
+    if plan.across < len(lanes[0]):
         sheet = draw_grid(samples, [slider.name for slider in sliders], across=plan.across)
     else:
         title = " + ".join(slider.name for slider in sliders) or plan.model.name
         sheet = draw_sheet(samples, title=title)
     save_png(sheet, folder / "sheet.png", {"pairedit": settings["pairedit"]})
     if plan.animate:
-        for (prompt, seed), row in _rows(samples).items():
-            name = f"prompt{known.index(prompt):02d}_seed{seed:06d}.webp"
-            images = [sample.image for sample in sorted(row, key=lambda sample: sample.scales)]
+        for lane in lanes:
+            name = f"{lane_name(lane[0], known.index(lane[0].prompt))}.webp"
+            images = [sample.image for sample in sorted(lane, key=lambda sample: sample.scales)]
             animate(images, folder / "animations" / name)
         log.info("animations: %s", (folder / "animations").resolve())
     log.info("images: %s", (folder / "images").resolve())
@@ -305,50 +362,3 @@ def open_model(model: Model, *, device: str, precision: str) -> Flux:
         precision=choose_precision(precision, device=chosen, preferred=model.precision),
         max_sequence_length=model.max_sequence_length,
     )
-
-
-def draw_sheet(samples: Sequence[Sample], *, title: str) -> Any:
-    """Arrange samples as a captioned sheet: a row for each prompt and seed, a column a scale."""
-    rows = _rows(samples)
-    first = next(iter(rows.values()))
-    return contact_sheet(
-        [[sample.image for sample in row] for row in rows.values()],
-        _lane_labels(rows),
-        [column_label(sample.scales) for sample in first],
-        _titled(title, rows),
-    )
-
-
-def draw_grid(samples: Sequence[Sample], names: Sequence[str], *, across: int) -> Any:
-    """Arrange the samples of two sliders as a captioned sheet: one across, the other down."""
-    rows = _rows(samples)
-    lines = [
-        (lane, cells[start : start + across])
-        for lane, cells in zip(_lane_labels(rows), rows.values(), strict=True)
-        for start in range(0, len(cells), across)
-    ]
-    first = lines[0][1]
-    return contact_sheet(
-        [[sample.image for sample in line] for _, line in lines],
-        [f"{lane} · {names[1]} {line[0].scales[1]:g}" for lane, line in lines],
-        [f"{names[0]} {sample.scales[0]:g}" for sample in first],
-        _titled(" x ".join(names), rows),
-    )
-
-
-def _lane_labels(rows: Mapping[tuple[str, int], Any]) -> list[str]:
-    """Caption each prompt and seed, the prompt only where there are several."""
-    several = len({prompt for prompt, _ in rows}) > 1
-    return [f"{prompt} · seed {seed}" if several else f"seed {seed}" for prompt, seed in rows]
-
-
-def _titled(title: str, rows: Mapping[tuple[str, int], Any]) -> str:
-    """Add the prompt to a title, where there is only one."""
-    prompts = {prompt for prompt, _ in rows}
-    return f"{title} · {prompts.pop()}" if len(prompts) == 1 else title
-
-
-def _rows(samples: Sequence[Sample]) -> dict[tuple[str, int], list[Sample]]:
-    """Group samples, ordered as `generate` yields them, by prompt and seed."""
-    grouped = groupby(samples, key=lambda sample: (sample.prompt, sample.seed))
-    return {key: list(row) for key, row in grouped}

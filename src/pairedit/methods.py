@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from pairedit.data import Contrast, Pair
+from pairedit.data import Contrast, Pair, Single
 from pairedit.noising import ContentPreserving, Noising, Rectified
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class Step:
     sigma: float  # noise level of the drawn step, in (0, 1]
     # (noisy [C, h, w], sigma, prompt, scales) -> velocity [C, h, w], without gradient.
     velocity: Callable[[Tensor, float, str, Mapping[str, float]], Tensor]
-    source: Tensor | None = None  # x_A [C, h, w], float32; None where prompts are learnt from
-    target: Tensor | None = None  # x_B [C, h, w], float32; likewise
-    prompts: Contrast | None = None  # None where pairs are learnt from
+    source: Tensor | None = None  # x_A, or a single x [C, h, w], float32; None beside prompts
+    target: Tensor | None = None  # x_B [C, h, w], float32; None where there is no pair
+    prompts: Contrast | None = None  # None where images are learnt from
     path: tuple[float, ...] = ()  # the noise levels of an inference run down to `sigma`
 
 
@@ -54,11 +54,11 @@ class Step:
 class Method(Protocol):
     """Turn a training step into terms."""
 
-    learns_from: ClassVar[type]  # Pair or Contrast
+    learns_from: ClassVar[type]  # Pair, Single or Contrast
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """Name the LoRAs to train; the last is the one that edits."""
+        """Name the LoRAs to train; the last is the one to sample with."""
         ...
 
     def terms(self, step: Step) -> list[Term]:
@@ -144,6 +144,24 @@ class VisualConcept:
             for name, clean, scale in sides
         ]
         return [_content_term(step, self.noising), *semantic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """Learn one real image, so that sampling under the LoRA leads to it.
+
+        content     v(c)  at the noisy x  -> u
+
+    Source: PairEdit (arXiv 2506.07992), real-image editing.
+    """
+
+    learns_from: ClassVar[type] = Single
+    noising: Noising = field(default_factory=Rectified)
+    roles: tuple[str, ...] = field(default=(CONTENT,), init=False)
+
+    def terms(self, step: Step) -> list[Term]:
+        """List the content term."""
+        return [_content_term(step, self.noising)]
 
 
 @dataclass(frozen=True, kw_only=True)

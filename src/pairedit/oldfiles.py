@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from pairedit.data import pick_images
+
 WORD = "old="
 # They name a script and a configuration; which of the two trainings is meant, image_ids tells.
 LABELS = ("python_name", "config_name")
@@ -116,17 +118,12 @@ def _data(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
     """Read what is learnt from: pairs by dataset, or real images by id."""
     if {"dataset", "pairs"} & set(given):
         return {}
-    root, names = Path(str(old.get("datasets_folder", "."))), _many(old.get("datasets"))
-    if not names:
-        raise ValueError("datasets: expected the name of at least one folder of datasets_folder")
+    root, names = _datasets(old)
     if old.get("image_ids"):
-        if len(names) > 1:
-            raise ValueError(f"datasets={names}: image_ids belong to one folder")
-        folder = root / str(names[0]) / str(old.get("source_folder", ""))
         return {
             "method": "inversion",
             "dataset": "real",
-            "datasets.real.folder": _quoted(folder),
+            "datasets.real.folder": _quoted(_image_folder(old)),
             "image_ids": _listed(old["image_ids"]),
         }
     sides = {side: _quoted(old.get(f"{side}_folder", side)) for side in ("source", "target")}
@@ -144,6 +141,22 @@ def _data(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
             f"source: {sides['source']}, target: {sides['target']}}}"
         )
     return overrides
+
+
+def _datasets(old: Mapping[str, Any]) -> tuple[Path, list[Any]]:
+    """Read the folder of all datasets and the names of those meant."""
+    names = _many(old.get("datasets"))
+    if not names:
+        raise ValueError("datasets: expected the name of at least one folder of datasets_folder")
+    return Path(str(old.get("datasets_folder", "."))), names
+
+
+def _image_folder(old: Mapping[str, Any]) -> Path:
+    """Name the folder that image_ids are in."""
+    root, names = _datasets(old)
+    if len(names) > 1:
+        raise ValueError(f"datasets={names}: image_ids belong to one folder")
+    return root / str(names[0]) / str(old.get("source_folder", ""))
 
 
 def _training(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
@@ -189,7 +202,7 @@ def _trained_before(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, s
 
 
 def _lora(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
-    """Read which LoRA is rendered, and for real images how."""
+    """Read which LoRA is rendered."""
     overrides = {}
     path = old.get("semantic_lora_path")
     if old.get("use_trained_lora_path"):
@@ -198,14 +211,24 @@ def _lora(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
         raise ValueError("no trained LoRA is named: add lora=PATH, as pairedit-train printed it")
     if path is not None:
         overrides["lora"] = _quoted(path)
-    if old.get("image_ids"):
-        if not {"image", "content_lora"} <= set(given):
-            raise ValueError(
-                f"image_ids={old['image_ids']}: one real image a call, "
-                "add image=PHOTO content_lora=PATH"
-            )
-        overrides["edit"] = "real_published"
-        overrides |= _copied(old, {"semantic_cfg_scale": "semantic_cfg_scale"})
+    return overrides
+
+
+def _photographs(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
+    """Read which real images are edited, and how."""
+    if not old.get("image_ids"):
+        return {}
+    overrides = {
+        "edit": "real_published",
+        **_copied(old, {"semantic_cfg_scale": "semantic_cfg_scale"}),
+    }
+    if "content_lora" not in given:
+        if "output_folder" not in old:
+            raise ValueError("image_ids: add content_lora=PATH, as pairedit-train printed it")
+        overrides["content_lora"] = _quoted(old["output_folder"])
+    if "image" not in given:
+        images = pick_images(_image_folder(old), _many(old["image_ids"]))
+        overrides["image"] = _listed([str(path) for path in images.values()])
     return overrides
 
 
@@ -236,7 +259,7 @@ def _rendering(old: Mapping[str, Any], given: Sequence[str]) -> dict[str, str]:
 
 
 _train = (_data, _training, _placement, _trained_before)
-_gen = (_lora, _rendering)
+_gen = (_lora, _photographs, _rendering)
 
 
 def _read(path: Path) -> Mapping[str, Any]:

@@ -18,10 +18,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
-from pairedit.data import Contrast, Pair
-from pairedit.edits import Edit
+from pairedit.data import Contrast, Example, Pair, Single
+from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.lora import inspect_lora
 from pairedit.methods import Method
+from pairedit.photos import find_photos, match_content
 from pairedit.targets import block_modules, match_targets
 from pairedit.tracking import Tracker
 from pairedit.values import (
@@ -44,7 +45,12 @@ MODEL_PARTS = (
     "tokenizer_2",
     "scheduler",
 )
-KINDS = {Pair: "image pairs", Contrast: "prompts"}
+# What a method learns from, and datasets that hold it.
+KINDS = {
+    Pair: ("image pairs", "dataset=age, or dataset=folder with pairs=/path"),
+    Single: ("single images", "dataset=real, or dataset=images with images=/path"),
+    Contrast: ("prompts", "dataset=text_age, or dataset=text"),
+}
 LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -56,7 +62,7 @@ class TrainPlan:
     """Hold one checked training job."""
 
     method: Method
-    pairs: Mapping[str, Sequence[Pair] | Sequence[Contrast]]  # by dataset name
+    pairs: Mapping[str, Sequence[Example]]  # by dataset name, single images by file stem
     model: Model
     tracker: Tracker
     settings: Mapping[str, Any]  # arguments of `train.Settings`
@@ -76,11 +82,12 @@ class GenPlan:
 
     model: Model
     edit: Edit
+    photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
     sliders: Sequence[SliderEntry]
     units: Sequence[float]  # of each slider: what its scales are multiplied by
     across: int  # columns of the sheet; fewer than columns of scales only in a grid
     prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
-    seeds: Sequence[int]
+    seeds: Sequence[int | None]  # [None]: the photographs' own noise
     skip: int
     num_inference_steps: int
     guidance_scale: float | None
@@ -110,14 +117,7 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
     model = _model(config, problems)
-    pairs = _pairs(config, problems)
-    for name, examples in pairs.items() if method else ():
-        needed, kinds = KINDS[method.learns_from], {KINDS[type(example)] for example in examples}
-        problems.expect(
-            kinds <= {needed},
-            f"method={method_name}: learns from {needed}, but dataset {name} holds "
-            + " and ".join(kinds),
-        )
+    pairs = _examples(config, method, method_name, problems)
     steps = config.num_inference_steps
     last = steps - 1 if config.end_step is None else config.end_step
     _check_steps(config, problems)
@@ -236,21 +236,25 @@ def plan_gen(config: DictConfig) -> GenPlan:
         columns > 1 or not config.animate,
         f"animate=true: an animation needs at least two scales, there is {columns}",
     )
+    edit, photos = _photos(config, edit, problems)
     notes = []
-    units = []
-    for slider in sliders:
-        path = slider.path
-        metadata = problems.attempt(lambda path=path: inspect_lora(path))
-        base = metadata and metadata.get("base_model")
+    known = {}
+    for path in [slider.path for slider in sliders] + [content for _, content in photos if content]:
+        known[path] = problems.attempt(lambda path=path: inspect_lora(path))
+        base = known[path] and known[path].get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
-        if config.calibrated and metadata is not None:
-            units.append(problems.attempt(lambda m=metadata, p=path: _unit(m, p, config, notes)))
+    units = [
+        problems.attempt(lambda path=slider.path: _unit(known[path], path, config, notes))
+        for slider in sliders
+        if config.calibrated and known[slider.path] is not None
+    ]
     problems.expect(
         bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
     )
-    seeds = problems.attempt(lambda: parse_seeds(config.seeds))
-    default = model.prompt if model else ""
+    seeds = _seeds(config, edit, problems)
+    # Photographs are edited without words, as the edits were learnt.
+    default = model.prompt if model and not photos else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
     chosen = problems.attempt(
         lambda: choose_prompts(prompts or [default], seeds or [0], config.prompts_per_seed)
@@ -260,6 +264,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     return GenPlan(
         model=model,
         edit=edit,
+        photos=photos,
         sliders=sliders,
         across=len(set(sliders[0].scales)) if config.grid else columns,
         units=units or [1.0] * len(sliders),
@@ -274,7 +279,12 @@ def plan_gen(config: DictConfig) -> GenPlan:
         device=config.device,
         precision=config.precision,
         # Random seeds and prompts from a file are written down as they were drawn and read.
-        resolved={**resolved, "seeds": seeds, "prompts": prompts, "prompts_file": None},
+        resolved={
+            **resolved,
+            "seeds": None if seeds == [None] else seeds,
+            "prompts": prompts,
+            "prompts_file": None,
+        },
         notes=notes,
     )
 
@@ -345,37 +355,94 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
     return model
 
 
-def _pairs(
-    config: DictConfig, problems: Problems
-) -> dict[str, Sequence[Pair] | Sequence[Contrast]]:
-    """Build the dataset group and read every folder of pairs and every set of prompts."""
-    found: dict[str, Sequence[Pair] | Sequence[Contrast]] = {}
+def _examples(
+    config: DictConfig, method: Method | None, method_name: str, problems: Problems
+) -> dict[str, Sequence[Example]]:
+    """Build the dataset group and read what it names, as far as the method can learn from it."""
+    found: dict[str, Sequence[Example]] = {}
     problems.expect(len(config.datasets) > 0, "dataset=[]: expected at least one dataset")
-    uses_pairs = False
+    used = set()
     for key in config.datasets:
         raw = OmegaConf.to_container(config.datasets[key], resolve=False)
-        if isinstance(raw, Mapping) and raw.get("folder") == "${pairs}":
-            uses_pairs = True
-            if config.pairs is None:
-                problems.append(
-                    "dataset=folder: needs pairs=/path to a folder that holds source/ and target/"
-                )
-                continue
+        values = raw.values() if isinstance(raw, Mapping) else ()
+        used |= {name for name in ("pairs", "images", "image_ids") if f"${{{name}}}" in values}
+        if "${pairs}" in values and config.pairs is None:
+            problems.append(
+                "dataset=folder: needs pairs=/path to a folder that holds source/ and target/"
+            )
+            continue
+        if "${images}" in values and config.images is None:
+            problems.append("dataset=images: needs images=/path to a folder of photographs")
+            continue
         dataset = problems.attempt(
             lambda key=key: build(config.datasets[key], f"datasets.{key}", Examples)
         )
         if dataset is None:
             continue
-        name = dataset.label
-        problems.expect(name not in found, f"dataset: two of them are named {name}")
-        problems.expect(
-            re.fullmatch(r"[^/\\]+", name) is not None and name not in (".", ".."),
-            f"dataset: {name!r} cannot name a folder",
-        )
-        found[name] = problems.attempt(dataset.read) or []
-    if config.pairs is not None and not uses_pairs:
-        problems.append(f"pairs={config.pairs}: without effect, add dataset=folder")
+        if method and dataset.holds is not method.learns_from:
+            needed, options = KINDS[method.learns_from]
+            problems.append(
+                f"method={method_name}: learns from {needed}, but dataset {key} holds "
+                f"{KINDS[dataset.holds][0]}; expected {options}"
+            )
+            continue
+        for name, examples in (problems.attempt(dataset.read) or {}).items():
+            problems.expect(name not in found, f"dataset: two of them are named {name}")
+            problems.expect(
+                re.fullmatch(r"[^/\\]+", name) is not None and name not in (".", ".."),
+                f"dataset: {name!r} cannot name a folder",
+            )
+            found[name] = examples
+    for name, option in (("pairs", "folder"), ("images", "images"), ("image_ids", "real")):
+        if config[name] is not None and name not in used:
+            problems.append(f"{name}={config[name]}: without effect, add dataset={option}")
     return found
+
+
+def _photos(
+    config: DictConfig, edit: Edit | None, problems: Problems
+) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
+    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
+    if edit is None:
+        return None, []
+    if not isinstance(edit, RealImage):
+        for key in ("image", "content_lora", "inversion", "iterations", "semantic_cfg_scale"):
+            if config[key] is not None:
+                problems.append(f"{key}={config[key]}: without effect, add edit=real")
+        return edit, []
+    given = config.content_lora is not None
+    edit = edit.chosen(given)
+    if config.image is None:
+        problems.append("edit=real: needs image=photo.png, a list, or a folder")
+        return edit, []
+    needed = edit.inversion != "ode"
+    if needed and not given:
+        problems.append(
+            f"inversion={edit.inversion}: needs content_lora=, which pairedit-train "
+            "method=inversion trains"
+        )
+    if given and not needed:
+        problems.append(f"content_lora={config.content_lora}: without effect, inversion=ode")
+    paths = problems.attempt(lambda: find_photos(config.image)) or []
+    contents = [None] * len(paths)
+    if paths and needed:
+        contents = problems.attempt(lambda: match_content(config.content_lora, paths)) or contents
+    return edit, list(zip(paths, contents, strict=True))
+
+
+def _seeds(config: DictConfig, edit: Edit | None, problems: Problems) -> list[int | None] | None:
+    """Read `seeds`: none where photographs bring their own noise, one for them by default."""
+    if not isinstance(edit, RealImage):
+        return problems.attempt(lambda: parse_seeds(config.seeds))
+    if edit.inversion not in OWN_NOISE:
+        return problems.attempt(lambda: parse_seeds(0 if config.seeds is None else config.seeds))
+    for key, default in (("seeds", None), ("prompts_per_seed", "all")):
+        problems.expect(
+            config[key] == default,
+            f"{key}={config[key]}: without effect, inversion={edit.inversion} starts from the "
+            "noise of the image itself",
+        )
+    return [None]
 
 
 def check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:

@@ -1,10 +1,9 @@
-"""Own sampling: one Euler loop from sigma = 1 to 0, forked at `skip` into the slider's scales.
+"""Own sampling: one run along the path, forked at `skip` into the slider's scales.
 
-    x <- x + (sigma_next - sigma) * v(x, sigma)
-
-LoRAs are off for the first `skip` steps, so those run once for each seed and prompt; then every
-scale becomes a row of one batch. Of several LoRAs each acts from its own skip on.
-Shape letters: B rows, C latent channels, h and w latent height and width.
+Sliders are off for the first `skip` steps, so those run once for each lane: a prompt with a seed,
+a photograph, or both. Then every scale becomes a row of one batch. Of several sliders each acts
+from its own skip on. `flow` takes the steps, `edits` says where they start and which velocity they
+follow.
 """
 
 from __future__ import annotations
@@ -15,16 +14,17 @@ from itertools import islice, pairwise, product
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.adapters import Adapters, Row
+from pairedit.adapters import Adapters
 from pairedit.data import to_image
-from pairedit.edits import Edit, TextToImage
-from pairedit.flux import Flux, Text
+from pairedit.edits import Edit, Lane, TextToImage
+from pairedit.flow import Flow
+from pairedit.flux import Flux
 from pairedit.lora import LoraFile
+from pairedit.photos import Photo
 
 T = TypeVar("T")
 
@@ -46,57 +46,23 @@ class Slider:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Hold the steps between two forks: sigma indices, and the row of each column."""
+    """Hold the steps between two forks, and the sliders that are on in each column."""
 
     begin: int
     end: int
-    rows: tuple[Row, ...]
+    scales: tuple[Mapping[str, float], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """Hold one rendered image and its place in the grid."""
 
-    seed: int
+    seed: int | None  # None: the photograph's own noise
     prompt: str
     column: int
     scales: tuple[float, ...]  # one for each slider
     image: Image.Image
-
-
-@torch.no_grad()
-def euler(
-    flux: Flux,
-    adapters: Adapters,
-    latents: Tensor,
-    *,
-    sigmas: Tensor,
-    rows: Sequence[Row],
-    text: Text,
-    guidance_scale: float | None,
-    progress: tqdm,
-) -> Tensor:
-    """Integrate latents along `sigmas`.
-
-    Args:
-        flux: the model.
-        adapters: the LoRAs attached to it.
-        latents: float32 [B, C, h, w] at `sigmas[0]`.
-        sigmas: float32 [steps + 1], falling; a single value means no step.
-        rows: the LoRAs of each of the B rows.
-        text: B prompts.
-        guidance_scale: see `Flux.velocity`.
-        progress: moves by B at each step.
-
-    Returns:
-        float32 [B, C, h, w] at `sigmas[-1]`.
-    """
-    with adapters.rows(rows):
-        for sigma, following in pairwise(sigmas):
-            velocity = flux.velocity(latents, sigma, text, guidance_scale)
-            latents = latents + (following - sigma) * velocity
-            progress.update(len(rows))
-    return latents
+    photo: Photo | None = None  # that it is an edit of
 
 
 def generate(
@@ -104,70 +70,79 @@ def generate(
     *,
     sliders: Sequence[Slider],
     prompts: Sequence[str] | Mapping[int, str],
-    seeds: Sequence[int],
+    seeds: Sequence[int | None],
     skip: int,
     num_inference_steps: int,
     guidance_scale: float | None,
     resolution: int,
     batch_size: int = 8,
     edit: Edit | None = None,
+    photos: Sequence[Photo] = (),
 ) -> Iterator[Sample]:
-    """Render every prompt, seed and scale.
+    """Render every prompt, photograph, seed and scale.
 
     Args:
         flux: the model, without LoRAs; it is left without.
         sliders: LoRAs that act together, with equally many scales; none renders the base model.
         prompts: at least one, for every seed; or one by seed.
-        seeds: at least one; a seed starts every prompt and scale from the same noise.
+        seeds: at least one; a seed starts every prompt and scale from the same noise. [None] where
+            the edit starts from the photographs' own noise.
         skip: the first `skip` steps run without the sliders that have no skip of their own;
             0 <= skip < num_inference_steps.
         num_inference_steps: Euler steps.
         guidance_scale: see `Flux.velocity`.
         resolution: side of the images in px.
         batch_size: rows in one forward pass.
-        edit: where the run starts; the seed's noise by default.
+        edit: where the run starts and what it follows; text to image by default.
+        photos: what `edit` edits, at `resolution`.
 
     Yields:
-        Images ordered by prompt, then seed, then column.
+        Images ordered by prompt (where they do not go by seed), photograph, seed and column.
 
     Raises:
-        ValueError: a slider that does not fit the model, or scales of unequal number.
+        ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
     flux.check_resolution(resolution)
     columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
     names = [f"slider_{index}" for index in range(len(sliders))]
+    contents = [f"content_{index}" if photo.content else None for index, photo in enumerate(photos)]
     skips = [skip if slider.skip is None else slider.skip for slider in sliders]
     forks = [*(sorted(set(skips)) or [skip]), num_inference_steps]
 
-    def row(column: tuple[float, ...], begin: int) -> Row:
+    def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
         """Switch on the sliders that act from step `begin`; those at scale 0 cost nothing."""
         placed = zip(names, sliders, column, skips, strict=True)
-        return Row(
-            scales={
-                name: slider.unit * scale
-                for name, slider, scale, first in placed
-                if scale and first <= begin
-            }
-        )
+        return {
+            name: slider.unit * scale
+            for name, slider, scale, first in placed
+            if scale and first <= begin
+        }
 
-    lanes = (
-        [(prompts[seed], seed) for seed in seeds]
+    subjects = list(zip(photos, contents, strict=True)) or [(None, None)]
+    runs = (
+        ((prompts[seed], subject, seed) for subject, seed in product(subjects, seeds))
         if isinstance(prompts, Mapping)
-        else list(product(prompts, seeds))
+        else product(prompts, subjects, seeds)
     )
     adapters = Adapters(flux.transformer)
     try:
         for name, slider in zip(names, sliders, strict=True):
             adapters.load(name, slider.lora)
+        for name, photo in zip(contents, photos, strict=True):
+            if name:
+                adapters.load(name, photo.content)
         yield from _render(
             flux,
             adapters,
             columns=columns,
             segments=[
-                Segment(begin=begin, end=end, rows=tuple(row(c, begin) for c in columns))
+                Segment(begin=begin, end=end, scales=tuple(on(c, begin) for c in columns))
                 for begin, end in pairwise(forks)
             ],
-            lanes=lanes,
+            lanes=[
+                Lane(prompt=prompt, seed=seed, photo=photo, content=content)
+                for prompt, (photo, content), seed in runs
+            ],
             sigmas=flux.sigmas(resolution, num_inference_steps),
             guidance_scale=guidance_scale,
             resolution=resolution,
@@ -184,55 +159,55 @@ def _render(
     *,
     columns: Sequence[tuple[float, ...]],
     segments: Sequence[Segment],
-    lanes: Sequence[tuple[str, int]],
+    lanes: Sequence[Lane],
     sigmas: Tensor,
     guidance_scale: float | None,
     resolution: int,
     batch_size: int,
     edit: Edit,
 ) -> Iterator[Sample]:
-    """Render lanes, each one prompt and seed, a few at a time; see `generate`."""
+    """Render lanes, a few at a time; see `generate`."""
     steps, skip = len(sigmas) - 1, segments[0].begin
-    known = list(dict.fromkeys(prompt for prompt, _ in lanes))
+    known = list(dict.fromkeys(lane.prompt for lane in lanes))
     text = flux.encode_prompt(known)
-    total = len(lanes) * (skip + len(columns) * (steps - skip))
+    # A row of the sheet is as many rows of the batch as its velocity has terms.
+    widths = [[len(edit.blend(scales, lanes[0])) for scales in s.scales] for s in segments]
+    passes = sum(sum(w) * (s.end - s.begin) for w, s in zip(widths, segments, strict=True))
+    total = len(lanes) * (edit.passes(steps, skip) + passes)
     with tqdm(total=total, desc="render", unit="pass", disable=None) as progress:
-        for group in _chunks(lanes, max(1, batch_size // len(columns))):
-            prompts = [known.index(prompt) for prompt, _ in group]
-            start = [edit.start(flux, seed=seed, resolution=resolution) for _, seed in group]
-            trunk = euler(
-                flux,
-                adapters,
-                torch.stack(start).to(flux.device),
-                sigmas=sigmas[: skip + 1],
-                rows=[Row()] * len(group),
-                text=text.rows(prompts),
+
+        def flow(rows: Sequence[Lane]) -> Flow:
+            return Flow(
+                flux=flux,
+                adapters=adapters,
+                text=text.rows([known.index(lane.prompt) for lane in rows]),
+                sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 progress=progress,
             )
+
+        for group in _chunks(lanes, max(1, batch_size // len(columns))):
+            trunk = edit.start(flow(group), group, skip=skip, resolution=resolution)
             cells = list(product(range(len(group)), range(len(columns))))
-            for part in _chunks(cells, batch_size):
+            for part in _chunks(cells, max(1, batch_size // max(map(max, widths)))):
+                rows = [group[lane] for lane, _ in part]
+                path = flow(rows)
                 latents = trunk[[lane for lane, _ in part]]
                 for segment in segments:
-                    latents = euler(
-                        flux,
-                        adapters,
-                        latents,
-                        sigmas=sigmas[segment.begin : segment.end + 1],
-                        rows=[segment.rows[column] for _, column in part],
-                        text=text.rows([prompts[lane] for lane, _ in part]),
-                        guidance_scale=guidance_scale,
-                        progress=progress,
-                    )
+                    blends = [
+                        edit.blend(segment.scales[column], lane)
+                        for lane, (_, column) in zip(rows, part, strict=True)
+                    ]
+                    latents = path.forwards(latents, blends, segment.begin, segment.end)
                 images = flux.decode(latents)
-                for (lane, column), image in zip(part, images, strict=True):
-                    prompt, seed = group[lane]
+                for lane, (_, column), image in zip(rows, part, images, strict=True):
                     yield Sample(
-                        seed=seed,
-                        prompt=prompt,
+                        seed=lane.seed,
+                        prompt=lane.prompt,
                         column=column,
                         scales=columns[column],
                         image=to_image(image),
+                        photo=lane.photo,
                     )
 
 
@@ -251,7 +226,17 @@ def column_label(scales: Sequence[float]) -> str:
 def file_name(sample: Sample, prompt: int) -> str:
     """Name the file of one sample, without characters that a shell or Hydra would need quoted."""
     scale = "_".join(f"{scale:+g}" for scale in sample.scales) or "base"
-    return f"prompt{prompt:02d}_seed{sample.seed:06d}_scale{scale}.png"
+    return f"{lane_name(sample, prompt)}_scale{scale}.png"
+
+
+def lane_name(sample: Sample, prompt: int) -> str:
+    """Name what all scales of a sample have in common, such as prompt00_seed000003."""
+    parts = [f"prompt{prompt:02d}"]
+    if sample.photo is not None:
+        parts.append(f"image-{sample.photo.name}")
+    if sample.seed is not None:
+        parts.append(f"seed{sample.seed:06d}")
+    return "_".join(parts)
 
 
 def metadata(
@@ -265,10 +250,16 @@ def metadata(
         settings: what holds for the whole run.
     """
     lines = {
-        "seed": str(sample.seed),
         "prompt": sample.prompt,
         **{key: str(value) for key, value in settings.items()},
     }
+    if sample.seed is not None:
+        lines["seed"] = str(sample.seed)
+    if sample.photo is not None:
+        lines["image"] = str(sample.photo.path.resolve())
+        if sample.photo.content is not None:
+            lines["content_lora.path"] = str(Path(sample.photo.content.path).resolve())
+            lines["content_lora.sha256"] = sample.photo.content.sha256
     for index, (slider, scale) in enumerate(zip(sliders, sample.scales, strict=True)):
         lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
         lines[f"lora.{index}.sha256"] = slider.lora.sha256

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from pairedit.checkpoints import Checkpoint
-from pairedit.data import Contrast, Pair
+from pairedit.data import Contrast, Example
 from pairedit.methods import Method
 
 if TYPE_CHECKING:
@@ -74,17 +74,14 @@ def restore(
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 
-def describe_run(
-    method: Method, examples: Sequence[Pair] | Sequence[Contrast], settings: Settings
-) -> dict[str, Any]:
+def describe_run(method: Method, examples: Sequence[Example], settings: Settings) -> dict[str, Any]:
     """Describe what a checkpoint belongs to, as JSON values."""
     named = repr(method) if is_dataclass(method) else type(method).__qualname__
     seen: dict[str, Any] = {}
     for number, example in enumerate(examples):
         if isinstance(example, Contrast):
             seen[f"prompts {number}"] = asdict(example)
-            continue
-        for path in (example.source, example.target):
+        for path in example.images:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             seen[f"{path.parent.name}/{path.name}"] = digest
     about = {"method": named, "settings": asdict(settings), "examples": seen}

@@ -25,7 +25,7 @@ from tqdm import trange
 
 from pairedit.adapters import Adapters, Row
 from pairedit.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, write_checkpoint
-from pairedit.data import Contrast, Pair, load_image, to_tensor
+from pairedit.data import Example, load_image, to_tensor
 from pairedit.devices import make_accelerator
 from pairedit.divergence import WINDOW, LossWatch
 from pairedit.flux import Flux, Posterior, Text
@@ -65,7 +65,7 @@ def fit(
     *,
     flux: Flux,
     method: Method,
-    pairs: Sequence[Pair] | Sequence[Contrast],
+    pairs: Sequence[Example],
     settings: Settings,
     folder: Path,
     run: Run,
@@ -75,7 +75,7 @@ def fit(
     resume: bool = False,
     stopping: Stopping | None = None,
 ) -> dict[str, Path]:
-    """Train one method on one set of pairs, or of prompts.
+    """Train one method on one set of pairs, on a single image, or on prompts.
 
     Args:
         flux: the model, without LoRAs; it is left without.
@@ -105,7 +105,7 @@ def fit(
     accelerator = accelerator or make_accelerator(flux.device.type)
     generator = torch.Generator().manual_seed(settings.seed)
     # Prompts have no sides: a method that learns from them makes its own latents.
-    sides = () if isinstance(pairs[0], Contrast) else encode_pairs(flux, pairs, settings.resolution)
+    sides = encode_pairs(flux, pairs, settings.resolution)
     shape = flux.latent_shape(settings.resolution)
     text = _Prompts(flux)
     sigmas = flux.sigmas(settings.resolution, settings.num_inference_steps)
@@ -275,19 +275,20 @@ def backward(
     return {name: loss.item() for name, loss in losses.items()}
 
 
-def encode_pairs(flux: Flux, pairs: Sequence[Pair], resolution: int) -> tuple[Posterior, Posterior]:
+def encode_pairs(flux: Flux, pairs: Sequence[Example], resolution: int) -> tuple[Posterior, ...]:
     """Encode every source and every target once.
 
     Args:
         flux: the model; its VAE is off the accelerator afterwards.
-        pairs: P pairs.
+        pairs: P pairs; or P single images, or prompts.
         resolution: side in px they are cropped and resized to.
 
     Returns:
-        The posteriors of the P sources and of the P targets, float32 [P, C, h, w].
+        The posteriors of the P sources and of the P targets, float32 [P, C, h, w]; of single
+        images one alone, of prompts none.
     """
     sides = []
-    for paths in ([pair.source for pair in pairs], [pair.target for pair in pairs]):
+    for paths in zip(*(pair.images for pair in pairs), strict=True):
         posteriors = [flux.encode(to_tensor(load_image(path, resolution))[None]) for path in paths]
         sides.append(
             Posterior(
@@ -295,17 +296,17 @@ def encode_pairs(flux: Flux, pairs: Sequence[Pair], resolution: int) -> tuple[Po
                 std=torch.cat([posterior.std for posterior in posteriors]),
             )
         )
-    return sides[0], sides[1]
+    return tuple(sides)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Draw:
     """Hold what chance decides in one step."""
 
-    pair: int  # or set of prompts
+    pair: int  # or single image, or set of prompts
     index: int  # of the inference step
     noise: Tensor
-    sides: tuple[Tensor, ...]  # source and target latents, or nothing
+    sides: tuple[Tensor, ...]  # source and target latents; one of an image, none of prompts
 
 
 def _draw(
