@@ -155,7 +155,7 @@ MISTAKES = {
     "pairs for a text slider": (
         "train",
         ["method=slider_text"],
-        ["learns from prompts, but dataset smile holds image pairs"],
+        ["learns from prompts, but dataset folder holds image pairs"],
     ),
     "prompts for pairs": (
         "train",

@@ -144,7 +144,9 @@ def test_an_old_file_learns_and_edits_real_images(command, flux, old, tmp_path):
     assert (code, err) == (0, "")
     images = sorted(path.name for path in (tmp_path / "images/images").iterdir())
     lanes = [f"prompt00_image-p{image}_seed00000{seed}" for image in (0, 1) for seed in (5, 6)]
-    assert images == [f"{lane}_scale{scale}.png" for lane in lanes for scale in ("+0", "+0.5")]
+    assert images == sorted(
+        [f"{lane}_scale{scale}.png" for lane in lanes for scale in ("+0", "+0.5")]
+    )
     notes = read_metadata(tmp_path / "images/images" / images[0])
     assert (notes["published"], notes["semantic_cfg_scale"]) == ("True", "0.75")
     assert (notes["inversion"], notes["skip"]) == ("lora", "1")
