@@ -176,6 +176,17 @@ MISTAKES = {
     ),
     "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
+    "several beside a bad value that others take over": (
+        "train",
+        ["model.resolution=abc", "steps=0", "lora.rank=0", "method.eta=x", "method.content=maybe"],
+        [
+            "model.resolution=abc",
+            "steps=0: ",
+            "lora.rank=0: ",
+            "method.eta=x: ",
+            "method.content=maybe: ",
+        ],
+    ),
     "a key of another option beside a mistake": (
         "train",
         ["method=wocfg", "method.two_sided=true", "nope=1"],
@@ -215,6 +226,7 @@ SEVERAL = {
     "a sweep with a wrong value": 2,
     "several at once": 5,
     "ranges at once": 4,
+    "several beside a bad value that others take over": 4,
 }
 FINE = {
     "help": ("train", ["--help"], ["pairedit-train -m", "sweep=ablation"]),

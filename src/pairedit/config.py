@@ -310,25 +310,36 @@ def build(node: Any, key: str, kind: type[T]) -> T:
 
 
 def _typed(value: T, key: str) -> T:
-    """Return a copy of a dataclass whose fields have the types they declare."""
+    """Return a copy of a dataclass whose fields have the types they declare.
+
+    Raises:
+        ValueError: names every field that does not.
+    """
     if not dataclasses.is_dataclass(value):
         return value
     hints = typing.get_type_hints(type(value))
-    changes = {}
+    changes, problems = {}, []
     for part in dataclasses.fields(value):
         if not part.init:
             continue
         current = getattr(value, part.name)
-        name, hint = f"{key}.{part.name}", hints[part.name]
-        if isinstance(hint, type) and getattr(hint, "_is_protocol", False):
-            if not isinstance(current, hint):
-                raise ValueError(f"{name}={current}: expected a {hint.__name__}")
-            changes[part.name] = _typed(current, name)
-            continue
-        shape = dataclasses.make_dataclass("Shape", [(part.name, hint)])
         try:
-            checked = OmegaConf.structured(shape(current))
-            changes[part.name] = OmegaConf.to_container(checked)[part.name]
-        except OmegaConfBaseException as error:
-            raise ValueError(f"{name}={current}: {str(error).splitlines()[0]}") from error
+            changes[part.name] = _as_declared(current, f"{key}.{part.name}", hints[part.name])
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
     return dataclasses.replace(value, **changes)
+
+
+def _as_declared(value: Any, name: str, hint: Any) -> Any:
+    """Return one field's value as the type it declares."""
+    if isinstance(hint, type) and getattr(hint, "_is_protocol", False):
+        if not isinstance(value, hint):
+            raise ValueError(f"{name}={value}: expected a {hint.__name__}")
+        return _typed(value, name)
+    shape = dataclasses.make_dataclass("Shape", [("value", hint)])
+    try:
+        return OmegaConf.to_container(OmegaConf.structured(shape(value)))["value"]
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{name}={value}: {str(error).splitlines()[0]}") from error

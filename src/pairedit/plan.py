@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
 from pairedit.data import Contrast, Example, Pair, Single
@@ -52,6 +53,7 @@ KINDS = {
     Contrast: ("prompts", "dataset=text_age, or dataset=text"),
 }
 LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
+SET_ASIDE = {"resolution": 512, "num_inference_steps": 28, "skip": 0}  # never run with
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -446,10 +448,20 @@ def _seeds(config: DictConfig, edit: Edit | None, problems: Problems) -> list[in
 
 
 def check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str = "") -> None:
-    """Refuse keys that were added with a plus sign: nothing would read them."""
+    """Refuse keys that were added with a plus sign: nothing would read them.
+
+    A key that takes its value from a bad one elsewhere is noted and set aside, so that the rest
+    can be checked.
+    """
     known = {part.name for part in fields(trunk)}
     for key in config:
         problems.expect(key in known, f"{prefix}{key}: no such key")
+        try:
+            config[key]
+        except OmegaConfBaseException as error:
+            if "${model." not in str(error):  # named with the model
+                problems.append(f"{prefix}{key}: {str(error).splitlines()[0]}")
+            config[key] = SET_ASIDE.get(key)
 
 
 def _check_steps(config: DictConfig, problems: Problems) -> None:
