@@ -270,16 +270,19 @@ def image_ids(h: int, w: int) -> Tensor:
 
 
 @contextmanager
-def _quiet_unless_terminal() -> Iterator[None]:
-    """Hide the loading bars of diffusers and transformers where no one watches."""
+def _quiet() -> Iterator[None]:
+    """Hide what diffusers and transformers say: what they raise says it, bars are for terminals."""
     libraries = (diffusers_logging, transformers_logging)
-    if not sys.stderr.isatty():
-        for library in libraries:
+    before = [library.get_verbosity() for library in libraries]
+    for library in libraries:
+        library.set_verbosity(logging.CRITICAL)
+        if not sys.stderr.isatty():
             library.disable_progress_bar()
     try:
         yield
     finally:
-        for library in libraries:
+        for library, verbosity in zip(libraries, before, strict=True):
+            library.set_verbosity(verbosity)
             library.enable_progress_bar()
 
 
@@ -305,7 +308,7 @@ def load(path: str, *, device: str, precision: str, max_sequence_length: int) ->
         torch.backends.cuda.enable_cudnn_sdp(False)
     dtype = getattr(torch, precision)
     try:
-        with _quiet_unless_terminal():
+        with _quiet():
             pipeline = FluxPipeline.from_pretrained(
                 path,
                 dtype={"vae": torch.float32, "default": dtype},
