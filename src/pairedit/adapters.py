@@ -46,10 +46,34 @@ class _Segment:
 
 
 class _Routing:
-    """Share the segments of the current batch, in row order, with every LoRA layer."""
+    """Share what acts on the current batch with every LoRA layer."""
 
     def __init__(self) -> None:
-        self.segments: tuple[_Segment, ...] = ()
+        self.segments: tuple[_Segment, ...] = ()  # in row order
+        # The same, where all LoRAs of a layer run as one on every row.
+        self.names: tuple[str, ...] = ()
+        self.scales = self.learns = torch.empty(0)  # float32 [B, names]
+
+
+class _Stacked(torch.autograd.Function):
+    """Map [B, N, in] to ((x A^T) * scales) B^T; A and B learn from the rows that `learns` marks.
+
+    The columns of `scales` and `learns` [B, rank] belong to the rows of A [rank, in].
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, down: Tensor, up: Tensor, scales: Tensor, learns: Tensor) -> Tensor:
+        inner = F.linear(x, down) * scales
+        ctx.save_for_backward(x, down, up, scales, learns, inner)
+        return F.linear(inner, up)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, down, up, scales, learns, inner = ctx.saved_tensors
+        to_inner = grad @ up * scales
+        to_down = (to_inner * learns).flatten(0, -2).T @ x.flatten(0, -2)
+        to_up = grad.flatten(0, -2).T @ (inner * learns).flatten(0, -2)
+        return to_inner @ down, to_down, to_up, None, None
 
 
 class _RowwiseLinear(PeftLinear):
@@ -59,7 +83,12 @@ class _RowwiseLinear(PeftLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, ..., D] to the base layer's output plus the rows' LoRAs."""
-        result = self.base_layer(x)
+        return self.add(x, self.base_layer(x))
+
+    def add(self, x: Tensor, result: Tensor) -> Tensor:
+        """Add the rows' LoRAs for the input [B, ..., D] to what the base layer made of it."""
+        if self.routing.names:
+            return self._add_stacked(x, result)
         segments = self.routing.segments
         if not segments:
             return result
@@ -73,6 +102,26 @@ class _RowwiseLinear(PeftLinear):
             )
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _add_stacked(self, x: Tensor, result: Tensor) -> Tensor:
+        """Add all LoRAs to all rows as one, at scale 0 where they are off."""
+        routing = self.routing
+        there = [(i, name) for i, name in enumerate(routing.names) if name in self.lora_A]
+        if not there:
+            return result
+        downs = [self.lora_A[name].weight for _, name in there]
+        ups = [self.lora_B[name].weight * self.scaling[name] for _, name in there]
+        shape = (len(x), *[1] * (x.ndim - 2), -1)
+
+        def by_rank(table: Tensor) -> Tensor:
+            parts = [
+                table[:, i, None].expand(-1, len(d)) for (i, _), d in zip(there, downs, strict=True)
+            ]
+            return torch.cat(parts, dim=1).to(x.dtype).view(shape)
+
+        down, up = torch.cat(downs).to(x.dtype), torch.cat(ups, dim=1).to(x.dtype)
+        learnt = _Stacked.apply(x, down, up, by_rank(routing.scales), by_rank(routing.learns))
+        return result + learnt.to(result.dtype)
 
     def _add(self, segment: _Segment, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of one segment, as one LoRA whose rank is the sum of theirs."""
@@ -99,8 +148,13 @@ class _RowwiseLinear(PeftLinear):
 class Adapters:
     """Attach named LoRAs to a transformer, switch them row by row, and take them off again."""
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: nn.Module, *, stacked: bool = False) -> None:
         """Wrap a diffusers transformer whose base weights are frozen here.
+
+        Args:
+            transformer: the base model.
+            stacked: run all LoRAs of a layer as one on every row, which compiles well and makes
+                more of small work; otherwise each row meets its own LoRAs only.
 
         Raises:
             ValueError: the transformer carries LoRAs already.
@@ -110,6 +164,9 @@ class Adapters:
         self.transformer = transformer.requires_grad_(False)
         self._routing = _Routing()
         self._names: list[str] = []
+        self._stacked = stacked
+        # By rows and LoRAs; always the same tensors, whose addresses a CUDA graph remembers.
+        self._tables: dict[tuple[int, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
 
     def add(
         self,
@@ -218,7 +275,7 @@ class Adapters:
         Raises:
             ValueError: an unknown LoRA, a learner without scale, or a block inside a block.
         """
-        if self._routing.segments:
+        if self._routing.segments or self._routing.names:
             raise ValueError("rows() inside rows(): the outer scales would be lost")
         for row in rows:
             unknown = (set(row.scales) | row.learns) - set(self._names)
@@ -226,11 +283,14 @@ class Adapters:
                 raise ValueError(f"no LoRA {sorted(unknown)} attached; there is {self._names}")
             if row.learns - set(row.scales):
                 raise ValueError(f"{sorted(row.learns - set(row.scales))} would learn unscaled")
-        self._routing.segments = self._segments(rows)
+        if self._stacked:
+            self._stack(rows)
+        else:
+            self._routing.segments = self._segments(rows)
         try:
             yield
         finally:
-            self._routing.segments = ()
+            self._routing.segments = self._routing.names = ()
 
     def remove(self) -> None:
         """Take every LoRA off; the transformer is then as it came."""
@@ -238,11 +298,30 @@ class Adapters:
             self.transformer.unload_lora()
         self._names = []
 
+    def acting(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """Name the LoRAs that are on; one at scale 0 throughout does no work."""
+        return tuple(name for name in self._names if any(row.scales.get(name) for row in rows))
+
+    def _stack(self, rows: Sequence[Row]) -> None:
+        """Write the rows' scales, and which LoRAs learn, where stacked layers read them."""
+        names = self.acting(rows)
+        values = (
+            torch.tensor([[row.scales.get(name, 0.0) for name in names] for row in rows]),
+            torch.tensor([[float(name in row.learns) for name in names] for row in rows]),
+        )
+        key = (len(rows), names)
+        if key not in self._tables:
+            device = next(self.transformer.parameters()).device
+            self._tables[key] = tuple(value.to(device) for value in values)
+        for table, value in zip(self._tables[key], values, strict=True):
+            table.copy_(value)
+        self._routing.names = names
+        self._routing.scales, self._routing.learns = self._tables[key]
+
     def _segments(self, rows: Sequence[Row]) -> tuple[_Segment, ...]:
         """Cut the batch where the LoRAs change, or whether they learn; none if all are off."""
         device = next(self.transformer.parameters()).device
-        # A LoRA at scale 0 throughout does no work.
-        names = [name for name in self._names if any(row.scales.get(name) for row in rows)]
+        names = self.acting(rows)
         segments = []
 
         def uses(row: Row) -> tuple[tuple[str, bool], ...]:
