@@ -58,22 +58,31 @@ class _Routing:
 class _Stacked(torch.autograd.Function):
     """Map [B, N, in] to ((x A^T) * scales) B^T; A and B learn from the rows that `learns` marks.
 
-    The columns of `scales` and `learns` [B, rank] belong to the rows of A [rank, in].
+    Several layers with the same input have their A below each other, and a B each. The columns of
+    `scales` and `learns` [B, 1, rank] belong to the rows of A [rank, in].
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, down: Tensor, up: Tensor, scales: Tensor, learns: Tensor) -> Tensor:
+    def forward(
+        ctx, x: Tensor, down: Tensor, scales: Tensor, learns: Tensor, *ups: Tensor
+    ) -> tuple[Tensor, ...]:
         inner = F.linear(x, down) * scales
-        ctx.save_for_backward(x, down, up, scales, learns, inner)
-        return F.linear(inner, up)
+        ctx.save_for_backward(x, down, scales, learns, inner, *ups)
+        parts = inner.split([up.shape[1] for up in ups], dim=-1)
+        return tuple(F.linear(part, up) for part, up in zip(parts, ups, strict=True))
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, down, up, scales, learns, inner = ctx.saved_tensors
-        to_inner = grad @ up * scales
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, down, scales, learns, inner, *ups = ctx.saved_tensors
+        parts = [grad @ up for grad, up in zip(grads, ups, strict=True)]
+        to_inner = torch.cat(parts, dim=-1) * scales
         to_down = (to_inner * learns).flatten(0, -2).T @ x.flatten(0, -2)
-        to_up = grad.flatten(0, -2).T @ (inner * learns).flatten(0, -2)
-        return to_inner @ down, to_down, to_up, None, None
+        marked = (inner * learns).split([up.shape[1] for up in ups], dim=-1)
+        to_ups = [
+            grad.flatten(0, -2).T @ part.flatten(0, -2)
+            for grad, part in zip(grads, marked, strict=True)
+        ]
+        return to_inner @ down, to_down, None, None, *to_ups
 
 
 class _RowwiseLinear(PeftLinear):
@@ -88,7 +97,7 @@ class _RowwiseLinear(PeftLinear):
     def add(self, x: Tensor, result: Tensor) -> Tensor:
         """Add the rows' LoRAs for the input [B, ..., D] to what the base layer made of it."""
         if self.routing.names:
-            return self._add_stacked(x, result)
+            return _add_stacked([self], x, [result])[0]
         segments = self.routing.segments
         if not segments:
             return result
@@ -103,25 +112,17 @@ class _RowwiseLinear(PeftLinear):
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def _add_stacked(self, x: Tensor, result: Tensor) -> Tensor:
-        """Add all LoRAs to all rows as one, at scale 0 where they are off."""
-        routing = self.routing
-        there = [(i, name) for i, name in enumerate(routing.names) if name in self.lora_A]
-        if not there:
-            return result
-        downs = [self.lora_A[name].weight for _, name in there]
-        ups = [self.lora_B[name].weight * self.scaling[name] for _, name in there]
-        shape = (len(x), *[1] * (x.ndim - 2), -1)
-
-        def by_rank(table: Tensor) -> Tensor:
-            parts = [
-                table[:, i, None].expand(-1, len(d)) for (i, _), d in zip(there, downs, strict=True)
-            ]
-            return torch.cat(parts, dim=1).to(x.dtype).view(shape)
-
-        down, up = torch.cat(downs).to(x.dtype), torch.cat(ups, dim=1).to(x.dtype)
-        learnt = _Stacked.apply(x, down, up, by_rank(routing.scales), by_rank(routing.learns))
-        return result + learnt.to(result.dtype)
+    @staticmethod
+    def add_together(
+        layers: Sequence[_RowwiseLinear], x: Tensor, results: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Do `add` for layers with the same input at once."""
+        routing = layers[0].routing
+        if not routing.names or not all(
+            name in layer.lora_A for layer in layers for name in routing.names
+        ):
+            return [layer.add(x, part) for layer, part in zip(layers, results, strict=True)]
+        return _add_stacked(layers, x, results)
 
     def _add(self, segment: _Segment, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of one segment, as one LoRA whose rank is the sum of theirs."""
@@ -143,6 +144,34 @@ class _RowwiseLinear(PeftLinear):
         weight = torch.cat(scales, dim=1).to(x.dtype)
         inner = inner * weight.view(len(x), *[1] * (x.ndim - 2), -1)
         return result + F.linear(inner, torch.cat(ups, dim=1).to(x.dtype)).to(result.dtype)
+
+
+def _add_stacked(
+    layers: Sequence[_RowwiseLinear], x: Tensor, results: Sequence[Tensor]
+) -> list[Tensor]:
+    """Add all LoRAs to all rows as one, at scale 0 where they are off."""
+    routing = layers[0].routing
+    there = [(i, name) for i, name in enumerate(routing.names) if name in layers[0].lora_A]
+    if not there:
+        return list(results)
+    downs = [(i, layer.lora_A[name].weight) for layer in layers for i, name in there]
+    ups = [
+        torch.cat([layer.lora_B[name].weight * layer.scaling[name] for _, name in there], dim=1)
+        for layer in layers
+    ]
+
+    def by_rank(table: Tensor) -> Tensor:
+        columns = [table[:, i, None].expand(-1, len(down)) for i, down in downs]
+        return torch.cat(columns, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
+
+    learnt = _Stacked.apply(
+        x,
+        torch.cat([down for _, down in downs]).to(x.dtype),
+        by_rank(routing.scales),
+        by_rank(routing.learns),
+        *(up.to(x.dtype) for up in ups),
+    )
+    return [result + part.to(result.dtype) for result, part in zip(results, learnt, strict=True)]
 
 
 class Adapters:

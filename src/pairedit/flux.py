@@ -222,11 +222,12 @@ class Flux:
         vae = self.pipeline.vae
         with self._on_device(vae) as device:
             raw = latents.to(device, vae.dtype) / vae.config.scaling_factor
-            # Large images one by one: each takes gigabytes.
+            # Large images one by one, in the transformer's precision: each takes gigabytes.
             parts = raw.split(1 if self.hardware.fused else len(raw))
-            images = torch.cat(
-                [vae.decode(part + vae.config.shift_factor, return_dict=False)[0] for part in parts]
-            )
+            half = self.hardware.fused and device.type == "cuda"
+            with torch.autocast(device.type, self.dtype, enabled=half):
+                shifted = (part + vae.config.shift_factor for part in parts)
+                images = torch.cat([vae.decode(part, return_dict=False)[0] for part in shifted])
         return images.float().cpu()
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
@@ -346,19 +347,27 @@ class Flux:
     def _on_device(self, *parts: nn.Module) -> Iterator[torch.device]:
         """Lend the accelerator to parts that are needed only now and then; give where they are."""
         device = self.device
+        # Copied there and forgotten, rather than moved back: what is on the CPU stays valid.
+        kept = [(weight, weight.data) for part in parts for weight in _tensors(part)]
         try:
-            for part in parts:
-                part.to(device)
+            for weight, values in kept:
+                weight.data = values.to(device)
         except torch.OutOfMemoryError:
             # Beside a transformer that is there already; slower, but it works.
             device = torch.device("cpu")
-            for part in parts:
-                part.to(device)
+            for weight, values in kept:
+                weight.data = values
         try:
             yield device
         finally:
-            for part in parts:
-                part.to("cpu")
+            for weight, values in kept:
+                weight.data = values
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Walk over the parameters and buffers of a module."""
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def pack(latents: Tensor) -> Tensor:

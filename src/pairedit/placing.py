@@ -21,6 +21,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from pairedit.attention import Attend, choose_attention
 from pairedit.hardware import Hardware
 
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
@@ -41,11 +42,12 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
     """
     quantise = _quantiser(hardware.precision)
     modulations = Modulations(transformer, device) if hardware.fused else None
+    attend = choose_attention(device, transformer.dtype)
     for block in _blocks(transformer):
         block.to(device)
         if hardware.fused:
             # 4-bit weights do not stand side by side.
-            _fuse(block.attn, quantise, wanted=hardware.precision != "nf4")
+            _fuse(block.attn, attend, quantise, wanted=hardware.precision != "nf4")
         if quantise:
             for layer in block.modules():
                 if type(layer) is nn.Linear:
@@ -163,9 +165,9 @@ class FusedAttention:
     Source: diffusers' FluxAttnProcessor, whose result this is.
     """
 
-    def __init__(self, image: nn.Linear | None, text: nn.Linear | None) -> None:
+    def __init__(self, image: nn.Linear | None, text: nn.Linear | None, attend: Attend) -> None:
         """Take the joint projection of each stream; None leaves it apart."""
-        self.image, self.text = image, text
+        self.image, self.text, self.attend = image, text, attend
 
     def __call__(
         self,
@@ -189,17 +191,11 @@ class FusedAttention:
             value = torch.cat([v, value], dim=1)
         query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
         key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
-        output = attend(query, key, value).flatten(2)
+        output = self.attend(query, key, value).flatten(2)
         if encoder_hidden_states is None:
             return output
         text, image = output[:, :length], output[:, length:]
         return attn.to_out[0](image.contiguous()), attn.to_add_out(text.contiguous())
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attend, all [B, N, heads, features of a head]."""
-    query, key, value = (part.transpose(1, 2) for part in (query, key, value))
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)
 
 
 def _project(
@@ -209,15 +205,10 @@ def _project(
     x: Tensor,
 ) -> Iterator[Tensor]:
     """Give query, key and value of one stream, each [B, N, heads, features of a head]."""
-    if fused is None:
-        parts = [layer(x) for layer in layers]
-    else:
-        parts = fused(x).chunk(3, dim=-1)
-        # A layer with LoRAs adds them itself.
-        parts = [
-            layer.add(x, part) if hasattr(layer, "base_layer") else part
-            for layer, part in zip(layers, parts, strict=True)
-        ]
+    parts = [layer(x) for layer in layers] if fused is None else fused(x).chunk(3, dim=-1)
+    if fused is not None and hasattr(layers[0], "add_together"):
+        # Layers with LoRAs, which they would have added themselves.
+        parts = layers[0].add_together(layers, x, parts)
     return (part.unflatten(-1, (-1, attn.head_dim)) for part in parts)
 
 
@@ -227,7 +218,7 @@ def _blocks(transformer: nn.Module) -> Iterator[nn.Module]:
         yield from getattr(transformer, kind)
 
 
-def _fuse(attn: nn.Module, quantise: Quantise | None, *, wanted: bool) -> None:
+def _fuse(attn: nn.Module, attend: Attend, quantise: Quantise | None, *, wanted: bool) -> None:
     """Lay the projections of each stream side by side and let one product make them."""
     streams: list[nn.Linear | None] = []
     for names in (("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_proj")):
@@ -240,7 +231,7 @@ def _fuse(attn: nn.Module, quantise: Quantise | None, *, wanted: bool) -> None:
                 layer.weight = nn.Parameter(nothing, requires_grad=False)
                 layer.__class__ = _Part
                 layer.whole = (streams[-1], number)  # in a tuple, so that it is no child
-    attn.set_processor(FusedAttention(*streams))
+    attn.set_processor(FusedAttention(*streams, attend))
 
 
 def _side_by_side(layers: Sequence[nn.Linear]) -> nn.Linear:
