@@ -92,19 +92,31 @@ class Card:
             query = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "-lms", "250"]
             with self._log.open("wb") as log:
                 self._process = subprocess.Popen(["nvidia-smi", "-i", "0", *query], stdout=log)
-            time.sleep(1)
+        self.start()
+        self._idle = min(self._seen(), default=0.0)
 
-    def seen(self) -> list[float]:
-        """Return what was taken so far, in GiB, oldest first."""
-        if not self._process:
-            return []
-        words = self._log.read_text().split()
-        return [int(word) / 1024 for word in words if word.isdecimal()]
+    def start(self) -> None:
+        """Forget what was before."""
+        if self._process:
+            time.sleep(1)  # until a process that ended is seen to be gone
+        self._before = len(self._seen())
+
+    def peak(self) -> dict[str, float]:
+        """Return the most that was taken since `start`, in GiB."""
+        seen = self._seen()[self._before :]
+        return {"process": max(seen) - self._idle} if seen else {}
 
     def stop(self) -> None:
         """Stop watching."""
         if self._process:
             self._process.terminate()
+
+    def _seen(self) -> list[float]:
+        """Return what was taken, in GiB, oldest first."""
+        if not self._process:
+            return []
+        lines = self._log.read_text().split("\n")[:-1]  # the last one may be half written
+        return [int(line) / 1024 for line in lines if line.strip().isdecimal()]
 
 
 def measure(name: str, size: str, device: str, started: float, folder: Path) -> None:
@@ -128,7 +140,7 @@ def run(name: str, args: argparse.Namespace, card: Card, folder: Path, left: flo
     """Run one variant in its own process, for at most `left` seconds."""
     variant = {**VARIANTS, **ON_REQUEST}[name]
     folder.mkdir()
-    before = card.seen()
+    card.start()
     # A fresh interpreter also finds nothing compiled; the others share what they compile.
     cache = folder.parent / ("cache-" + (name if variant.fresh else "shared"))
     warm = cache.exists()
@@ -154,9 +166,7 @@ def run(name: str, args: argparse.Namespace, card: Card, folder: Path, left: flo
     found = {"error": "cut off: out of time" if code is None else f"ended with code {code}"}
     if report.exists():
         found = json.loads(report.read_text())
-    if before:
-        after = card.seen()[len(before) :] or before[-1:]
-        found.setdefault("peak", {})["process"] = max(after) - min(before[-4:])
+    found["peak"] = found.get("peak", {}) | card.peak()
     return {**found, "took": time.monotonic() - started, "compiled_before": warm}
 
 
@@ -217,7 +227,7 @@ def main() -> None:
     print(f"imported after {time.monotonic() - STARTED:.1f} s", flush=True)
     results: dict[str, dict] = {}
     skipped: list[str] = []
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         card = Card(Path(temporary), args.device)
         for name in names:
             left = args.seconds - (time.monotonic() - STARTED)

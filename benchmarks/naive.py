@@ -79,13 +79,15 @@ class Naive:
         self.weights: dict[str, dict[str, tuple[nn.Parameter, nn.Parameter]]] = {
             role: {} for role in roles
         }
-        for name, layer in self.transformer.named_modules():
-            if isinstance(layer, LoraLayer):
-                for role in roles:
-                    pair = layer.lora_A[role].weight, layer.lora_B[role].weight
-                    for weight in pair:
-                        weight.data = weight.data.to(lora_dtype)
-                    self.weights[role][name] = pair
+        modules = self.transformer.named_modules()
+        layers = {name: layer for name, layer in modules if isinstance(layer, LoraLayer)}
+        self.layers = list(layers.values())
+        for name, layer in layers.items():
+            for role in roles:
+                pair = layer.lora_A[role].weight, layer.lora_B[role].weight
+                for weight in pair:
+                    weight.data = weight.data.to(lora_dtype)
+                self.weights[role][name] = pair
         tokens, pooled, _ = self._encode_prompt()
         self.text: tuple[Tensor, Tensor] = (tokens, pooled)
         self.sigmas = self._sigmas()
@@ -117,7 +119,9 @@ class Naive:
 
     def on(self, roles: Sequence[str], learns: Sequence[str]) -> None:
         """Switch LoRAs on, the others off, and let some of them learn."""
-        self.transformer.set_adapters(list(roles))
+        # diffusers' `set_adapters` walks over all modules, which would count against the step.
+        for layer in self.layers:
+            layer.set_adapter(list(roles))
         for role in self.weights:
             for weight in self.parameters(role):
                 weight.requires_grad_(role in learns)
@@ -181,9 +185,9 @@ class Naive:
         for index, (sigma, following) in enumerate(
             zip(self.sigmas[:-1], self.sigmas[1:], strict=True)
         ):
-            if index < self.size.skip:
+            if index == 0:
                 self.transformer.disable_adapters()
-            elif index == self.size.skip:
+            if index == self.size.skip:
                 self.transformer.enable_adapters()
                 self.transformer.set_adapters(["semantic"], scale)
             latents = latents + (following - sigma) * self.velocity(latents, sigma)
