@@ -136,7 +136,7 @@ def edit_faces(
     base: flux.Flux, model: Model, edit: str, way: RealImage, photos: list[Photo], lora: Path
 ) -> dict:
     """Edit photographs one way; changes are read against the photographs themselves."""
-    skip, scales, gain = EDITS[edit]
+    skip, scales, _ = EDITS[edit]
     started = time.perf_counter()
     with counted(base) as counter:
         samples = list(
@@ -159,7 +159,6 @@ def edit_faces(
     images = torch.stack([to_tensor(photo.image) for photo in photos])
     grid = read(drawn).unflatten(0, (len(photos), len(scales)))
     target, off = changes(grid, read(images), edit)
-    reached = crossing(scales, target.mean(0), gain)
     at_zero = drawn.unflatten(0, (len(photos), len(scales)))[:, 0]
     return {
         "passes": counter["passes"] / len(photos),
@@ -169,7 +168,6 @@ def edit_faces(
         "target": target.mean(0).tolist(),
         "target_interval": [interval(column) for column in target.T],
         "off_target": off.mean(0).tolist(),
-        "matched": None if reached.isnan() else float(at(scales, off.mean(0), reached)),
     }
 
 
@@ -244,7 +242,9 @@ def edit_table(edit: str, rows: dict[str, dict], number: int) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for way, row in rows.items():
-        matched = "not reached" if row["matched"] is None else f"**{row['matched']:.3f}**"
+        target, off = torch.tensor(row["target"]), torch.tensor(row["off_target"])
+        reached = crossing(scales, target, gain)
+        matched = "not reached" if reached.isnan() else f"**{at(scales, off, reached):.3f}**"
         lines.append(
             f"| `{way}` | {row['passes']:.0f} | {row['seconds']:.2f} | {mean(row['decibel']):.1f} "
             f"({min(row['decibel']):.1f}) | {row['off_target'][0]:.3f} | {row['target'][3]:+.2f} / "
@@ -329,7 +329,7 @@ def main() -> None:
         for name in args.ways:
             way = WAYS[name]
             place = f"{edit}-{name}".replace(", ", "-")
-            rows[name] = known(place, lambda way=way: measured(way), EDITS[edit], way)
+            rows[name] = known(place, lambda way=way: measured(way), EDITS[edit][:2], way)
         text += edit_table(edit, {name: row for name, row in rows.items() if row}, args.faces)
     text += last_note(alone, trained) + "\n"
     print(text)
