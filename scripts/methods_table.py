@@ -9,27 +9,17 @@ writes.
 """
 
 import argparse
-import hashlib
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
 import torch
-from omegaconf import OmegaConf
 
-from pairedit import evaluate as evaluation
-from pairedit.config import CONF, Model, build, locate
 from pairedit.evidence import at, crossing
-from pairedit.jobs import open_model
-from pairedit.lora import read_lora
-from pairedit.probe import read
+from tables import digest, kept, measure, put, train, weights
 
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- methods table: begin -->\n", "<!-- methods table: end -->"
 METHODS = ("full", "wocontent", "wocfg", "fm", "sliders")
 # edit -> skip, scales. Ageing moves hair and skin rather than shapes: its LoRA may act later, which
 # disturbs the rest less. Skips and last scales were chosen on seeds 3000 to 3031.
@@ -41,45 +31,12 @@ FIRST_SEED = 5000
 MATCHED = 0.3  # the gain at which methods are compared
 
 
-def digest(content: bytes) -> str:
-    """Name what a result depends on, so that none of other weights or settings is taken for it."""
-    return hashlib.sha256(content).hexdigest()[:8]
-
-
-def train(method: str, edit: str, folder: Path) -> Path:
-    """Train one method on one edit with the defaults of the command line; return the LoRA."""
-    path = folder / edit / "semantic.safetensors"
-    if not path.is_file():
-        command = Path(sys.executable).with_name("pairedit-train")
-        options = [f"method={method}", f"dataset={edit}", "preview=false", "report=false"]
-        subprocess.run([command, *options, f"hydra.run.dir={folder}"], check=True)
-    return path
-
-
 def evaluate(path: Path, edit: str, seeds: int) -> dict:
     """Measure one slider; returns means, intervals and the off-target change at matched gain."""
-    model = build(OmegaConf.load(CONF / "model" / "flux-mini.yaml"), "model", Model)
     skip, scales = EDITS[edit]
-    (found,) = evaluation.evaluate(
-        open_model(model, device="auto", precision="auto"),
-        [
-            evaluation.Subject(
-                lora=read_lora(path), label="", dataset=edit, pairs=(), attribute=edit, skip=skip
-            )
-        ],
-        scales=scales,
-        setting=evaluation.Setting(
-            prompts=[model.prompt],
-            seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-            num_inference_steps=model.num_inference_steps,
-            guidance_scale=model.guidance_scale,
-            resolution=model.resolution,
-            batch_size=2 * len(scales),
-        ),
-        readers={"probe": lambda images, _: read(images)},
-        missing={},
-    )
-    target, off = found.summaries["target"], found.summaries["off-target"]
+    seen = range(FIRST_SEED, FIRST_SEED + seeds)
+    found = measure(path, edit, skip=skip, scales=scales, seeds=seen)
+    target, off = found["target"], found["off-target"]
     matched = float(at(scales, off.mean, crossing(scales, target.mean, MATCHED)))
     return {
         "target": target.mean.tolist(),
@@ -124,25 +81,22 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into README.md")
     args = parser.parse_args()
     text = ""
-    weights = locate("pkg://flux_mini") / "transformer/diffusion_pytorch_model.safetensors"
     for edit in args.edits:
         results = {}
         for method in args.methods:
-            folder = args.work / f"{method}-{edit}-{digest(weights.read_bytes())}"
-            asked = repr((EDITS[edit], FIRST_SEED, args.seeds)).encode()
-            known = folder / edit / f"measured-{digest(asked)}.json"
+            folder = args.work / f"{method}-{edit}-{weights()}"
+            path = folder / edit / "semantic.safetensors"
+            asked = digest(repr((EDITS[edit], FIRST_SEED, args.seeds)))
+            known = path.with_name(f"measured-{asked}.json")
             if args.known and not known.is_file():
                 continue
-            path = train(method, edit, folder)
-            if not known.is_file():
-                known.write_text(json.dumps(evaluate(path, edit, args.seeds), indent=1))
-            results[method] = json.loads(known.read_text())
+            if not path.is_file():
+                train({folder: [f"method={method}", f"dataset={edit}"]})
+            results[method] = kept(known, lambda p=path, e=edit: evaluate(p, e, args.seeds))
         text += table(edit, results, args.seeds)
     print(text)
     if args.write:
-        page = README.read_text()
-        before, rest = page.split(BEGIN)
-        README.write_text(before + BEGIN + text + END + rest.split(END)[1])
+        put(README, "methods table", text)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,15 @@
 
 Portraits from seeds that no training of flux-mini saw stand for photographs, because only on them
 the probe knows the truth. What the work folder already holds is kept, so an interrupted call goes
-on. `--write` puts the tables between the markers in docs/real.md.
+on. `--devices auto auto cpu` trains three LoRAs at once, one of them on the CPU. `--write` puts the
+tables between the markers in docs/real.md.
 """
 
 import argparse
 import json
 import os
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -20,12 +20,11 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
 import torch
-import yaml
 from tqdm import tqdm
 
 from pairedit import flux
 from pairedit.adapters import Adapters, Row
-from pairedit.config import CONF, Model, locate
+from pairedit.config import Model
 from pairedit.data import load_image, to_image, to_tensor
 from pairedit.edits import RealImage
 from pairedit.evidence import at, crossing
@@ -35,28 +34,24 @@ from pairedit.lora import read_lora
 from pairedit.photos import Photo
 from pairedit.probe import read
 from pairedit.sample import Slider, generate
+from tables import digest, kept, mini, put, train, weights
 
 PAGE = Path(__file__).parents[1] / "docs" / "real.md"
-BEGIN, END = "<!-- real table: begin -->\n", "<!-- real table: end -->"
 FIRST_SEED = 60_000_000  # beyond every seed of training and of data/real
-# edit -> skip, scales, the gain at which ways are compared. As in scripts/methods_table.py.
+# edit -> skip, scales, the gain at which ways are compared.
 EDITS = {
     "age": (18, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65), 0.3),
-    "smile": (11, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65), 0.15),
+    "smile": (11, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65), 0.3),
 }
 ROOM = 0.35  # a face is taken if its attributes lie below: it can still age, and smile
+ITERATIONS = (0, 1, 2, 4)
 WAYS = {
-    **{f"ode, iterations={k}": RealImage(inversion="ode", iterations=k) for k in (0, 1, 2, 4)},
+    **{f"ode, iterations={k}": RealImage(inversion="ode", iterations=k) for k in ITERATIONS},
     "lora": RealImage(inversion="lora"),
     "both": RealImage(inversion="both"),
     "published": RealImage(inversion="lora", published=True, semantic_cfg_scale=0.75),
 }
-ITERATIONS = (0, 1, 2, 4)
-
-
-def command(*words: str) -> None:
-    """Run pairedit-train."""
-    subprocess.run([Path(sys.executable).with_name("pairedit-train"), *words], check=True)
+TOGETHER = 8  # photographs in one batch
 
 
 def faces(number: int, folder: Path) -> list[Path]:
@@ -75,28 +70,11 @@ def faces(number: int, folder: Path) -> list[Path]:
     raise AssertionError
 
 
-def content_loras(paths: list[Path], work: Path) -> dict[str, Path]:
-    """Train the content LoRA of every face that lacks one; note the seconds of each."""
-    folder = work / "content"
-    loras = {path.stem: folder / path.stem / "content.safetensors" for path in paths}
-    missing = [stem for stem, path in loras.items() if not path.is_file()]
-    if missing:
-        options = [f"images={paths[0].parent.resolve()}", f"image_ids=[{','.join(missing)}]"]
-        command("method=inversion", "dataset=images", *options, "preview=false",
-                f"hydra.run.dir={folder}")  # fmt: skip
-    return loras
-
-
-def training_seconds(loras: list[Path]) -> float:
-    """Return the mean seconds that the training of these LoRAs took."""
-    lines = [(path.parent / "metrics.jsonl").read_text().splitlines()[-1] for path in loras]
-    return sum(json.loads(line)["seconds"] for line in lines) / len(lines)
-
-
-def settings() -> Model:
-    """Return flux-mini's settings."""
-    values = yaml.safe_load((CONF / "model" / "flux-mini.yaml").read_text())
-    return Model(**{key: value for key, value in values.items() if key != "_target_"})
+def machine() -> str:
+    """Name what this process computes on."""
+    if torch.cuda.is_available():
+        return f"an {torch.cuda.get_device_name()}"
+    return f"{torch.get_num_threads()} CPU threads"
 
 
 @contextmanager
@@ -126,12 +104,11 @@ def autoencoded(base: flux.Flux, images: torch.Tensor) -> torch.Tensor:
 
 
 @torch.no_grad()
-def reconstruct(base: flux.Flux, model: Model, paths: list[Path], iterations: int) -> dict:
+def reconstruct(base: flux.Flux, model: Model, images: torch.Tensor, iterations: int) -> dict:
     """Find the noise of photographs at sigma = 1, and sample from it without any LoRA."""
-    images = torch.stack([to_tensor(load_image(path, model.resolution)) for path in paths])
     found, passes, started = [], 0, time.perf_counter()
     adapters = Adapters(base.transformer)
-    for part in images.split(8):
+    for part in images.split(TOGETHER):
         flow = Flow(
             flux=base,
             adapters=adapters,
@@ -148,8 +125,9 @@ def reconstruct(base: flux.Flux, model: Model, paths: list[Path], iterations: in
         found.append(base.decode(image))
     adapters.remove()
     return {
-        "passes": passes / len(paths),
-        "seconds": (time.perf_counter() - started) / len(paths),
+        "passes": passes / len(images),
+        "seconds": (time.perf_counter() - started) / len(images),
+        "machine": machine(),
         "decibel": decibels(torch.cat(found), autoencoded(base, images)),
     }
 
@@ -158,7 +136,7 @@ def edit_faces(
     base: flux.Flux, model: Model, edit: str, way: RealImage, photos: list[Photo], lora: Path
 ) -> dict:
     """Edit photographs one way; changes are read against the photographs themselves."""
-    skip, scales, gain = EDITS[edit]
+    skip, scales, _ = EDITS[edit]
     started = time.perf_counter()
     with counted(base) as counter:
         samples = list(
@@ -171,7 +149,7 @@ def edit_faces(
                 num_inference_steps=model.num_inference_steps,
                 guidance_scale=model.guidance_scale,
                 resolution=model.resolution,
-                batch_size=3 * len(scales),
+                batch_size=TOGETHER * len(scales),
                 edit=way,
                 photos=photos,
             )
@@ -181,16 +159,15 @@ def edit_faces(
     images = torch.stack([to_tensor(photo.image) for photo in photos])
     grid = read(drawn).unflatten(0, (len(photos), len(scales)))
     target, off = changes(grid, read(images), edit)
-    reached = crossing(scales, target.mean(0), gain)
     at_zero = drawn.unflatten(0, (len(photos), len(scales)))[:, 0]
     return {
         "passes": counter["passes"] / len(photos),
         "seconds": seconds / len(photos),
+        "machine": machine(),
         "decibel": decibels(at_zero, autoencoded(base, images)),
         "target": target.mean(0).tolist(),
         "target_interval": [interval(column) for column in target.T],
         "off_target": off.mean(0).tolist(),
-        "matched": None if reached.isnan() else float(at(scales, off.mean(0), reached)),
     }
 
 
@@ -209,17 +186,33 @@ def interval(values: torch.Tensor) -> list[float]:
     return torch.quantile(values[picked].mean(1), torch.tensor([0.025, 0.975])).tolist()
 
 
-def kept(path: Path, make) -> dict:
-    """Return what a file holds, made first if it is not there."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(make(), indent=1))
-    return json.loads(path.read_text())
-
-
 def mean(values: list[float]) -> float:
     """Return the mean."""
     return sum(values) / len(values)
+
+
+def autoencoder(base: flux.Flux, images: torch.Tensor) -> dict:
+    """Measure what the VAE alone changes."""
+    alone = autoencoded(base, images)
+    values, before = read(alone)[:, None], read(images)
+    return {
+        "decibel": decibels(alone, images),
+        "off_target": {edit: float(changes(values, before, edit)[1].mean()) for edit in EDITS},
+    }
+
+
+def training(loras: list[Path], together: int) -> dict:
+    """Return how long the training of these LoRAs took on average."""
+    lines = [(path.parent / "metrics.jsonl").read_text().splitlines()[-1] for path in loras]
+    last = [json.loads(line) for line in lines]
+    seconds = mean([line["seconds"] for line in last])
+    return {"steps": last[0]["step"], "seconds": seconds, "together": together}
+
+
+def of_one(rows: dict) -> str:
+    """Say what seconds are of."""
+    machines = " and ".join(sorted({row["machine"] for row in rows.values()}))
+    return f"one photograph's share of a batch of {TOGETHER}, on {machines}"
 
 
 def reconstruction_table(rows: dict[int, dict], number: int) -> str:
@@ -229,14 +222,18 @@ def reconstruction_table(rows: dict[int, dict], number: int) -> str:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {k} | {row['passes']:.0f} | {row['seconds']:.1f} | {mean(row['decibel']):.1f} "
+        f"| {k} | {row['passes']:.0f} | {row['seconds']:.2f} | {mean(row['decibel']):.1f} "
         f"| {min(row['decibel']):.1f} |"
         for k, row in rows.items()
     ]
-    return "\n".join([*lines, "", f"{number} faces, `skip=0`, 28 steps, base model alone.", "", ""])
+    note = (
+        f"{number} faces, `skip=0`, 28 steps, base model alone. Passes: to the noise. Seconds: "
+        f"there and back, {of_one(rows)}."
+    )
+    return "\n".join([*lines, "", note, "", ""])
 
 
-def edit_table(edit: str, rows: dict[str, dict], extra: dict) -> str:
+def edit_table(edit: str, rows: dict[str, dict], number: int) -> str:
     """Write one edit's results."""
     skip, scales, gain = EDITS[edit]
     lines = [
@@ -245,88 +242,99 @@ def edit_table(edit: str, rows: dict[str, dict], extra: dict) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for way, row in rows.items():
-        matched = "not reached" if row["matched"] is None else f"**{row['matched']:.3f}**"
+        target, off = torch.tensor(row["target"]), torch.tensor(row["off_target"])
+        reached = crossing(scales, target, gain)
+        matched = "not reached" if reached.isnan() else f"**{at(scales, off, reached):.3f}**"
         lines.append(
-            f"| `{way}` | {row['passes']:.0f} | {row['seconds']:.1f} | {mean(row['decibel']):.1f} "
+            f"| `{way}` | {row['passes']:.0f} | {row['seconds']:.2f} | {mean(row['decibel']):.1f} "
             f"({min(row['decibel']):.1f}) | {row['off_target'][0]:.3f} | {row['target'][3]:+.2f} / "
             f"{row['off_target'][3]:.3f} | {matched} |"
         )
     wide = max((high - low) / 2 for row in rows.values() for low, high in row["target_interval"])
     note = (
-        f"{extra['faces']} faces, `skip={skip}`; passes and seconds: one photograph at all "
-        f"{len(scales)} scales. 95 % bootstrap intervals of the target changes are at most "
-        f"±{wide:.2f}. A content LoRA took {extra['training']:.0f} s an image to train. The VAE "
-        f"alone is {extra['decibel']:.1f} dB from the photographs, and moves what the probe reads "
-        f"by {extra['autoencoder']:.3f}."
+        f"{number} faces, `skip={skip}`. Passes and seconds: all {len(scales)} scales, "
+        f"{of_one(rows)}. 95 % bootstrap intervals of the target changes are at most ±{wide:.2f}."
     )
     return "\n".join([*lines, "", note, "", ""])
 
 
+def last_note(alone: dict, trained: dict) -> str:
+    """Write what holds for every edit."""
+    moved = ", ".join(f"{value:.3f} ({edit})" for edit, value in alone["off_target"].items())
+    return (
+        f"The VAE alone is {mean(alone['decibel']):.1f} dB from the photographs, and moves what "
+        f"the probe reads by {moved}. A content LoRA took {trained['steps']} steps in "
+        f"{trained['seconds']:.0f} s, {trained['together']} at a time.\n"
+    )
+
+
 def main() -> None:
-    """Measure, print, write."""
+    """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("outputs/real"))
     parser.add_argument("--faces", type=int, default=32)
     parser.add_argument("--edits", nargs="+", choices=EDITS, default=list(EDITS))
-    parser.add_argument("--lora", type=Path, help="folder with full-<edit>/<edit>/*.safetensors")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--words", nargs="+", default=[], help="to train with, as steps=20")
+    parser.add_argument("--devices", nargs="+", default=["auto"], help="to train on, side by side")
+    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/real.md")
     args = parser.parse_args()
-    model = settings()
-    base = flux.load(
-        str(locate(model.path)),
-        device="cpu",
-        precision="float32",
-        max_sequence_length=model.max_sequence_length,
-    )
-    paths = faces(args.faces, args.work / "faces")
-    rows = {
-        k: kept(
-            args.work / f"reconstruction-{args.faces}-{k}.json",
-            lambda k=k: reconstruct(base, model, paths, k),
-        )
+    work = args.work / digest(repr((weights(), args.words)))
+    paths = faces(args.faces, work / "faces")
+    sliders = {edit: work / edit / edit / "semantic.safetensors" for edit in args.edits}
+    contents = [work / path.stem / path.stem / "content.safetensors" for path in paths]
+    folder = f"images={paths[0].parent.resolve()}"
+    runs = {
+        **{path: [f"dataset={edit}"] for edit, path in sliders.items()},
+        **{
+            path: ["method=inversion", "dataset=images", folder, f"image_ids=[{path.parent.name}]"]
+            for path in contents
+        },
+    }
+    missing = {} if args.known else {path: runs[path] for path in runs if not path.is_file()}
+    train({p.parents[1]: [*words, *args.words] for p, words in missing.items()}, args.devices)
+    model, base = mini()
+    images = torch.stack([to_tensor(load_image(path, model.resolution)) for path in paths])
+    if base.device.type == "cuda" and not args.known:
+        # A GPU's first passes would count as an edit's seconds.
+        reconstruct(base, model, images[:1], 0)
+
+    def known(name: str, make: Callable[[], dict], *asked: object) -> dict | None:
+        """Return a figure, made where it is not there yet unless only known ones are wanted."""
+        file = work / f"{name}-{digest(repr((args.faces, asked)))}.json"
+        return kept(file, make) if file.is_file() or not args.known else None
+
+    trained = known("training", lambda: training(contents, len(args.devices)))
+    alone = known("autoencoder", lambda: autoencoder(base, images))
+    back = {
+        k: known(f"reconstruction-{k}", lambda k=k: reconstruct(base, model, images, k))
         for k in ITERATIONS
     }
-    text = reconstruction_table(rows, args.faces)
-    loras = content_loras(paths, args.work)
-    photos = {
-        content: [
-            Photo(
-                path=path,
-                image=load_image(path, model.resolution),
-                content=read_lora(loras[path.stem]) if content else None,
-            )
-            for path in paths
-        ]
-        for content in (False, True)
-    }
-    for edit in args.edits:
-        place = args.work / f"{edit}-{args.faces}"
-        slider = (args.lora or args.work / "loras") / f"full-{edit}" / edit / "semantic.safetensors"
-        if not slider.is_file():
-            command(f"dataset={edit}", "preview=false", f"hydra.run.dir={slider.parents[1]}")
-        results = {
-            way: kept(
-                place / f"{way}.json".replace(", ", "-"),
-                lambda edit=edit, chosen=chosen, slider=slider: edit_faces(
-                    base, model, edit, chosen, photos[chosen.inversion != "ode"], slider
-                ),
-            )
-            for way, chosen in WAYS.items()
-        }
-        images = torch.stack([to_tensor(photo.image) for photo in photos[False]])
-        alone = autoencoded(base, images)
-        extra = {
-            "faces": args.faces,
-            "training": training_seconds([loras[path.stem] for path in paths]),
-            "autoencoder": float(changes(read(alone)[:, None], read(images), edit)[1].mean()),
-            "decibel": mean(decibels(alone, images)),
-        }
-        text += edit_table(edit, results, extra)
+    text = reconstruction_table({k: row for k, row in back.items() if row}, args.faces)
+    for edit, slider in sliders.items():
+
+        def measured(way: RealImage, edit: str = edit, slider: Path = slider) -> dict:
+            photos = [
+                Photo(
+                    path=path,
+                    image=load_image(path, model.resolution),
+                    content=None if way.inversion == "ode" else read_lora(content),
+                )
+                for path, content in zip(paths, contents, strict=True)
+            ]
+            return edit_faces(base, model, edit, way, photos, slider)
+
+        rows = {}
+        for name in args.ways:
+            way = WAYS[name]
+            place = f"{edit}-{name}".replace(", ", "-")
+            rows[name] = known(place, lambda way=way: measured(way), EDITS[edit][:2], way)
+        text += edit_table(edit, {name: row for name, row in rows.items() if row}, args.faces)
+    text += last_note(alone, trained) + "\n"
     print(text)
     if args.write:
-        page = PAGE.read_text()
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1])
+        put(PAGE, "real table", text)
 
 
 if __name__ == "__main__":

@@ -2,66 +2,43 @@
 
     python scripts/text_sliders.py [--edits age smile glasses] [--steps 300] [--seeds 32] [--write]
 
-What is already trained in the work folder is kept. `--write` puts the table into the page.
+What is already trained or measured in the work folder is kept. `--devices auto auto auto` trains
+three at once. `--write` puts the table into the page.
 """
 
 import argparse
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
-from hydra import compose, initialize_config_dir
-
-from pairedit.config import CONF, Model, build, register
-from pairedit.evaluate import interval, measure
-from pairedit.jobs import open_model
-from pairedit.lora import read_lora
-from pairedit.sample import Slider, generate
+from tables import digest, kept, measure, put, train, weights
 
 PAGE = Path(__file__).parents[1] / "docs" / "text-sliders.md"
-BEGIN, END = "<!-- table: begin -->\n", "<!-- table: end -->"
 SCALES = (-0.8, -0.4, 0.0, 0.2, 0.4, 0.8)
 SKIP = 6  # from the first step on it would draw another person
 FIRST_SEED = 1000
 
 
-def train(edit: str, steps: int, work: Path) -> Path:
-    """Train one text slider by the command line; return the LoRA."""
-    folder = work / f"{edit}-{steps}"
-    path = folder / f"text_{edit}" / "semantic.safetensors"
-    if not path.is_file():
-        command = Path(sys.executable).with_name("pairedit-train")
-        words = ["method=slider_text", f"dataset=text_{edit}", f"steps={steps}", "preview=false"]
-        subprocess.run([command, *words, f"hydra.run.dir={folder}"], check=True)
-    return path
+def evaluate(path: Path, edit: str, seeds: int) -> dict:
+    """Measure one slider by scale: mean target and off-target change, half a 95 % interval."""
+    seen = range(FIRST_SEED, FIRST_SEED + seeds)
+    found = measure(path, edit, skip=SKIP, scales=SCALES, seeds=seen)
+    target, off = found["target"], found["off-target"]
+    return {
+        "target": target.mean.tolist(),
+        "half": ((target.high - target.low) / 2).tolist(),
+        "off_target": off.mean.tolist(),
+    }
 
 
-def row(edit: str, path: Path, seeds: int) -> str:
-    """Measure one slider; return its line of the table."""
-    register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        model = build(compose("gen").model, "model", Model)
-    samples = generate(
-        open_model(model, device="auto", precision="float32"),
-        sliders=[Slider(lora=read_lora(path), scales=SCALES)],
-        prompts=[model.prompt],
-        seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-        skip=SKIP,
-        num_inference_steps=model.num_inference_steps,
-        guidance_scale=model.guidance_scale,
-        resolution=model.resolution,
-        batch_size=2 * len(SCALES),
-    )
-    found = measure(list(samples), edit)
-    cells = []
-    for index, scale in enumerate(SCALES):
-        if scale:
-            low, high = interval(found.target[:, index])
-            target, off = (part[:, index].mean() for part in (found.target, found.off_target))
-            cells.append(f"{target:+.2f} ±{(high - low) / 2:.2f} / {off:.3f}")
+def row(edit: str, found: dict) -> str:
+    """Write one slider's line of the table."""
+    cells = [
+        f"{target:+.2f} ±{half:.2f} / {off:.3f}"
+        for scale, target, half, off in zip(SCALES, *found.values(), strict=True)
+        if scale
+    ]
     return f"| {edit} | {' | '.join(cells)} |"
 
 
@@ -72,10 +49,31 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--seeds", type=int, default=32)
     parser.add_argument("--work", type=Path, default=Path("outputs/text_sliders"))
+    parser.add_argument("--devices", nargs="+", default=["auto"], help="to train on, side by side")
     parser.add_argument("--write", action="store_true", help="put the table into the page")
     args = parser.parse_args()
+    folders = {edit: args.work / f"{edit}-{args.steps}-{weights()}" for edit in args.edits}
+    loras = {e: folder / f"text_{e}" / "semantic.safetensors" for e, folder in folders.items()}
+    train(
+        {
+            folders[edit]: ["method=slider_text", f"dataset=text_{edit}", f"steps={args.steps}"]
+            for edit, path in loras.items()
+            if not path.is_file()
+        },
+        args.devices,
+    )
+    asked = digest(repr((SKIP, SCALES, FIRST_SEED, args.seeds)))
+    rows = [
+        row(
+            edit,
+            kept(
+                path.with_name(f"measured-{asked}.json"),
+                lambda edit=edit, path=path: evaluate(path, edit, args.seeds),
+            ),
+        )
+        for edit, path in loras.items()
+    ]
     heads = [f"{scale:g}" for scale in SCALES if scale]
-    rows = [row(edit, train(edit, args.steps, args.work), args.seeds) for edit in args.edits]
     lines = [
         f"| by scale | {' | '.join(heads)} |",
         f"|---|{'---|' * len(heads)}",
@@ -87,9 +85,7 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if args.write:
-        page = PAGE.read_text()
-        before, rest = page.split(BEGIN)
-        PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1])
+        put(PAGE, "table", text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,115 @@
+"""What the scripts that measure flux-mini share: train by the command, read by the probe, write.
+
+A work folder keeps what is trained and measured, named by the weights of flux-mini and by what was
+asked for, so that no result of others is taken for it.
+"""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+
+from omegaconf import OmegaConf
+
+from pairedit import evaluate as evaluation
+from pairedit.config import CONF, Model, build, locate
+from pairedit.evidence import Summary
+from pairedit.flux import Flux
+from pairedit.jobs import open_model
+from pairedit.lora import read_lora
+from pairedit.probe import read
+
+TRAIN = (sys.executable, "-c", "from pairedit.cli import train; train()")
+
+
+def digest(content: bytes | str) -> str:
+    """Name what a result depends on."""
+    content = content.encode() if isinstance(content, str) else content
+    return hashlib.sha256(content).hexdigest()[:8]
+
+
+def weights() -> str:
+    """Name the weights of flux-mini."""
+    file = locate("pkg://flux_mini") / "transformer/diffusion_pytorch_model.safetensors"
+    return digest(file.read_bytes())
+
+
+def train(runs: Mapping[Path, Sequence[str]], devices: Sequence[str] = ("auto",)) -> None:
+    """Run pairedit-train for each folder, one run at a time on each device.
+
+    Args:
+        runs: the words of the command by the folder of the run.
+        devices: values of `device`; one that is there twice trains two at once.
+    """
+    free: SimpleQueue[str] = SimpleQueue()
+    for device in devices:
+        free.put(device)
+
+    def run(folder: Path) -> None:
+        device = free.get()
+        words = [*runs[folder], "preview=false", "report=false", f"device={device}"]
+        try:
+            subprocess.run([*TRAIN, *words, f"hydra.run.dir={folder}"], check=True)
+        finally:
+            free.put(device)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        list(pool.map(run, runs))
+
+
+def mini() -> tuple[Model, Flux]:
+    """Open flux-mini on the best device there is."""
+    model = build(OmegaConf.load(CONF / "model" / "flux-mini.yaml"), "model", Model)
+    return model, open_model(model, device="auto", precision="auto")
+
+
+def measure(
+    lora: Path, attribute: str, *, skip: int, scales: Sequence[float], seeds: range
+) -> dict[str, Summary]:
+    """Render a slider's images from seeds; return every measure of them by name."""
+    model, base = mini()
+    (found,) = evaluation.evaluate(
+        base,
+        [
+            evaluation.Subject(
+                lora=read_lora(lora),
+                label="",
+                dataset=attribute,
+                pairs=(),
+                attribute=attribute,
+                skip=skip,
+            )
+        ],
+        scales=scales,
+        setting=evaluation.Setting(
+            prompts=[model.prompt],
+            seeds=seeds,
+            num_inference_steps=model.num_inference_steps,
+            guidance_scale=model.guidance_scale,
+            resolution=model.resolution,
+            batch_size=2 * len(scales),
+        ),
+        readers={"probe": lambda images, _: read(images)},
+        missing={},
+    )
+    return dict(found.summaries)
+
+
+def kept(file: Path, make: Callable[[], dict]) -> dict:
+    """Return what a JSON file holds, made first if it is not there."""
+    if not file.is_file():
+        made = json.dumps(make(), indent=1)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(made)
+    return json.loads(file.read_text())
+
+
+def put(page: Path, name: str, text: str) -> None:
+    """Replace what stands between two markers of a page."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, rest = page.read_text().split(begin)
+    page.write_text(before + begin + text + end + rest.split(end)[1])

@@ -1,0 +1,98 @@
+"""The scripts beside the package run, and measure what they put into the pages."""
+
+import json
+import runpy
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+pytestmark = pytest.mark.usefixtures("_importable")
+
+
+@pytest.fixture
+def _importable(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a script of one page, whose tables then go into a copy, and run it."""
+
+    def run(name: str, page: Path, *words: object) -> str:
+        module = import_module(name)
+        shutil.copy(module.PAGE, page)
+        monkeypatch.setattr(module, "PAGE", page)
+        monkeypatch.setattr(sys, "argv", [name, *map(str, words), "--write"])
+        module.main()
+        return page.read_text()
+
+    return run
+
+
+@pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_explains_itself(path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    if "argparse" not in path.read_text():
+        import_module(path.stem)  # what the others share
+        return
+    with pytest.raises(SystemExit) as leave:
+        runpy.run_path(str(path), run_name="__main__")
+    assert leave.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_text_sliders_are_trained_and_measured(script, tmp_path, monkeypatch):
+    text_sliders = import_module("text_sliders")
+    monkeypatch.setattr(text_sliders, "SCALES", (-0.4, 0.0, 0.8))
+    monkeypatch.setattr(text_sliders, "SKIP", 24)
+    words = ["--edits", "smile", "--steps", 1, "--seeds", 2, "--work", tmp_path]
+    page = script("text_sliders", tmp_path / "page.md", *words)
+    (row,) = [line for line in page.splitlines() if line.startswith("| smile |")]
+    assert row.count(" ±") == 2
+    (measured,) = tmp_path.glob("*/text_smile/measured-*.json")
+    found = json.loads(measured.read_text())
+    assert found["target"][1] == found["half"][1] == found["off_target"][1] == 0
+    assert found["off_target"][0] > 0 < found["off_target"][2]
+    assert "1 steps, `skip=24`, 2 seeds from 1000 on" in page
+
+
+def test_methods_are_measured_at_the_gain_they_are_compared_at(smile, monkeypatch):
+    methods_table = import_module("methods_table")
+    monkeypatch.setitem(methods_table.EDITS, "smile", (11, (0.0, 0.5)))
+    monkeypatch.setattr(methods_table, "MATCHED", 0.05)
+    found = methods_table.evaluate(smile, "smile", 2)
+    assert found["target"][0] == found["off_target"][0] == 0
+    share = 0.05 / found["target"][1]
+    assert 0 < share < 1
+    assert found["matched"] == pytest.approx(share * found["off_target"][1])
+    assert f"**{found['matched']:.3f}** |" in methods_table.table("smile", {"full": found}, 2)
+
+
+def test_ways_of_editing_a_photograph_are_measured(script, smile, tmp_path, monkeypatch):
+    real_table, tables = import_module("real_table"), import_module("tables")
+    monkeypatch.setattr(real_table, "ITERATIONS", (1,))
+    monkeypatch.setitem(real_table.EDITS, "smile", (24, (0.0, 0.1, 0.2, 0.3), 0.3))
+    work = tmp_path / tables.digest(repr((tables.weights(), [])))
+    (face,) = real_table.faces(1, work / "faces")
+    for name, role in (("smile", "semantic"), (face.stem, "content")):
+        place = work / name / name
+        place.mkdir(parents=True)
+        shutil.copy(smile, place / f"{role}.safetensors")
+        shutil.copy(smile.parent / "metrics.jsonl", place)
+    ways = ["ode, iterations=1", "published"]
+    words = ["--faces", 1, "--edits", "smile", "--ways", *ways, "--work", tmp_path]
+    page = script("real_table", tmp_path / "page.md", *words)
+    ode, published = (json.loads(path.read_text()) for path in sorted(work.glob("smile-*.json")))
+    steps, scales = 28 - 24, 4  # from skip on
+    assert ode["passes"] == 2 * steps + scales * steps
+    assert published["passes"] == 24 + (2 * scales - 1) * steps
+    assert ode["decibel"] > [40] > published["decibel"], "a LoRA of a smile is no content LoRA"
+    assert f"| `published` | {published['passes']:.0f} |" in page
+    assert "60 steps in" in page
+    # What is known is not measured again, and needs no LoRA.
+    shutil.rmtree(work / "smile")
+    assert script("real_table", tmp_path / "again.md", *words, "--known") == page
