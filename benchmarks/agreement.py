@@ -15,13 +15,13 @@ import torch
 from measure import Bench
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES, Naive
 from ours import flux, hardware, random_lora
-from pairedit.graphs import Graphs
 from sizes import SHALLOW, TINY, Size
 from torch import Tensor
 
 from pairedit.adapters import Adapters
 from pairedit.devices import make_accelerator
 from pairedit.flux import Flux
+from pairedit.graphs import Graphs
 from pairedit.lora import read_lora, write_lora
 from pairedit.methods import PairEdit, Step
 from pairedit.sample import Slider, generate
@@ -166,7 +166,7 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
             accelerator,
             PairEdit().terms(step),
             sigma,
-            text,
+            text.of,
             GUIDANCE,
             graphs=graphs,
             before=clear,

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import multiprocessing
 import os
 import platform
 import shutil
@@ -136,46 +135,47 @@ def measure(name: str, size: str, device: str, started: float, folder: Path) -> 
         temporary.write_text(json.dumps(found))
 
 
-def run(name: str, args: argparse.Namespace, card: Card, folder: Path, left: float) -> dict:
-    """Run one variant in its own process, for at most `left` seconds."""
-    variant = {**VARIANTS, **ON_REQUEST}[name]
+def start(cache: Path) -> subprocess.Popen:
+    """Start a process that imports what is needed and then waits for its variant."""
+    # What is compiled is found again by all that share a cache.
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
+    words = [sys.executable, __file__, "--one"]
+    return subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=os.environ | caches)
+
+
+def run(
+    name: str, args: argparse.Namespace, card: Card, folder: Path, left: float, ready: Callable
+) -> dict:
+    """Run one variant in its own process, for at most `left` seconds.
+
+    Args:
+        name: of the variant.
+        args: of the command.
+        card: watches the GPU.
+        folder: for the files of the variant.
+        left: seconds.
+        ready: returns a process that waits for its variant; started here for a fresh one.
+    """
     folder.mkdir()
     card.start()
-    # A fresh interpreter also finds nothing compiled; the others share what they compile.
-    cache = folder.parent / ("cache-" + (name if variant.fresh else "shared"))
-    warm = cache.exists()
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
-    os.environ["TRITON_CACHE_DIR"] = str(cache / "triton")
+    fresh = {**VARIANTS, **ON_REQUEST}[name].fresh
     started = time.monotonic()
-    call = (name, args.size, args.device, started, folder)
-    if variant.fresh:
-        words = [sys.executable, __file__, "--one", json.dumps([str(part) for part in call])]
-        process: Any = subprocess.Popen(words)
-        wait = partial(_wait, process)
-    else:
-        # Forked: importing torch takes long, and no variant's own work.
-        process = multiprocessing.get_context("fork").Process(target=measure, args=call)
-        process.start()
-        wait = process.join
-    wait(left)
-    code = process.returncode if variant.fresh else process.exitcode
-    if code is None:
-        process.kill()
-        wait(30)
-    report = folder / "found.json"
-    found = {"error": "cut off: out of time" if code is None else f"ended with code {code}"}
-    if report.exists():
-        found = json.loads(report.read_text())
-    found["peak"] = found.get("peak", {}) | card.peak()
-    return {**found, "took": time.monotonic() - started, "compiled_before": warm}
-
-
-def _wait(process: subprocess.Popen, seconds: float) -> None:
-    """Wait for a process, but not longer."""
+    process = start(folder / "cache") if fresh else ready()
+    call = {"name": name, "size": args.size, "device": args.device}
+    process.stdin.write(json.dumps({**call, "started": started, "folder": str(folder)}) + "\n")
+    process.stdin.close()
+    late = False
     try:
-        process.wait(seconds)
+        process.wait(left)
     except subprocess.TimeoutExpired:
-        return
+        late = True
+        process.kill()
+        process.wait()
+    report = folder / "found.json"
+    reason = "cut off: out of time" if late else f"ended with code {process.returncode}"
+    found = json.loads(report.read_text()) if report.exists() else {"error": reason}
+    found["peak"] = found.get("peak", {}) | card.peak()
+    return {**found, "took": time.monotonic() - started}
 
 
 def with_shares(results: Mapping[str, dict]) -> dict[str, dict]:
@@ -213,11 +213,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=86400, help="for all of it")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{today}.json")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda, or cpu for size tiny")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        name, size, device, started, folder = json.loads(args.one)
-        measure(name, size, device, float(started), Path(folder))
+        line = sys.stdin.readline()
+        if line:  # none where the other side has no more to measure
+            call = json.loads(line)
+            measure(**call | {"folder": Path(call["folder"])})
         return
     args.device = args.device or ("cpu" if args.size == "tiny" else "cuda")
     names = args.variants.split(",")
@@ -229,6 +231,14 @@ def main() -> None:
     skipped: list[str] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         card = Card(Path(temporary), args.device)
+        shared = partial(start, Path(temporary) / "cache")
+        # Each imports while the one before it measures: 15 to 25 s on a slow disk.
+        waiting = [shared()]
+
+        def ready() -> subprocess.Popen:
+            waiting.append(shared())
+            return waiting.pop(0)
+
         for name in names:
             left = args.seconds - (time.monotonic() - STARTED)
             if left < (known[name].seconds if args.size == "full" else 0):
@@ -236,13 +246,16 @@ def main() -> None:
                 skipped.append(name)
                 continue
             print(name, flush=True)
-            results[name] = run(name, args, card, Path(temporary) / name, left)
+            results[name] = run(name, args, card, Path(temporary) / name, left, ready)
             print(f"  {summary(with_shares(results)[name])}", flush=True)
             content = {**about(args), "skipped": skipped, "results": with_shares(results)}
             args.out.parent.mkdir(parents=True, exist_ok=True)
             with replacing(args.out) as file:
                 file.write_text(json.dumps(content, indent=1) + "\n")
         card.stop()
+        for process in waiting:
+            process.kill()
+            process.wait()
     print(args.out)
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from measure import Bench, Clock, Profile, config, forward_flops, spread, tokens, training_flops
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
-from pairedit.hardware import Hardware, profile
 from sizes import Size, build
 from torch import Tensor, nn
 
@@ -18,6 +17,7 @@ from pairedit.adapters import find_modules
 from pairedit.config import locate
 from pairedit.data import find_pairs
 from pairedit.flux import Flux
+from pairedit.hardware import Hardware, profile
 from pairedit.lora import read_lora, write_lora
 from pairedit.methods import PairEdit
 from pairedit.sample import Slider, generate

@@ -56,20 +56,26 @@ class _Routing:
 
 
 class _Stacked(torch.autograd.Function):
-    """Map [B, N, in] to ((x A^T) * scales) B^T; A and B learn from the rows that `learns` marks.
+    """Add ((x A^T) * scales) B^T to a result; A and B learn from the rows that `learns` marks.
 
-    Several layers with the same input have their A below each other, and a B each. The columns of
-    `scales` and `learns` [B, 1, rank] belong to the rows of A [rank, in].
+    Several layers with the same input x [B, N, in] have their A below each other, and a B and a
+    result [B, N, out] each. The columns of `scales` and `learns` [B, 1, rank] belong to the rows
+    of A [rank, in].
     """
 
     @staticmethod
     def forward(
-        ctx, x: Tensor, down: Tensor, scales: Tensor, learns: Tensor, *ups: Tensor
+        ctx, x: Tensor, down: Tensor, scales: Tensor, learns: Tensor, *more: Tensor
     ) -> tuple[Tensor, ...]:
+        ups, results = more[: len(more) // 2], more[len(more) // 2 :]
         inner = F.linear(x, down) * scales
         ctx.save_for_backward(x, down, scales, learns, inner, *ups)
         parts = inner.split([up.shape[1] for up in ups], dim=-1)
-        return tuple(F.linear(part, up) for part, up in zip(parts, ups, strict=True))
+        # One product with an addition, instead of a product and an addition.
+        return tuple(
+            torch.addmm(result.flatten(0, -2), part.flatten(0, -2), up.T).view(result.shape)
+            for result, part, up in zip(results, parts, ups, strict=True)
+        )
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -82,7 +88,7 @@ class _Stacked(torch.autograd.Function):
             grad.flatten(0, -2).T @ part.flatten(0, -2)
             for grad, part in zip(grads, marked, strict=True)
         ]
-        return to_inner @ down, to_down, None, None, *to_ups
+        return to_inner @ down, to_down, None, None, *to_ups, *grads
 
 
 class _RowwiseLinear(PeftLinear):
@@ -164,14 +170,15 @@ def _add_stacked(
         columns = [table[:, i, None].expand(-1, len(down)) for i, down in downs]
         return torch.cat(columns, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
 
-    learnt = _Stacked.apply(
+    added = _Stacked.apply(
         x,
         torch.cat([down for _, down in downs]).to(x.dtype),
         by_rank(routing.scales),
         by_rank(routing.learns),
         *(up.to(x.dtype) for up in ups),
+        *results,
     )
-    return [result + part.to(result.dtype) for result, part in zip(results, learnt, strict=True)]
+    return list(added)
 
 
 class Adapters:

@@ -41,7 +41,7 @@ from diffusers.pipelines.flux.pipeline_flux import (  # noqa: E402
 from diffusers.utils import logging as diffusers_logging  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
-from pairedit.placing import Modulations, place  # noqa: E402
+from pairedit.placing import Modulations, place, start_compiler  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +100,8 @@ class Flux:
         self.dtype: torch.dtype = self.transformer.dtype  # that it runs in
         self.prepared = 0  # how often the transformer was made ready anew
         self._placed = False
+        if hardware.compile:
+            start_compiler()
         self._modulations: Modulations | None = None
         # (sigma, prompt, guidance): number of its modulation
         self._known: dict[tuple[float, str, float | None], int] = {}
@@ -220,14 +222,12 @@ class Flux:
             float32 [B, 3, H, W] on the CPU, about [-1, 1], not clamped.
         """
         vae = self.pipeline.vae
-        with self._on_device(vae) as device:
-            raw = latents.to(device, vae.dtype) / vae.config.scaling_factor
-            # Large images one by one, in the transformer's precision: each takes gigabytes.
-            parts = raw.split(1 if self.hardware.fused else len(raw))
-            half = self.hardware.fused and device.type == "cuda"
-            with torch.autocast(device.type, self.dtype, enabled=half):
-                shifted = (part + vae.config.shift_factor for part in parts)
-                images = torch.cat([vae.decode(part, return_dict=False)[0] for part in shifted])
+        # Large images one by one, in the transformer's precision: each takes gigabytes.
+        large = self.hardware.fused
+        with self._on_device(vae, dtype=self.dtype if large else None) as device:
+            raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
+            parts = raw.to(next(vae.parameters()).dtype).split(1 if large else len(raw))
+            images = torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
         return images.float().cpu()
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
@@ -344,14 +344,16 @@ class Flux:
         return (sigmas * T_MAX).to(self.device, self.dtype) / T_MAX
 
     @contextmanager
-    def _on_device(self, *parts: nn.Module) -> Iterator[torch.device]:
+    def _on_device(
+        self, *parts: nn.Module, dtype: torch.dtype | None = None
+    ) -> Iterator[torch.device]:
         """Lend the accelerator to parts that are needed only now and then; give where they are."""
         device = self.device
         # Copied there and forgotten, rather than moved back: what is on the CPU stays valid.
         kept = [(weight, weight.data) for part in parts for weight in _tensors(part)]
         try:
             for weight, values in kept:
-                weight.data = values.to(device)
+                weight.data = values.to(device, dtype)
         except torch.OutOfMemoryError:
             # Beside a transformer that is there already; slower, but it works.
             device = torch.device("cpu")

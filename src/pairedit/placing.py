@@ -59,6 +59,13 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
     return modulations
 
 
+def start_compiler() -> None:
+    """Start the processes that will compile, so that they are there when weights have loaded."""
+    from torch._inductor.async_compile import AsyncCompile
+
+    AsyncCompile.warm_pool()
+
+
 def checkpoint_blocks(transformer: nn.Module, share: float) -> None:
     """Let this share of the blocks run again in the backward pass, 0 for none."""
     if not share:
