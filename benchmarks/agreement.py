@@ -166,7 +166,7 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
             accelerator,
             PairEdit().terms(step),
             sigma,
-            text,
+            text.of,
             GUIDANCE,
             graphs=graphs,
             before=clear,
