@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 import os
 import platform
@@ -21,62 +22,51 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 STARTED = time.monotonic()
-# Nothing is downloaded.
-os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-
-import pairedit.flux  # noqa: E402, F401, I001  (first: it keeps transformers quiet)
-import diffusers  # noqa: E402
-import torch  # noqa: E402
-
-import naive  # noqa: E402
-import ours  # noqa: E402
-from agreement import agreement  # noqa: E402
-from measure import Bench, ceiling  # noqa: E402
-from pairedit.data import replacing  # noqa: E402
-from sizes import SIZES  # noqa: E402
-
 HERE = Path(__file__).resolve().parent
 GB = 10**9
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Variant:
-    """Hold one thing to measure."""
+    """Hold one thing to measure: a function of a module here, and what it is called with."""
 
-    run: Callable[[Bench], dict[str, Any]]
+    module: str
+    function: str
     seconds: float  # it takes about; it is not begun with less time left
+    options: Mapping[str, Any] = field(default_factory=dict)
     fresh: bool = False  # in a new interpreter, with nothing imported or compiled before
 
 
+def _ours(function: str, seconds: float, name: str, *, fresh: bool = False, **more: Any) -> Variant:
+    return Variant("ours", function, seconds, {"name": name, **more}, fresh)
+
+
 VARIANTS = {
-    "ceiling": Variant(run=ceiling, seconds=15),
-    "naive-train": Variant(run=naive.train, seconds=60),
-    "train-80gb": Variant(run=partial(ours.train, name="80gb"), seconds=70),
-    "train-80gb-whole": Variant(
-        run=partial(ours.train, name="80gb", whole=True), seconds=150, fresh=True
-    ),
-    "naive-sample": Variant(run=naive.sample, seconds=70),
-    "sample-80gb": Variant(run=partial(ours.sample, name="80gb"), seconds=60),
-    "sample-fp8": Variant(run=partial(ours.sample, name="80gb", precision="fp8"), seconds=60),
-    "agreement": Variant(run=agreement, seconds=80),
-    "train-24gb": Variant(run=partial(ours.train, name="24gb", cap=24 * GB), seconds=80),
-    "train-12gb": Variant(run=partial(ours.train, name="12gb", cap=12 * GB), seconds=110),
-    "sample-80gb-seeds": Variant(run=partial(ours.sample, name="80gb", seeds=4), seconds=90),
-    "sample-24gb": Variant(run=partial(ours.sample, name="24gb"), seconds=70),
+    "ceiling": Variant("measure", "ceiling", 15),
+    "naive-train": Variant("naive", "train", 45),
+    "train-80gb": _ours("train", 60, "80gb"),
+    "train-80gb-whole": _ours("train", 160, "80gb", fresh=True, whole=True),
+    "naive-sample": Variant("naive", "sample", 50),
+    "sample-80gb": _ours("sample", 50, "80gb"),
+    "sample-fp8": _ours("sample", 50, "80gb", precision="fp8"),
+    "agreement": Variant("agreement", "agreement", 60),
+    "train-24gb": _ours("train", 45, "24gb", cap=24 * GB),
+    "train-12gb": _ours("train", 60, "12gb", cap=12 * GB),
+    "sample-80gb-seeds": _ours("sample", 80, "80gb", seeds=4),
+    "sample-24gb": _ours("sample", 60, "24gb"),
 }
 ON_REQUEST = {
-    "profile-train": Variant(run=partial(ours.train, name="80gb", profiled=True), seconds=70),
-    "profile-naive": Variant(run=partial(naive.train, profiled=True), seconds=60),
-    "profile-sample": Variant(run=partial(ours.sample, name="80gb", profiled=True), seconds=60),
-    "profile-sample-fp8": Variant(
-        run=partial(ours.sample, name="80gb", profiled=True, precision="fp8"), seconds=60
-    ),
+    "profile-train": _ours("train", 60, "80gb", profiled=True),
+    "profile-naive": Variant("naive", "train", 45, {"profiled": True}),
+    "profile-sample": _ours("sample", 50, "80gb", profiled=True),
+    "profile-sample-fp8": _ours("sample", 50, "80gb", profiled=True, precision="fp8"),
 }
 
 
@@ -118,27 +108,47 @@ class Card:
         return [int(line) / 1024 for line in lines if line.strip().isdecimal()]
 
 
-def measure(name: str, size: str, device: str, started: float, folder: Path) -> None:
-    """Run one variant and write what it found, or its error, into its folder."""
-    variant = {**VARIANTS, **ON_REQUEST}[name]
+def measure() -> None:
+    """Import everything, wait for a line that names a variant, run it and write what it found."""
+    import pairedit.flux  # noqa: F401, I001  (first: it keeps transformers quiet)
+    import torch
+
+    import agreement  # noqa: F401  (and with it all the others)
+    from measure import Bench
+    from sizes import SIZES
+
+    line = sys.stdin.readline()
+    if not line:  # there is no more to measure
+        return
+    call = json.loads(line)
+    variant, folder = {**VARIANTS, **ON_REQUEST}[call["name"]], Path(call["folder"])
+    run = getattr(importlib.import_module(variant.module), variant.function)
     # torch 2.11 with CUDA 13: its attention backward crashes on FLUX's shapes.
     torch.backends.cuda.enable_cudnn_sdp(False)
-    bench = Bench(size=SIZES[size], device=torch.device(device), started=started, folder=folder)
+    device = torch.device(call["device"])
+    bench = Bench(size=SIZES[call["size"]], device=device, started=call["started"], folder=folder)
     try:
-        found = variant.run(bench)
-        if device == "cuda":
+        found = run(bench, **variant.options)
+        if device.type == "cuda":
             found["device"] = torch.cuda.get_device_name()
     except Exception as error:
         traceback.print_exc()
         found = {"error": f"{type(error).__name__}: {error}"[:500], "peak": bench.memory()}
-    with replacing(folder / "found.json") as temporary:
-        temporary.write_text(json.dumps(found))
+    replace(folder / "found.json", found)
+
+
+def replace(path: Path, content: Any) -> None:
+    """Write JSON, whole or not at all."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    part.replace(path)
 
 
 def start(cache: Path) -> subprocess.Popen:
     """Start a process that imports what is needed and then waits for its variant."""
     # What is compiled is found again by all that share a cache.
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
+    caches |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # nothing is downloaded
     words = [sys.executable, __file__, "--one"]
     return subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=os.environ | caches)
 
@@ -198,8 +208,7 @@ def about(args: argparse.Namespace) -> dict[str, Any]:
         "commit": commit.stdout.strip(),
         "size": args.size,
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "diffusers": diffusers.__version__,
+        **{name: version(name) for name in ("torch", "diffusers")},
     }
 
 
@@ -209,24 +218,20 @@ def main() -> None:
     known = {**VARIANTS, **ON_REQUEST}
     today = datetime.date.today().isoformat()
     parser.add_argument("--variants", default=",".join(VARIANTS), help="; also ".join(ON_REQUEST))
-    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--size", choices=["full", "tiny"], default="full")
     parser.add_argument("--seconds", type=float, default=86400, help="for all of it")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{today}.json")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda, or cpu for size tiny")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
-        line = sys.stdin.readline()
-        if line:  # none where the other side has no more to measure
-            call = json.loads(line)
-            measure(**call | {"folder": Path(call["folder"])})
+        measure()
         return
     args.device = args.device or ("cpu" if args.size == "tiny" else "cuda")
     names = args.variants.split(",")
     if unknown := set(names) - set(known):
         parser.error(f"no variant {', '.join(sorted(unknown))}; there is {', '.join(known)}")
     names = list(dict.fromkeys(["ceiling", *names]))
-    print(f"imported after {time.monotonic() - STARTED:.1f} s", flush=True)
     results: dict[str, dict] = {}
     skipped: list[str] = []
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
@@ -250,8 +255,7 @@ def main() -> None:
             print(f"  {summary(with_shares(results)[name])}", flush=True)
             content = {**about(args), "skipped": skipped, "results": with_shares(results)}
             args.out.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(args.out) as file:
-                file.write_text(json.dumps(content, indent=1) + "\n")
+            replace(args.out, content)
         card.stop()
         for process in waiting:
             process.kill()

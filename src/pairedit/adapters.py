@@ -70,12 +70,7 @@ class _Stacked(torch.autograd.Function):
         ups, results = more[: len(more) // 2], more[len(more) // 2 :]
         inner = F.linear(x, down) * scales
         ctx.save_for_backward(x, down, scales, learns, inner, *ups)
-        parts = inner.split([up.shape[1] for up in ups], dim=-1)
-        # One product with an addition, instead of a product and an addition.
-        return tuple(
-            torch.addmm(result.flatten(0, -2), part.flatten(0, -2), up.T).view(result.shape)
-            for result, part, up in zip(results, parts, ups, strict=True)
-        )
+        return _spread(inner, ups, results)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -170,15 +165,21 @@ def _add_stacked(
         columns = [table[:, i, None].expand(-1, len(down)) for i, down in downs]
         return torch.cat(columns, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
 
-    added = _Stacked.apply(
-        x,
-        torch.cat([down for _, down in downs]).to(x.dtype),
-        by_rank(routing.scales),
-        by_rank(routing.learns),
-        *(up.to(x.dtype) for up in ups),
-        *results,
+    down = torch.cat([down for _, down in downs]).to(x.dtype)
+    ups = [up.to(x.dtype) for up in ups]
+    if not torch.is_grad_enabled():
+        return list(_spread(F.linear(x, down) * by_rank(routing.scales), ups, results))
+    masks = by_rank(routing.scales), by_rank(routing.learns)
+    return list(_Stacked.apply(x, down, *masks, *ups, *results))
+
+
+def _spread(inner: Tensor, ups: Sequence[Tensor], results: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Add what B makes of its part of A x to each result, as one operation."""
+    parts = inner.split([up.shape[1] for up in ups], dim=-1)
+    return tuple(
+        torch.addmm(result.flatten(0, -2), part.flatten(0, -2), up.T).view(result.shape)
+        for result, part, up in zip(results, parts, ups, strict=True)
     )
-    return list(added)
 
 
 class Adapters:

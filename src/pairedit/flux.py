@@ -255,11 +255,19 @@ class Flux:
         self._known = {key: number for number, key in enumerate(wanted)}
         self.prepared += 1
 
+    def bring(self, values: Tensor) -> Tensor:
+        """Copy a tensor of the CPU to the device without waiting for what runs there."""
+        if self.device.type != "cuda":
+            return values.to(self.device)
+        return values.pin_memory().to(self.device, non_blocking=True)
+
     def place(self) -> None:
         """Move the transformer to its device, unless it is there."""
         if not self._placed:
             self._modulations = place(self.transformer, self.hardware, self.device)
             self._placed = True
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # of what was needed on the way
 
     def velocity(
         self, latents: Tensor, sigma: Tensor, text: Text, guidance_scale: float | None
@@ -364,6 +372,8 @@ class Flux:
         finally:
             for weight, values in kept:
                 weight.data = values
+            if self.device.type == "cuda" and not self._placed:
+                torch.cuda.empty_cache()  # gigabytes in pieces that the transformer would not fit
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

@@ -226,7 +226,7 @@ def fit(
                     Step(
                         **dict(zip(("source", "target"), drawn.sides, strict=False)),
                         prompts=None if sides else pairs[drawn.pair],
-                        noise=drawn.noise.to(flux.device),
+                        noise=flux.bring(drawn.noise),
                         sigma=sigma,
                         path=tuple(sigmas[: drawn.index + 1].tolist()),
                         velocity=velocity,
