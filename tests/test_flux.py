@@ -99,7 +99,7 @@ def test_one_model_is_loaded_once(tiny_flux_folder, flux):
 
 
 def test_bfloat16_base_keeps_latents_and_vae_in_float32(tiny_flux_folder):
-    flux = load(str(tiny_flux_folder), device="cpu", precision="bfloat16", max_sequence_length=32)
+    flux = load(str(tiny_flux_folder), device="cpu", precision="bf16", max_sequence_length=32)
     assert flux.dtype == torch.bfloat16
     assert flux.pipeline.vae.dtype == torch.float32
     with torch.no_grad():

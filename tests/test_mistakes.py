@@ -52,7 +52,7 @@ MISTAKES = {
     "negative seed": ("train", ["seed=-1"], ["seed=-1"]),
     "unknown latents": ("train", ["latents=mean"], ["latents=mean: expected mode or sample"]),
     "unknown device": ("train", ["device=gpu"], ["device=gpu", "cuda"]),
-    "unknown precision": ("train", ["precision=fp4"], ["precision=fp4", "bfloat16"]),
+    "unknown precision": ("train", ["precision=fp4"], ["precision=fp4", "bf16"]),
     "unknown tracker mode": (
         "train",
         ["tracker=wandb", "tracker.mode=off"],

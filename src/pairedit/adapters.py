@@ -46,10 +46,49 @@ class _Segment:
 
 
 class _Routing:
-    """Share the segments of the current batch, in row order, with every LoRA layer."""
+    """Share what acts on the current batch with every LoRA layer."""
 
     def __init__(self) -> None:
-        self.segments: tuple[_Segment, ...] = ()
+        self.segments: tuple[_Segment, ...] = ()  # in row order
+        # The same, where all LoRAs of a layer run as one on every row.
+        self.names: tuple[str, ...] = ()
+        self.scales = self.learns = torch.empty(0)  # float32 [B, names]
+
+
+class _Stacked(torch.autograd.Function):
+    """Add ((x A^T) * scales) B^T to a result; A and B learn from the rows that `learns` marks.
+
+    Several layers with the same input x [B, N, in] have their A below each other, and a B and a
+    result [B, N, out] each. The columns of `scales` and `learns` [B, 1, rank] belong to the rows
+    of A [rank, in].
+    """
+
+    @staticmethod
+    def forward(
+        ctx, x: Tensor, down: Tensor, scales: Tensor, learns: Tensor, *more: Tensor
+    ) -> tuple[Tensor, ...]:
+        ups, results = more[: len(more) // 2], more[len(more) // 2 :]
+        inner = F.linear(x, down) * scales
+        ctx.save_for_backward(x, down, scales, learns, inner, *ups)
+        parts = inner.split([up.shape[1] for up in ups], dim=-1)
+        # One product with an addition, instead of a product and an addition.
+        return tuple(
+            torch.addmm(result.flatten(0, -2), part.flatten(0, -2), up.T).view(result.shape)
+            for result, part, up in zip(results, parts, ups, strict=True)
+        )
+
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, down, scales, learns, inner, *ups = ctx.saved_tensors
+        parts = [grad @ up for grad, up in zip(grads, ups, strict=True)]
+        to_inner = torch.cat(parts, dim=-1) * scales
+        to_down = (to_inner * learns).flatten(0, -2).T @ x.flatten(0, -2)
+        marked = (inner * learns).split([up.shape[1] for up in ups], dim=-1)
+        to_ups = [
+            grad.flatten(0, -2).T @ part.flatten(0, -2)
+            for grad, part in zip(grads, marked, strict=True)
+        ]
+        return to_inner @ down, to_down, None, None, *to_ups, *grads
 
 
 class _RowwiseLinear(PeftLinear):
@@ -59,7 +98,12 @@ class _RowwiseLinear(PeftLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, ..., D] to the base layer's output plus the rows' LoRAs."""
-        result = self.base_layer(x)
+        return self.add(x, self.base_layer(x))
+
+    def add(self, x: Tensor, result: Tensor) -> Tensor:
+        """Add the rows' LoRAs for the input [B, ..., D] to what the base layer made of it."""
+        if self.routing.names:
+            return _add_stacked([self], x, [result])[0]
         segments = self.routing.segments
         if not segments:
             return result
@@ -73,6 +117,18 @@ class _RowwiseLinear(PeftLinear):
             )
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    @staticmethod
+    def add_together(
+        layers: Sequence[_RowwiseLinear], x: Tensor, results: Sequence[Tensor]
+    ) -> list[Tensor]:
+        """Do `add` for layers with the same input at once."""
+        routing = layers[0].routing
+        if not routing.names or not all(
+            name in layer.lora_A for layer in layers for name in routing.names
+        ):
+            return [layer.add(x, part) for layer, part in zip(layers, results, strict=True)]
+        return _add_stacked(layers, x, results)
 
     def _add(self, segment: _Segment, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of one segment, as one LoRA whose rank is the sum of theirs."""
@@ -96,11 +152,45 @@ class _RowwiseLinear(PeftLinear):
         return result + F.linear(inner, torch.cat(ups, dim=1).to(x.dtype)).to(result.dtype)
 
 
+def _add_stacked(
+    layers: Sequence[_RowwiseLinear], x: Tensor, results: Sequence[Tensor]
+) -> list[Tensor]:
+    """Add all LoRAs to all rows as one, at scale 0 where they are off."""
+    routing = layers[0].routing
+    there = [(i, name) for i, name in enumerate(routing.names) if name in layers[0].lora_A]
+    if not there:
+        return list(results)
+    downs = [(i, layer.lora_A[name].weight) for layer in layers for i, name in there]
+    ups = [
+        torch.cat([layer.lora_B[name].weight * layer.scaling[name] for _, name in there], dim=1)
+        for layer in layers
+    ]
+
+    def by_rank(table: Tensor) -> Tensor:
+        columns = [table[:, i, None].expand(-1, len(down)) for i, down in downs]
+        return torch.cat(columns, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
+
+    added = _Stacked.apply(
+        x,
+        torch.cat([down for _, down in downs]).to(x.dtype),
+        by_rank(routing.scales),
+        by_rank(routing.learns),
+        *(up.to(x.dtype) for up in ups),
+        *results,
+    )
+    return list(added)
+
+
 class Adapters:
     """Attach named LoRAs to a transformer, switch them row by row, and take them off again."""
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: nn.Module, *, stacked: bool = False) -> None:
         """Wrap a diffusers transformer whose base weights are frozen here.
+
+        Args:
+            transformer: the base model.
+            stacked: run all LoRAs of a layer as one on every row, which compiles well and makes
+                more of small work; otherwise each row meets its own LoRAs only.
 
         Raises:
             ValueError: the transformer carries LoRAs already.
@@ -110,6 +200,9 @@ class Adapters:
         self.transformer = transformer.requires_grad_(False)
         self._routing = _Routing()
         self._names: list[str] = []
+        self._stacked = stacked
+        # By rows and LoRAs; always the same tensors, whose addresses a CUDA graph remembers.
+        self._tables: dict[tuple[int, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
 
     def add(
         self,
@@ -218,7 +311,7 @@ class Adapters:
         Raises:
             ValueError: an unknown LoRA, a learner without scale, or a block inside a block.
         """
-        if self._routing.segments:
+        if self._routing.segments or self._routing.names:
             raise ValueError("rows() inside rows(): the outer scales would be lost")
         for row in rows:
             unknown = (set(row.scales) | row.learns) - set(self._names)
@@ -226,11 +319,14 @@ class Adapters:
                 raise ValueError(f"no LoRA {sorted(unknown)} attached; there is {self._names}")
             if row.learns - set(row.scales):
                 raise ValueError(f"{sorted(row.learns - set(row.scales))} would learn unscaled")
-        self._routing.segments = self._segments(rows)
+        if self._stacked:
+            self._stack(rows)
+        else:
+            self._routing.segments = self._segments(rows)
         try:
             yield
         finally:
-            self._routing.segments = ()
+            self._routing.segments = self._routing.names = ()
 
     def remove(self) -> None:
         """Take every LoRA off; the transformer is then as it came."""
@@ -238,11 +334,30 @@ class Adapters:
             self.transformer.unload_lora()
         self._names = []
 
+    def acting(self, rows: Sequence[Row]) -> tuple[str, ...]:
+        """Name the LoRAs that are on; one at scale 0 throughout does no work."""
+        return tuple(name for name in self._names if any(row.scales.get(name) for row in rows))
+
+    def _stack(self, rows: Sequence[Row]) -> None:
+        """Write the rows' scales, and which LoRAs learn, where stacked layers read them."""
+        names = self.acting(rows)
+        values = (
+            torch.tensor([[row.scales.get(name, 0.0) for name in names] for row in rows]),
+            torch.tensor([[float(name in row.learns) for name in names] for row in rows]),
+        )
+        key = (len(rows), names)
+        if key not in self._tables:
+            device = next(self.transformer.parameters()).device
+            self._tables[key] = tuple(value.to(device) for value in values)
+        for table, value in zip(self._tables[key], values, strict=True):
+            table.copy_(value)
+        self._routing.names = names
+        self._routing.scales, self._routing.learns = self._tables[key]
+
     def _segments(self, rows: Sequence[Row]) -> tuple[_Segment, ...]:
         """Cut the batch where the LoRAs change, or whether they learn; none if all are off."""
         device = next(self.transformer.parameters()).device
-        # A LoRA at scale 0 throughout does no work.
-        names = [name for name in self._names if any(row.scales.get(name) for row in rows)]
+        names = self.acting(rows)
         segments = []
 
         def uses(row: Row) -> tuple[tuple[str, bool], ...]:

@@ -20,6 +20,7 @@ from pairedit.data import replacing, to_tensor
 from pairedit.evaluate import Result, Subject, examine
 from pairedit.flux import Flux
 from pairedit.lora import LoraFile
+from pairedit.placing import weight_of
 from pairedit.readers import Read
 from pairedit.results import numbers
 from pairedit.sample import Sample
@@ -47,7 +48,7 @@ def update_of(lora: LoraFile, flux: Flux) -> Update:
     for module, (down, up) in lora.weights.items():
         # |B A|^2 = tr(A^T B^T B A), without the large product itself.
         total += float(((up.T @ up) * (down @ down.T)).sum())
-        base += float(linears[module].weight.float().square().sum())
+        base += float(weight_of(linears[module]).float().square().sum())
     return Update(modules=len(lora.weights), norm=max(total, 0) ** 0.5, share=(total / base) ** 0.5)
 
 

@@ -57,7 +57,7 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
         for c in plan.candidates
     ]
     write_yaml(folder / CONFIG, plan.resolved)
-    flux = open_model(plan.model, device=plan.device, precision=plan.precision)
+    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     readers, missing = open_readers(
         plan.readers,
         model=locate(plan.model.path),
@@ -72,7 +72,7 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
         num_inference_steps=plan.num_inference_steps,
         guidance_scale=plan.guidance_scale,
         resolution=plan.resolution,
-        batch_size=plan.batch_size,
+        batch_size=flux.hardware.batch_size,
     )
     results = evaluate(
         flux,

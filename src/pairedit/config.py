@@ -69,10 +69,11 @@ class TrainConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     latents: str = "mode"
-    batch_terms: bool = True
-    gradient_checkpointing: bool = False
+    batch_terms: bool | None = None
+    gradient_checkpointing: Any = None  # a share of the blocks, or true or false
     preview: bool = True
     report: bool = True
+    hardware: Any = MISSING
     device: str = "auto"
     precision: str = "auto"
 
@@ -99,9 +100,10 @@ class GenConfig:
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
-    batch_size: int = 8
+    batch_size: int | None = None
     animate: bool = False
     calibrated: bool = False
+    hardware: Any = MISSING
     device: str = "auto"
     precision: str = "auto"
 
@@ -135,6 +137,7 @@ class EvalConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     batch_size: int = 16
+    hardware: Any = MISSING
     device: str = "auto"
     precision: str = "auto"
 
@@ -159,7 +162,7 @@ class Model:
     skip: int  # first steps of a rendering without LoRA
     guidance_scale: float | None  # None: the model takes none
     max_sequence_length: int  # T5 tokens
-    precision: str  # of the frozen weights on an accelerator; a CPU runs float32
+    precision: str  # float32 or bf16 on an accelerator; a CPU runs float32
     prompt: str  # rendered when no prompt is given
     inversion_steps: int = 1500  # of method=inversion
 

@@ -50,6 +50,11 @@ class Pair:
         """Return both sides."""
         return self.source, self.target
 
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Return the empty one: edits are learnt without words."""
+        return ("",)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Single:
@@ -61,6 +66,11 @@ class Single:
     def images(self) -> tuple[Path, ...]:
         """Return the one image."""
         return (self.path,)
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Return the empty one."""
+        return ("",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +85,11 @@ class Contrast:
     def images(self) -> tuple[Path, ...]:
         """Return nothing: prompts need no image."""
         return ()
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Return all three."""
+        return self.target, self.positive, self.negative
 
 
 Example = Pair | Single | Contrast

@@ -1,4 +1,4 @@
-"""Own the choice of device and precision, through accelerate, and what to do when it is full."""
+"""Own the choice of the device, through accelerate, and what to do when it is full."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+
+from pairedit.hardware import PROFILES, Hardware
 
 
 def make_accelerator(device: str) -> Accelerator:
@@ -30,26 +32,13 @@ def make_accelerator(device: str) -> Accelerator:
     return accelerator
 
 
-def choose_precision(asked: str, *, device: str, preferred: str) -> str:
-    """Return float32 or bfloat16.
-
-    Args:
-        asked: auto, float32 or bfloat16.
-        device: cpu, cuda or mps.
-        preferred: the base model's precision on an accelerator. A CPU runs float32 unless asked
-            otherwise.
-    """
-    if asked != "auto":
-        return asked
-    return "float32" if device == "cpu" else preferred
-
-
 @contextmanager
-def memory_advice(advice: str) -> Iterator[None]:
+def memory_advice(advice: str, hardware: Hardware) -> Iterator[None]:
     """Say what to try where the memory of a GPU, or of the machine, does not suffice.
 
     Args:
         advice: what needs less memory, such as `batch_terms=false`.
+        hardware: the profile asked for; on a GPU the next smaller ones are named.
 
     Raises:
         MemoryError: in place of torch's pages about its allocator.
@@ -57,7 +46,11 @@ def memory_advice(advice: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        raise MemoryError(f"the GPU's memory does not suffice: try {advice}") from error
+        names = list(PROFILES)
+        # Whatever auto took, it was not the last.
+        smaller = names[names.index(hardware.name) + 1 if hardware.name in names else 1 :]
+        profiles = "".join(f"hardware={name}, " for name in smaller)
+        raise MemoryError(f"the GPU's memory does not suffice: try {profiles}{advice}") from error
     except (MemoryError, RuntimeError) as error:
         # What torch's CPU allocator says; it has no class of its own.
         if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):

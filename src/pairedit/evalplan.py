@@ -18,9 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from pairedit.attributes import check_attribute
 from pairedit.config import Dataset, EvalConfig, Model, build, locate
 from pairedit.data import Pair, find_pairs
+from pairedit.hardware import Hardware
 from pairedit.lora import inspect_lora
 from pairedit.methods import SEMANTIC
-from pairedit.plan import _check_steps, _model, check_keys
+from pairedit.plan import _check_steps, _hardware, _model, check_keys
 from pairedit.readers import Reader
 from pairedit.tracking import Tracker
 from pairedit.values import Problems, parse_prompts, parse_seeds
@@ -57,9 +58,9 @@ class EvalPlan:
     num_inference_steps: int
     guidance_scale: float | None
     resolution: int
-    batch_size: int
     device: str
-    precision: str
+    hardware: Hardware
+    changes: Mapping[str, Any]  # fields of the hardware set apart from it
     resolved: Mapping[str, Any]
     notes: Sequence[str]
 
@@ -85,7 +86,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         f"skip={config.skip}: expected 0 <= skip < num_inference_steps="
         f"{config.num_inference_steps}, or the LoRA never acts",
     )
-    problems.expect(config.batch_size >= 1, f"batch_size={config.batch_size}: at least 1")
+    hardware, changes = _hardware(config, problems)
     scales = list(config.scales)
     problems.expect(
         all(map(math.isfinite, scales)) and any(scale > 0 for scale in scales),
@@ -127,9 +128,9 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         resolution=config.resolution,
-        batch_size=config.batch_size,
         device=config.device,
-        precision=config.precision,
+        hardware=hardware,
+        changes=changes,
         resolved={
             **OmegaConf.to_container(config, resolve=True),
             "seeds": seeds,

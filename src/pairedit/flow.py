@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from pairedit.adapters import Adapters, Row
 from pairedit.flux import Flux, Text
+from pairedit.graphs import EAGER, Graphs
 
 Blend = Sequence[tuple[float, Row]]  # weight and LoRAs of each term
 Velocity = Callable[[Tensor, Tensor], Tensor]  # ([B, C, h, w], sigma []) -> [B, C, h, w]
@@ -103,6 +104,7 @@ class Flow:
     sigmas: Tensor  # float32 [steps + 1], of the whole run
     guidance_scale: float | None
     progress: tqdm  # moves by one for each row of each pass
+    graphs: Graphs = EAGER
 
     def forwards(self, latents: Tensor, blends: Sequence[Blend], start: int, end: int) -> Tensor:
         """Run Euler steps `start` to `end` (exclusive) on [B, C, h, w], a blend for each row."""
@@ -127,17 +129,27 @@ class Flow:
         owners = [index for index, _, _ in terms]
         rows = [row for _, _, row in terms]
         plain = owners == list(range(len(blends))) and all(weight == 1 for _, weight, _ in terms)
-        text = self.text.rows(owners)
+        # Compiled code is made for one number of rows: fewer are filled up to a power of two.
+        missing = 2 ** (len(rows) - 1).bit_length() - len(rows) if self.flux.hardware.fused else 0
+        filled = [*owners, *owners[-1:] * missing]
+        text = self.text.rows(filled)
         device = self.flux.device
-        owner = torch.tensor(owners, device=device)
-        weights = torch.tensor([weight for _, weight, _ in terms], device=device)
+        owner = torch.tensor(filled, device=device)
+        weights = torch.tensor([weight for _, weight, _ in terms] + [0.0] * missing, device=device)
+        rows += rows[-1:] * missing
+
+        def run(latents: Tensor, sigma: Tensor) -> Tensor:
+            if not self.flux.hardware.fused:
+                return self.flux.velocity(latents, sigma, text, self.guidance_scale)
+            numbers = self.flux.numbers(sigma, text, self.guidance_scale)
+            key = (self.flux.prepared, self.adapters.acting(rows))
+            return self.graphs.call(key, self.flux.modulated, latents, text.tokens, numbers)
 
         def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
-            self.progress.update(len(rows))
-            if plain:
-                return self.flux.velocity(latents, sigma, text, self.guidance_scale)
-            found = self.flux.velocity(latents[owner], sigma, text, self.guidance_scale)
-            weighted = found * weights[:, None, None, None]
+            self.progress.update(len(terms))
+            if plain and not missing:
+                return run(latents, sigma)
+            weighted = run(latents[owner], sigma) * weights[:, None, None, None]
             return torch.zeros_like(latents).index_add(0, owner, weighted)
 
         with torch.no_grad(), self.adapters.rows(rows):

@@ -20,10 +20,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from pairedit.hardware import AUTO, PROFILES, Hardware, choose
 
 # Without torchvision transformers says, at import, that the image processors of FluxPipeline's
 # unused IP-adapter parts fall back to Pillow.
@@ -38,7 +41,12 @@ from diffusers.pipelines.flux.pipeline_flux import (  # noqa: E402
 from diffusers.utils import logging as diffusers_logging  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from pairedit.placing import Modulations, place, start_compiler  # noqa: E402
+
+log = logging.getLogger(__name__)
+
 PATCH = 2  # latent pixels a side of one token
+PLAIN = Hardware()
 T_MAX = 1000  # the transformer's clock runs from 0 to 1000 while sigma runs from 0 to 1
 
 
@@ -46,12 +54,22 @@ T_MAX = 1000  # the transformer's clock runs from 0 to 1000 while sigma runs fro
 class Text:
     """Hold encoded prompts."""
 
+    prompts: tuple[str, ...]  # B
     tokens: Tensor  # T5, [B, L, joint dimension]
     pooled: Tensor  # CLIP, [B, pooled dimension]
 
     def rows(self, index: Sequence[int]) -> Text:
         """Pick prompts by index, with repetition."""
-        return Text(tokens=self.tokens[list(index)], pooled=self.pooled[list(index)])
+        picked = list(index)
+        return Text(
+            prompts=tuple(self.prompts[i] for i in picked),
+            tokens=self.tokens[picked],
+            pooled=self.pooled[picked],
+        )
+
+    def of(self, prompts: Sequence[str]) -> Text:
+        """Pick prompts by their words, with repetition."""
+        return self.rows([self.prompts.index(prompt) for prompt in prompts])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +84,28 @@ class Flux:
     """Run one FLUX model in its parts. The transformer stays on the accelerator."""
 
     def __init__(
-        self, pipeline: FluxPipeline, *, device: torch.device, max_sequence_length: int
+        self,
+        pipeline: FluxPipeline,
+        *,
+        device: torch.device,
+        max_sequence_length: int,
+        hardware: Hardware = PLAIN,
     ) -> None:
-        """Take a loaded pipeline over; the transformer moves to `device`, the rest stays put."""
+        """Take a loaded pipeline over; its parts move to `device` when they are needed."""
         self.pipeline = pipeline
         self.device = device
         self.max_sequence_length = max_sequence_length
-        self.transformer: nn.Module = pipeline.transformer.to(device)
+        self.hardware = hardware
+        self.transformer: nn.Module = pipeline.transformer
+        self.dtype: torch.dtype = self.transformer.dtype  # that it runs in
+        self.prepared = 0  # how often the transformer was made ready anew
+        self._placed = False
+        if hardware.compile:
+            start_compiler()
+        self._modulations: Modulations | None = None
+        # (sigma, prompt, guidance): number of its modulation
+        self._known: dict[tuple[float, str, float | None], int] = {}
+        self._positions: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         for part in (
             self.transformer,
             pipeline.vae,
@@ -80,11 +113,6 @@ class Flux:
             pipeline.text_encoder_2,
         ):
             part.requires_grad_(False).eval()
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Return the precision the transformer runs in."""
-        return self.transformer.dtype
 
     @property
     def guided(self) -> bool:
@@ -153,18 +181,18 @@ class Flux:
             Embeddings on the transformer's device and in its precision.
         """
         encoders = (self.pipeline.text_encoder, self.pipeline.text_encoder_2)
-        with self._on_device(*encoders):
+        with self._on_device(*encoders) as device:
             known = {
                 prompt: self.pipeline.encode_prompt(
-                    prompt,
-                    device=self.device,
-                    max_sequence_length=self.max_sequence_length,
+                    prompt, device=device, max_sequence_length=self.max_sequence_length
                 )
                 for prompt in dict.fromkeys(prompts)
             }
-        tokens = torch.cat([known[prompt][0] for prompt in prompts])
-        pooled = torch.cat([known[prompt][1] for prompt in prompts])
-        return Text(tokens=tokens.to(self.dtype), pooled=pooled.to(self.dtype))
+        tokens, pooled = (
+            torch.cat([known[prompt][part] for prompt in prompts]).to(self.device, self.dtype)
+            for part in (0, 1)
+        )
+        return Text(prompts=tuple(prompts), tokens=tokens, pooled=pooled)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Posterior:
@@ -177,11 +205,11 @@ class Flux:
             The posterior over normalised latents, on the transformer's device.
         """
         vae = self.pipeline.vae
-        with self._on_device(vae):
-            posterior = vae.encode(images.to(self.device, vae.dtype)).latent_dist
+        with self._on_device(vae) as device:
+            posterior = vae.encode(images.to(device, vae.dtype)).latent_dist
             mean = (posterior.mean.float() - vae.config.shift_factor) * vae.config.scaling_factor
             std = posterior.std.float() * vae.config.scaling_factor
-        return Posterior(mean=mean, std=std)
+        return Posterior(mean=mean.to(self.device), std=std.to(self.device))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -194,10 +222,44 @@ class Flux:
             float32 [B, 3, H, W] on the CPU, about [-1, 1], not clamped.
         """
         vae = self.pipeline.vae
-        with self._on_device(vae):
-            raw = latents.to(self.device, vae.dtype) / vae.config.scaling_factor
-            images = vae.decode(raw + vae.config.shift_factor, return_dict=False)[0]
+        # Large images one by one, in the transformer's precision: each takes gigabytes.
+        large = self.hardware.fused
+        with self._on_device(vae, dtype=self.dtype if large else None) as device:
+            raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
+            parts = raw.to(next(vae.parameters()).dtype).split(1 if large else len(raw))
+            images = torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
         return images.float().cpu()
+
+    def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
+        """Make the transformer ready for passes at some noise levels, for some prompts.
+
+        Args:
+            sigmas: float32 [steps + 1], falling to 0; see `Flux.sigmas`.
+            text: the prompts; some more of them are forgotten if others come.
+            guidance_scale: the guidance embedding; None for a model without one.
+
+        Raises:
+            ValueError: a library for the precision asked for is missing.
+        """
+        self.place()
+        wanted = [(s, p) for s in sigmas[:-1].tolist() for p in dict.fromkeys(text.prompts)]
+        wanted = [(*key, guidance_scale) for key in wanted]
+        if self._modulations is None or all(key in self._known for key in wanted):
+            return
+        pooled = text.of([prompt for _, prompt, _ in wanted]).pooled
+        guidance = None
+        if guidance_scale is not None:
+            guidance = torch.full((len(wanted),), guidance_scale, device=self.device)
+        levels = torch.tensor([sigma for sigma, _, _ in wanted])
+        self._modulations.compute(self._clock(levels), guidance, pooled)
+        self._known = {key: number for number, key in enumerate(wanted)}
+        self.prepared += 1
+
+    def place(self) -> None:
+        """Move the transformer to its device, unless it is there."""
+        if not self._placed:
+            self._modulations = place(self.transformer, self.hardware, self.device)
+            self._placed = True
 
     def velocity(
         self, latents: Tensor, sigma: Tensor, text: Text, guidance_scale: float | None
@@ -219,34 +281,95 @@ class Flux:
         if self.guided != (guidance_scale is not None):
             expected = "a number, this model embeds it" if self.guided else "null, it has no effect"
             raise ValueError(f"guidance_scale={guidance_scale}: expected {expected}")
-        rows, _, h, w = latents.shape
-        # Through the clock and back, in the model's precision: bit for bit what diffusers passes.
-        clock = (sigma * T_MAX).expand(rows).to(self.device, self.dtype) / T_MAX
+        self.place()
+        if self._modulations is not None:
+            return self.modulated(latents, text.tokens, self.numbers(sigma, text, guidance_scale))
+        rows = len(latents)
         guidance = None
         if guidance_scale is not None:
             guidance = torch.full((rows,), guidance_scale, device=self.device)
+        clock = self._clock(sigma.expand(rows))
+        return self._pass(latents, text.tokens, text.pooled, clock, guidance)
+
+    def numbers(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> Tensor:
+        """Return the number of each row's modulation, int64 [B] on the device; see `prepare`."""
+        levels = sigma.expand(len(text.prompts)).tolist()
+        keys = zip(levels, text.prompts, strict=True)
+        found = [self._known[sigma, prompt, guidance_scale] for sigma, prompt in keys]
+        return torch.tensor(found).to(self.device, non_blocking=True)
+
+    def modulated(self, latents: Tensor, tokens: Tensor, numbers: Tensor) -> Tensor:
+        """Run the transformer once, on tensors of the device only.
+
+        Args:
+            latents: float32 [B, C, h, w], noisy.
+            tokens: T5 embeddings [B, L, joint dimension].
+            numbers: see `numbers`.
+
+        Returns:
+            See `velocity`.
+        """
+        self._modulations.select(numbers)
+        return self._pass(latents, tokens, None, numbers, None)
+
+    def _pass(
+        self,
+        latents: Tensor,
+        tokens: Tensor,
+        pooled: Tensor | None,
+        clock: Tensor,
+        guidance: Tensor | None,
+    ) -> Tensor:
+        """Run the transformer on latents, packed and unpacked again."""
+        h, w = latents.shape[-2:]
+        key = (h, w, tokens.shape[1])
+        if key not in self._positions:
+            text_ids = torch.zeros(tokens.shape[1], 3, device=self.device, dtype=self.dtype)
+            self._positions[key] = (image_ids(h, w).to(self.device, self.dtype), text_ids)
+        img_ids, txt_ids = self._positions[key]
         output = self.transformer(
             hidden_states=pack(latents).to(self.device, self.dtype),
-            encoder_hidden_states=text.tokens,
-            pooled_projections=text.pooled,
+            encoder_hidden_states=tokens,
+            pooled_projections=pooled,
             timestep=clock,
             guidance=guidance,
-            img_ids=image_ids(h, w).to(self.device, self.dtype),
-            txt_ids=torch.zeros(text.tokens.shape[1], 3, device=self.device, dtype=self.dtype),
+            img_ids=img_ids,
+            txt_ids=txt_ids,
             return_dict=False,
         )[0]
         return unpack(output, h, w).float()
 
+    def _clock(self, sigmas: Tensor) -> Tensor:
+        """Go through the clock and back, in the model's precision, as diffusers does."""
+        return (sigmas * T_MAX).to(self.device, self.dtype) / T_MAX
+
     @contextmanager
-    def _on_device(self, *parts: nn.Module) -> Iterator[None]:
-        """Lend the accelerator to parts that are needed only now and then."""
-        for part in parts:
-            part.to(self.device)
+    def _on_device(
+        self, *parts: nn.Module, dtype: torch.dtype | None = None
+    ) -> Iterator[torch.device]:
+        """Lend the accelerator to parts that are needed only now and then; give where they are."""
+        device = self.device
+        # Copied there and forgotten, rather than moved back: what is on the CPU stays valid.
+        kept = [(weight, weight.data) for part in parts for weight in _tensors(part)]
         try:
-            yield
+            for weight, values in kept:
+                weight.data = values.to(device, dtype)
+        except torch.OutOfMemoryError:
+            # Beside a transformer that is there already; slower, but it works.
+            device = torch.device("cpu")
+            for weight, values in kept:
+                weight.data = values
+        try:
+            yield device
         finally:
-            for part in parts:
-                part.to("cpu")
+            for weight, values in kept:
+                weight.data = values
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Walk over the parameters and buffers of a module."""
+    yield from module.parameters()
+    yield from module.buffers()
 
 
 def pack(latents: Tensor) -> Tensor:
@@ -287,15 +410,24 @@ def _quiet() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=1)
-def load(path: str, *, device: str, precision: str, max_sequence_length: int) -> Flux:
+def load(
+    path: str,
+    *,
+    device: str,
+    precision: str,
+    max_sequence_length: int,
+    hardware: Hardware = PLAIN,
+    changes: tuple[tuple[str, Any], ...] = (),
+) -> Flux:
     """Load a FLUX model, or return the one loaded last if it is the same.
 
     Args:
         path: a diffusers FluxPipeline folder, or a model hub id.
         device: a torch device, such as cpu or cuda.
-        precision: of the transformer and the text encoders: float32 or bfloat16. The VAE runs
-            in float32.
+        precision: that the hardware's `auto` stands for, float32 or bf16. The VAE runs in float32.
         max_sequence_length: T5 tokens of a prompt; longer ones are cut.
+        hardware: how the transformer runs; see `hardware.choose`, which settles its `auto`.
+        changes: fields of the hardware that the user set apart from it.
 
     Returns:
         The model with the transformer on the device and everything frozen.
@@ -306,7 +438,9 @@ def load(path: str, *, device: str, precision: str, max_sequence_length: int) ->
     if torch.device(device).type == "cuda":
         # torch 2.11 with CUDA 13: its attention backward crashes on FLUX's shapes.
         torch.backends.cuda.enable_cudnn_sdp(False)
-    dtype = getattr(torch, precision)
+    asked = dict(changes).get("precision", hardware.precision)
+    plain = precision if asked == AUTO else asked
+    dtype = torch.float32 if plain == "float32" else torch.bfloat16
     try:
         with _quiet():
             pipeline = FluxPipeline.from_pretrained(
@@ -323,4 +457,21 @@ def load(path: str, *, device: str, precision: str, max_sequence_length: int) ->
             )
             reason += "accept its licence and run `hf auth login`, or name a local folder"
         raise ValueError(f"model.path={path}: not a readable FLUX model: {reason}") from error
-    return Flux(pipeline, device=torch.device(device), max_sequence_length=max_sequence_length)
+    free = torch.cuda.mem_get_info()[0] / 2**30 if torch.device(device).type == "cuda" else 0.0
+    parameters = sum(weight.numel() for weight in pipeline.transformer.parameters())
+    chosen = choose(
+        hardware,
+        device=torch.device(device).type,
+        free=free,
+        parameters=parameters,
+        precision=precision,
+        changes=dict(changes),
+    )
+    if hardware.name == AUTO and chosen.name in PROFILES:
+        log.info("hardware=%s: %.1f GiB are free on the GPU", chosen.name, free)
+    return Flux(
+        pipeline,
+        device=torch.device(device),
+        max_sequence_length=max_sequence_length,
+        hardware=chosen,
+    )

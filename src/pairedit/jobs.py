@@ -7,18 +7,21 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import pairedit
 from pairedit.checkpoints import has_checkpoints, remove_checkpoints
 from pairedit.closing import close, close_single, further_lanes, update_of
 from pairedit.config import Model, locate
 from pairedit.data import Example, Pair, Single, load_image
-from pairedit.devices import choose_precision, make_accelerator, memory_advice
+from pairedit.devices import make_accelerator, memory_advice
 from pairedit.edits import RealImage
 from pairedit.evalplan import origin
 from pairedit.evaluate import Subject, open_readers
-from pairedit.flux import Flux, load
+from pairedit.flux import PLAIN, Flux, load
 from pairedit.gallery import draw_grid, draw_sheet, lanes_of
+from pairedit.hardware import Hardware
 from pairedit.lora import inspect_lora, read_lora
 from pairedit.photos import Photo
 from pairedit.plan import GenPlan, TrainPlan
@@ -63,7 +66,7 @@ def run_training(
         begin(folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume)
         for note in plan.notes:
             log.warning("%s", note)
-        with memory_advice(_less_memory(plan)):
+        with memory_advice(_less_memory(plan), plan.hardware):
             trained = {
                 name: _train_one(plan, folder / name, pairs, stopping)
                 for name, pairs in plan.pairs.items()
@@ -87,7 +90,7 @@ def _train_one(
     if files and all((place / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
-    flux = open_model(plan.model, device=plan.device, precision=plan.precision)
+    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     title = f"{plan.method_name}-{name}"
     run: Run = Several(
         [
@@ -101,7 +104,7 @@ def _train_one(
             flux=flux,
             method=plan.method,
             pairs=pairs,
-            settings=Settings(**plan.settings),
+            settings=_settings(plan, flux),
             folder=place,
             run=run,
             metadata={
@@ -125,6 +128,16 @@ def _train_one(
     return files[plan.method.roles[-1]]
 
 
+def _settings(plan: TrainPlan, flux: Flux) -> Settings:
+    """Complete the numbers of a training run by what the hardware says."""
+    hardware = flux.hardware
+    return Settings(
+        **plan.settings,
+        batch_terms=hardware.batch_terms,
+        gradient_checkpointing=float(hardware.gradient_checkpointing),
+    )
+
+
 def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
     """Return the final LoRA files of an earlier run if it came to its end.
 
@@ -143,8 +156,8 @@ def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
 def _less_memory(plan: TrainPlan) -> str:
     """Name the keys by which this job would need less memory."""
     keys = {
-        "gradient_checkpointing=true": not plan.settings["gradient_checkpointing"],
-        "batch_terms=false": plan.settings["batch_terms"],
+        "gradient_checkpointing=true": plan.changes.get("gradient_checkpointing") != 1,
+        "batch_terms=false": plan.changes.get("batch_terms", True),
         "a smaller resolution": True,
     }
     return ", ".join(key for key, helps in keys.items() if helps)
@@ -169,7 +182,7 @@ def finish(
         run: receives both.
         seconds: that training took; the report takes at most a tenth of them.
     """
-    settings = Settings(**plan.settings)
+    settings = _settings(plan, flux)
     loras = {role: read_lora(path) for role, path in files.items()}
     edits = loras[plan.method.roles[-1]]
     # The plan's own number of steps, the model's usual share of them without LoRA.
@@ -232,7 +245,7 @@ def finish_single(
     flux: Flux, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
 ) -> None:
     """Render what a content LoRA makes of noise, beside the image it has learnt; see `finish`."""
-    settings = Settings(**plan.settings)
+    settings = _settings(plan, flux)
     loras = {role: read_lora(path) for role, path in files.items()}
     (lora,) = loras.values()
     (example,) = plan.pairs[place.name]
@@ -291,8 +304,9 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         )
         for path, content in plan.photos
     ]
-    advice = "a smaller batch_size" if plan.batch_size > 1 else "a smaller resolution"
-    with locked(folder), memory_advice(advice):
+    alone = plan.changes.get("batch_size") == 1
+    advice = "a smaller resolution" if alone else "a smaller batch_size"
+    with locked(folder), memory_advice(advice, plan.hardware):
         return _render(plan, folder, sliders, photos)
 
 
@@ -302,7 +316,7 @@ def _render(
     """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
     known = list(dict.fromkeys(asked))
-    flux = open_model(plan.model, device=plan.device, precision=plan.precision)
+    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     settings = {
         "model": plan.model.name,
         "model_path": plan.model.path,
@@ -310,7 +324,7 @@ def _render(
         "num_inference_steps": plan.num_inference_steps,
         "guidance_scale": plan.guidance_scale,
         "resolution": plan.resolution,
-        "precision": str(flux.dtype).removeprefix("torch."),
+        "precision": flux.hardware.precision,
         "pairedit": pairedit.__version__,
     }
     if photos:
@@ -325,7 +339,7 @@ def _render(
         num_inference_steps=plan.num_inference_steps,
         guidance_scale=plan.guidance_scale,
         resolution=plan.resolution,
-        batch_size=plan.batch_size,
+        batch_size=flux.hardware.batch_size,
         edit=plan.edit,
         photos=photos,
     ):
@@ -353,12 +367,20 @@ def _render(
     return folder / "sheet.png"
 
 
-def open_model(model: Model, *, device: str, precision: str) -> Flux:
-    """Load a base model; the next job of this process that names the same one gets it again."""
-    chosen = make_accelerator(device).device.type
+def open_model(
+    model: Model,
+    *,
+    device: str = "auto",
+    hardware: Hardware = PLAIN,
+    changes: Mapping[str, Any] = MappingProxyType({}),
+) -> Flux:
+    """Load a base model; the next job of this process that asks for the same one gets it again."""
+    chosen = make_accelerator("cpu" if hardware.name == "cpu" else device).device.type
     return load(
         str(folder) if (folder := locate(model.path)).is_dir() else model.path,
         device=chosen,
-        precision=choose_precision(precision, device=chosen, preferred=model.precision),
+        precision="float32" if chosen == "cpu" else model.precision,
         max_sequence_length=model.max_sequence_length,
+        hardware=hardware,
+        changes=tuple(changes.items()),
     )

@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
 from pairedit.data import Contrast, Example, Pair, Single
 from pairedit.edits import OWN_NOISE, Edit, RealImage
+from pairedit.hardware import AUTO, PRECISIONS, Hardware
 from pairedit.lora import inspect_lora
 from pairedit.methods import Method
 from pairedit.photos import find_photos, match_content
@@ -56,7 +57,6 @@ LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any m
 SET_ASIDE = {"resolution": 512, "num_inference_steps": 28, "skip": 0}  # never run with
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,8 @@ class TrainPlan:
     preview: bool
     report: bool
     device: str
-    precision: str
+    hardware: Hardware
+    changes: Mapping[str, Any]  # fields of the hardware set apart from it
     method_name: str
     resume: bool  # go on with what is in the folder
     resolved: Mapping[str, Any]  # the whole configuration without resume, JSON values
@@ -94,10 +95,10 @@ class GenPlan:
     num_inference_steps: int
     guidance_scale: float | None
     resolution: int
-    batch_size: int
     animate: bool
     device: str
-    precision: str
+    hardware: Hardware
+    changes: Mapping[str, Any]
     resolved: Mapping[str, Any]
     notes: Sequence[str]
 
@@ -164,6 +165,7 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         f"latents={config.latents}: expected mode or sample",
     )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model))
+    hardware, changes = _hardware(config, problems)
     problems.done()
     notes = [
         f"method={method_name} does not use {key}={config[key]}"
@@ -193,13 +195,12 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
             "save_every": save_every,
             "snapshots": config.snapshots,
             "latents": config.latents,
-            "batch_terms": config.batch_terms,
-            "gradient_checkpointing": config.gradient_checkpointing,
         },
         preview=config.preview,
         report=config.report,
         device=config.device,
-        precision=config.precision,
+        hardware=hardware,
+        changes=changes,
         method_name=method_name,
         resume=config.resume is not None,
         resolved=resolved,
@@ -218,10 +219,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     model = _model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     _check_steps(config, problems)
-    problems.expect(
-        1 <= config.batch_size <= LARGEST,
-        f"batch_size={config.batch_size}: expected at least 1 and at most {LARGEST}",
-    )
+    hardware, changes = _hardware(config, problems)
     sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
     for skip in {config.skip: None} | {slider.skip: None for slider in sliders if slider.skip}:
         problems.expect(
@@ -276,10 +274,10 @@ def plan_gen(config: DictConfig) -> GenPlan:
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         resolution=config.resolution,
-        batch_size=config.batch_size,
         animate=config.animate,
         device=config.device,
-        precision=config.precision,
+        hardware=hardware,
+        changes=changes,
         # Random seeds and prompts from a file are written down as they were drawn and read.
         resolved={
             **resolved,
@@ -316,18 +314,17 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
         UNIT <= config.resolution <= LARGEST and config.resolution % UNIT == 0,
         f"resolution={config.resolution}: expected a multiple of {UNIT} px, at most {LARGEST}",
     )
-    for key, known in (("device", DEVICES), ("precision", PRECISIONS)):
-        problems.expect(
-            config[key] in known, f"{key}={config[key]}: expected one of {', '.join(known)}"
-        )
+    problems.expect(
+        config.device in DEVICES, f"device={config.device}: expected one of {', '.join(DEVICES)}"
+    )
     guidance = config.guidance_scale
     if guidance is not None:
         problems.expect(0 <= guidance < math.inf, f"guidance_scale={guidance}: expected 0 or more")
     if model is None:
         return None
     problems.expect(
-        model.precision in PRECISIONS[1:],
-        f"model.precision={model.precision}: expected one of {', '.join(PRECISIONS[1:])}",
+        model.precision in ("float32", "bf16"),
+        f"model.precision={model.precision}: expected float32 or bf16",
     )
     problems.expect(
         1 <= model.max_sequence_length <= LARGEST,
@@ -355,6 +352,33 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
         + ("needs a number" if guided else "takes none, expected null"),
     )
     return model
+
+
+def _hardware(config: DictConfig, problems: Problems) -> tuple[Hardware | None, dict[str, Any]]:
+    """Build the hardware group; return it with the keys that were set apart from it."""
+    hardware = problems.attempt(lambda: build(config.hardware, "hardware", Hardware))
+    problems.expect(
+        hardware is None or hardware.name != "cpu" or config.device in ("auto", "cpu"),
+        f"device={config.device}: hardware=cpu says otherwise",
+    )
+    known = (AUTO, *PRECISIONS)
+    problems.expect(
+        config.precision in known,
+        f"precision={config.precision}: expected one of {', '.join(known)}",
+    )
+    changes = {} if config.precision == AUTO else {"precision": config.precision}
+    keys = ("batch_size", "batch_terms", "gradient_checkpointing")
+    changes |= {key: config[key] for key in keys if config.get(key) is not None}
+    rows = changes.get("batch_size", 1)
+    problems.expect(
+        1 <= rows <= LARGEST, f"batch_size={rows}: expected at least 1 and at most {LARGEST}"
+    )
+    share = changes.get("gradient_checkpointing", 0)
+    problems.expect(
+        isinstance(share, bool | int | float) and 0 <= share <= 1,
+        f"gradient_checkpointing={share}: expected true, false or a share of the blocks",
+    )
+    return hardware, changes
 
 
 def _examples(

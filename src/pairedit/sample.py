@@ -22,11 +22,14 @@ from pairedit.adapters import Adapters
 from pairedit.data import to_image
 from pairedit.edits import Edit, Lane, TextToImage
 from pairedit.flow import Flow
-from pairedit.flux import Flux
+from pairedit.flux import Flux, Text
+from pairedit.graphs import Graphs
 from pairedit.lora import LoraFile
 from pairedit.photos import Photo
 
 T = TypeVar("T")
+
+PREPARED = 16  # prompts whose modulations fit side by side: 60 MB each on FLUX.1-dev
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,14 @@ def generate(
         if isinstance(prompts, Mapping)
         else product(prompts, subjects, seeds)
     )
-    adapters = Adapters(flux.transformer)
+    sigmas = flux.sigmas(resolution, num_inference_steps)
+    lanes = [
+        Lane(prompt=prompt, seed=seed, photo=photo, content=content)
+        for prompt, (photo, content), seed in runs
+    ]
+    text = flux.encode_prompt(list(dict.fromkeys(lane.prompt for lane in lanes)))
+    flux.prepare(sigmas, text.rows(range(min(len(text.prompts), PREPARED))), guidance_scale)
+    adapters = Adapters(flux.transformer, stacked=flux.hardware.fused)
     try:
         for name, slider in zip(names, sliders, strict=True):
             adapters.load(name, slider.lora)
@@ -139,11 +149,9 @@ def generate(
                 Segment(begin=begin, end=end, scales=tuple(on(c, begin) for c in columns))
                 for begin, end in pairwise(forks)
             ],
-            lanes=[
-                Lane(prompt=prompt, seed=seed, photo=photo, content=content)
-                for prompt, (photo, content), seed in runs
-            ],
-            sigmas=flux.sigmas(resolution, num_inference_steps),
+            lanes=lanes,
+            text=text,
+            sigmas=sigmas,
             guidance_scale=guidance_scale,
             resolution=resolution,
             batch_size=batch_size,
@@ -160,6 +168,7 @@ def _render(
     columns: Sequence[tuple[float, ...]],
     segments: Sequence[Segment],
     lanes: Sequence[Lane],
+    text: Text,
     sigmas: Tensor,
     guidance_scale: float | None,
     resolution: int,
@@ -168,8 +177,7 @@ def _render(
 ) -> Iterator[Sample]:
     """Render lanes, a few at a time; see `generate`."""
     steps, skip = len(sigmas) - 1, segments[0].begin
-    known = list(dict.fromkeys(lane.prompt for lane in lanes))
-    text = flux.encode_prompt(known)
+    graphs = Graphs(flux.hardware.graphs)
     # A row of the sheet is as many rows of the batch as its velocity has terms.
     widths = [[len(edit.blend(scales, lanes[0])) for scales in s.scales] for s in segments]
     passes = sum(sum(w) * (s.end - s.begin) for w, s in zip(widths, segments, strict=True))
@@ -180,13 +188,16 @@ def _render(
             return Flow(
                 flux=flux,
                 adapters=adapters,
-                text=text.rows([known.index(lane.prompt) for lane in rows]),
+                text=text.of([lane.prompt for lane in rows]),
                 sigmas=sigmas,
                 guidance_scale=guidance_scale,
                 progress=progress,
+                graphs=graphs,
             )
 
         for group in _chunks(lanes, max(1, batch_size // len(columns))):
+            if len(text.prompts) > PREPARED:
+                flux.prepare(sigmas, text.of([lane.prompt for lane in group]), guidance_scale)
             trunk = edit.start(flow(group), group, skip=skip, resolution=resolution)
             cells = list(product(range(len(group)), range(len(columns))))
             for part in _chunks(cells, max(1, batch_size // max(map(max, widths)))):

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,10 @@ from pairedit.data import Example, load_image, to_tensor
 from pairedit.devices import make_accelerator
 from pairedit.divergence import WINDOW, LossWatch
 from pairedit.flux import Flux, Posterior, Text
+from pairedit.graphs import EAGER, Graphs
 from pairedit.lora import write_lora
 from pairedit.methods import Method, Step, Term
+from pairedit.placing import checkpoint_blocks
 from pairedit.runs import CHECKPOINTS
 from pairedit.state import capture, check_same, describe_run, finite, restore
 from pairedit.stopping import Stopped, Stopping
@@ -58,7 +61,7 @@ class Settings:
     snapshots: bool = False  # keep the LoRA files of every checkpoint
     latents: str = "mode"  # mode or sample of the VAE's posterior
     batch_terms: bool = True
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: float = 0.0  # share of the blocks
 
 
 def fit(
@@ -107,9 +110,11 @@ def fit(
     # Prompts have no sides: a method that learns from them makes its own latents.
     sides = encode_pairs(flux, pairs, settings.resolution)
     shape = flux.latent_shape(settings.resolution)
-    text = _Prompts(flux)
     sigmas = flux.sigmas(settings.resolution, settings.num_inference_steps)
-    adapters = Adapters(flux.transformer)
+    text = _Prompts(flux, sigmas, settings.guidance_scale)
+    text([prompt for pair in pairs for prompt in pair.prompts])
+    adapters = Adapters(flux.transformer, stacked=flux.hardware.fused)
+    graphs = Graphs(flux.hardware.graphs and settings.batch_terms)
     stopping = stopping or Stopping()
     place = folder / CHECKPOINTS
     about = describe_run(method, pairs, settings)
@@ -129,6 +134,7 @@ def fit(
                 torch.optim.AdamW(
                     [weight for part in weights.values() for weight in part],
                     lr=settings.learning_rate,
+                    fused=flux.device.type == "cuda",
                 )
             )
 
@@ -171,6 +177,26 @@ def fit(
                         settings.guidance_scale,
                     )[0]
 
+            def report(all_of_them: bool) -> None:
+                """Log the losses that are there; a GPU works on one step while the last is read."""
+                while len(waiting) > (0 if all_of_them else 1):
+                    number, names, reading = waiting.popleft()
+                    losses = dict(zip(names, reading.values(), strict=True))
+                    loss = sum(losses.values())
+                    if reason := watch.diverged(loss):
+                        give_up(number, f"the loss {reason}")
+                    run.log(
+                        number,
+                        {
+                            "loss": loss,
+                            **{f"loss/{name}": value for name, value in losses.items()},
+                            "lr": settings.learning_rate,
+                            "seconds": round(time.perf_counter() - started, 4),
+                        },
+                    )
+                    bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+
+            waiting: deque[tuple[int, list[str], _Reading]] = deque()
             watch, first, started = LossWatch(), 1, time.perf_counter()
             if resume:
                 last = read_checkpoint(place)
@@ -206,30 +232,31 @@ def fit(
                         velocity=velocity,
                     )
                 )
-                losses: dict[str, float] = {}
-                for part in [terms] if settings.batch_terms else [[term] for term in terms]:
-                    losses |= backward(
-                        flux, adapters, accelerator, part, sigma, text, settings.guidance_scale
+                found = [
+                    backward(
+                        flux,
+                        adapters,
+                        accelerator,
+                        part,
+                        sigma,
+                        text,
+                        settings.guidance_scale,
+                        graphs=graphs,
+                        before=lambda: optimizer.zero_grad(set_to_none=True),
                     )
-                loss = sum(losses.values())
-                if reason := watch.diverged(loss):
-                    give_up(step, f"the loss {reason}")
+                    for part in ([terms] if settings.batch_terms else [[term] for term in terms])
+                ]
+                waiting.append((step, [term.name for term in terms], _Reading(torch.cat(found))))
+                report(all_of_them=flux.device.type != "cuda")
                 if step == 1:
                     _check_reached(weights)
                 optimizer.step()
-                optimizer.zero_grad()
-                run.log(
-                    step,
-                    {
-                        "loss": loss,
-                        **{f"loss/{term}": value for term, value in losses.items()},
-                        "lr": settings.learning_rate,
-                        "seconds": round(time.perf_counter() - started, 4),
-                    },
-                )
-                bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
+                if not graphs.enabled:  # a graph writes over them
+                    optimizer.zero_grad()
                 due = settings.save_every and step % settings.save_every == 0
                 stops = stopping.pending is not None and step < settings.steps
+                if due or stops or step == settings.steps:
+                    report(all_of_them=True)
                 if (due or stops or step == settings.steps) and not finite(weights):
                     give_up(step, "the LoRA weights are not finite")
                 if due and settings.snapshots:
@@ -251,28 +278,47 @@ def backward(
     accelerator: Accelerator,
     terms: Sequence[Term],
     sigma: float,
-    text: _Prompts,
+    text: Callable[[Sequence[str]], Text],
     guidance_scale: float | None,
-) -> dict[str, float]:
+    *,
+    graphs: Graphs = EAGER,
+    before: Callable[[], object] = lambda: None,
+) -> Tensor:
     """Add the gradients of some terms, run as one batch.
 
+    Args:
+        flux: the model.
+        adapters: its LoRAs.
+        accelerator: runs the backward pass.
+        terms: T terms.
+        sigma: noise level of all of them.
+        text: encodes their prompts.
+        guidance_scale: see `Flux.velocity`.
+        graphs: for a GPU; a replayed graph sets the gradients instead of adding to them.
+        before: takes the gradients away, which a graph is captured without.
+
     Returns:
-        The loss of each term by name.
+        The loss of each term, float32 [T], without gradient.
     """
     rows = [Row(scales=term.scales, learns=term.learns) for term in terms]
-    with adapters.rows(rows):
-        predicted = flux.velocity(
-            torch.stack([term.noisy for term in terms]),
-            torch.tensor(sigma),
-            text([term.prompt for term in terms]),
-            guidance_scale,
+    prompts = text([term.prompt for term in terms])
+    level = torch.tensor(sigma)
+
+    def run(noisy: Tensor, target: Tensor, *more: Tensor) -> Tensor:
+        predicted = (
+            flux.modulated(noisy, *more)
+            if more
+            else flux.velocity(noisy, level, prompts, guidance_scale)
         )
-        losses = {
-            term.name: F.mse_loss(output, term.target)
-            for term, output in zip(terms, predicted, strict=True)
-        }
-        accelerator.backward(torch.stack(list(losses.values())).sum())
-    return {name: loss.item() for name, loss in losses.items()}
+        losses = torch.stack([F.mse_loss(*pair) for pair in zip(predicted, target, strict=True)])
+        accelerator.backward(losses.sum())
+        return losses.detach()
+
+    inputs = [torch.stack([getattr(term, side) for term in terms]) for side in ("noisy", "target")]
+    if flux.hardware.fused:
+        inputs += [prompts.tokens, flux.numbers(level, prompts, guidance_scale)]
+    with adapters.rows(rows):
+        return graphs.call((flux.prepared, adapters.acting(rows)), run, *inputs, before=before)
 
 
 def encode_pairs(flux: Flux, pairs: Sequence[Example], resolution: int) -> tuple[Posterior, ...]:
@@ -334,32 +380,44 @@ def _draw(
 class _Prompts:
     """Encode each prompt when it is first asked for, and keep it."""
 
-    def __init__(self, flux: Flux) -> None:
+    def __init__(self, flux: Flux, sigmas: Tensor, guidance_scale: float | None) -> None:
         self._flux = flux
-        self._known: dict[str, Text] = {}
+        self._prepare = lambda text: flux.prepare(sigmas, text, guidance_scale)
+        self._known: Text | None = None
 
     def __call__(self, prompts: Sequence[str]) -> Text:
         """Return the embeddings of some prompts as one batch."""
-        for prompt in prompts:
-            if prompt not in self._known:
-                self._known[prompt] = self._flux.encode_prompt([prompt])
-        parts = [self._known[prompt] for prompt in prompts]
-        return Text(
-            tokens=torch.cat([part.tokens for part in parts]),
-            pooled=torch.cat([part.pooled for part in parts]),
-        )
+        known = self._known.prompts if self._known else ()
+        if not set(prompts) <= set(known):
+            self._known = self._flux.encode_prompt(list(dict.fromkeys([*known, *prompts])))
+            self._prepare(self._known)
+        return self._known.of(prompts)
+
+
+class _Reading:
+    """Bring numbers to the CPU without waiting for them."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        self._numbers = numbers.to("cpu", non_blocking=True)
+        self._there = torch.cuda.Event() if numbers.is_cuda else None
+        if self._there:
+            self._there.record()
+
+    def values(self) -> list[float]:
+        """Wait for them."""
+        if self._there:
+            self._there.synchronize()
+        return self._numbers.tolist()
 
 
 @contextmanager
-def _checkpointing(flux: Flux, wanted: bool) -> Iterator[None]:
+def _checkpointing(flux: Flux, share: float) -> Iterator[None]:
     """Switch gradient checkpointing on for the block."""
-    if wanted:
-        flux.transformer.enable_gradient_checkpointing()
+    checkpoint_blocks(flux.transformer, share)
     try:
         yield
     finally:
-        if wanted:
-            flux.transformer.disable_gradient_checkpointing()
+        checkpoint_blocks(flux.transformer, 0)
 
 
 def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:

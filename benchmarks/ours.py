@@ -1,0 +1,172 @@
+"""Own the measured runs of pairedit itself: `fit` and `generate`, as the commands call them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from measure import Bench, Clock, Profile, config, forward_flops, spread, tokens, training_flops
+from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
+from sizes import Size, build
+from torch import Tensor, nn
+
+from pairedit.adapters import find_modules
+from pairedit.config import locate
+from pairedit.data import find_pairs
+from pairedit.flux import Flux
+from pairedit.hardware import Hardware, profile
+from pairedit.lora import read_lora, write_lora
+from pairedit.methods import PairEdit
+from pairedit.sample import Slider, generate
+from pairedit.train import Settings, fit
+
+
+def hardware(bench: Bench, name: str, **changes: Any) -> Hardware:
+    """Return a profile with changes; on a CPU, where this is only tried out, its plain parts."""
+    found = replace(profile(name), **changes)
+    if bench.device.type == "cpu":
+        return replace(found, precision="float32", compile=False, graphs=False)
+    return replace(found, precision="bf16") if found.precision == "auto" else found
+
+
+def flux(bench: Bench, size: Size, wanted: Hardware) -> Flux:
+    """Build a model of one size."""
+    bench.say(str(wanted))
+    return Flux(build(size), device=bench.device, max_sequence_length=size.length, hardware=wanted)
+
+
+def train(
+    bench: Bench,
+    *,
+    name: str,
+    cap: float = 0.0,
+    profiled: bool = False,
+    whole: bool = False,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Measure training.
+
+    Args:
+        bench: what to measure on.
+        name: of the hardware profile.
+        cap: bytes of the GPU that torch may take; 0 for all.
+        profiled: record two steps.
+        whole: a whole run up to its LoRA files.
+        changes: fields of the profile that differ.
+    """
+    size, wanted = bench.size, hardware(bench, name, **changes)
+    if cap and bench.device.type == "cuda":
+        total = torch.cuda.get_device_properties(bench.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(cap / total)
+    clock = Clock(bench, profiled=profiled)
+    model = flux(bench, size, wanted)
+    built = bench.elapsed
+    fit(
+        flux=model,
+        method=PairEdit(),
+        pairs=find_pairs(locate("pkg://data/age")),
+        settings=Settings(
+            steps=size.whole if whole else size.warm_up + size.timed,
+            resolution=size.resolution,
+            num_inference_steps=size.steps,
+            end_step=size.steps - 1,
+            batch_terms=wanted.batch_terms,
+            gradient_checkpointing=wanted.gradient_checkpointing,
+        ),
+        folder=bench.folder,
+        run=clock,
+        metadata={},
+    )
+    written = bench.elapsed
+    bench.say("LoRA files written")
+    found = clock.report(training_flops(config(size), *tokens(size), rows=len(ROLES)))
+    found["hardware"] = str(wanted)
+    found["notes"]["seconds_at"] = {
+        "model built": built,
+        "first step": clock.times[0],
+        "last step": clock.times[-1],
+        "files written": written,
+    }
+    if cap:
+        found["notes"]["cap_gib"] = cap / 2**30
+    if whole:
+        found |= {"whole": written, "files": sorted(p.name for p in bench.folder.glob("*.s*"))}
+    return found
+
+
+def sample(
+    bench: Bench, *, name: str, seeds: int = 1, profiled: bool = False, **changes: Any
+) -> dict[str, Any]:
+    """Measure rows of images in one call of `generate`.
+
+    Args:
+        bench: what to measure on.
+        name: of the hardware profile.
+        seeds: rows in flight at once.
+        profiled: record the second row, which then has two steps.
+        changes: fields of the profile that differ.
+    """
+    size, wanted = bench.size, hardware(bench, name, **changes)
+    if profiled:
+        size = replace(size, steps=2, skip=1, rows=1)
+    model = flux(bench, size, wanted)
+    path = bench.folder / "random.safetensors"
+    write_lora(path, random_lora(model.transformer, seed=0, folded=True), {})
+    marks: list[float] = []
+    notes: dict[str, Any] = {}
+    recording = None
+    images = generate(
+        model,
+        sliders=[Slider(lora=read_lora(path), scales=SCALES)],
+        prompts=[""],
+        seeds=range(seeds * (size.rows + 1)),
+        skip=size.skip,
+        num_inference_steps=size.steps,
+        guidance_scale=GUIDANCE,
+        resolution=size.resolution,
+        batch_size=min(wanted.batch_size, seeds * len(SCALES)),
+    )
+    for count, _ in enumerate(images, start=1):
+        if count % (seeds * len(SCALES)) == 0:
+            marks.append(bench.elapsed)
+            bench.say(f"row {len(marks)} of {seeds} seeds")
+            if recording:
+                notes["profile"] = recording.stop(steps=2)
+                recording = None
+            elif profiled:
+                recording = Profile(bench)
+                profiled = False
+    one = forward_flops(config(size), *tokens(size))
+    return {
+        "unit": "row",
+        "seconds": spread([(b - a) / seeds for a, b in pairwise(marks)]),
+        "first": marks[0],
+        "tflop": one * (size.skip + len(SCALES) * (size.steps - size.skip)) / 1e12,
+        "peak": bench.memory(),
+        "hardware": str(wanted),
+        "notes": notes,
+    }
+
+
+def random_lora(
+    transformer: nn.Module, *, seed: int, folded: bool
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Draw a LoRA that moves every attention projection by about a tenth.
+
+    Args:
+        transformer: a FLUX, with or without LoRAs.
+        seed: of the weights.
+        folded: with alpha / rank in B, as files have it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = {}
+    for module in find_modules(transformer, "attention"):
+        layer = transformer.get_submodule(module)
+        down = torch.randn(RANK, layer.in_features, generator=generator)
+        up = torch.randn(layer.out_features, RANK, generator=generator)
+        up = 0.4 * up * (ALPHA / RANK if folded else 1)
+        weights[module] = (down / math.sqrt(layer.in_features), up)
+    return weights

@@ -1,0 +1,216 @@
+"""Write what full_size.py measured into docs/performance.md, between its markers.
+
+    python benchmarks/table.py [RESULT.json ...] [--page docs/performance.md]
+
+Without names the newest run at full size counts; variants that it lacks come from the runs on the
+same GPU before it, and the page says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairedit.results import markdown_table
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "performance.md"
+KERNELS = 10  # rows of a profile
+# What the project promises: meaning, value of the results, bound, and whether less is better.
+TARGETS: tuple[tuple[str, Callable[[Mapping], float], float, bool], ...] = (
+    ("training step, times faster", lambda r: _faster(r, "train-80gb"), 4, False),
+    ("training step, share of the ceiling", lambda r: r["train-80gb"]["share"], 0.55, False),
+    ("training peak, GiB", lambda r: _peak(r["train-80gb"]), 31, True),
+    ("whole 500-step run, s", lambda r: r["train-80gb-whole"]["whole"], 150, True),
+    ("row of images in bf16, times faster", lambda r: _faster(r, "sample-80gb"), 3, False),
+    ("row of images in fp8, times faster", lambda r: _faster(r, "sample-fp8"), 4.5, False),
+    ("training peak with hardware=24gb, GiB", lambda r: _peak(r["train-24gb"]), 22, True),
+    ("training peak with hardware=12gb, GiB", lambda r: _peak(r["train-12gb"]), 11, True),
+)
+
+
+def _faster(results: Mapping[str, Any], name: str) -> float:
+    """Return how many times faster than the naive variant of its kind."""
+    naive = results["naive-" + name.partition("-")[0]]
+    return naive["seconds"]["median"] / results[name]["seconds"]["median"]
+
+
+def _peak(result: Mapping[str, Any]) -> float:
+    """Return the most memory that the process took, or, where nobody watched, torch."""
+    peak = result["peak"]
+    return peak["process"] if "process" in peak else peak["reserved"]
+
+
+def read(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any], dict[str, list[str]]]:
+    """Merge runs, the newest first.
+
+    Returns:
+        The newest run, the results by variant, and the variants taken from each file.
+    """
+    runs = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
+    runs.sort(key=lambda run: run[1]["date"], reverse=True)
+    newest = runs[0][1]
+    results: dict[str, Any] = {}
+    sources: dict[str, list[str]] = {}
+    for path, run in runs:
+        if (run["size"], _device(run)) != (newest["size"], _device(newest)):
+            continue
+        for name, result in run["results"].items():
+            if name not in results and "error" not in result:
+                results[name] = result
+                sources.setdefault(path.name, []).append(name)
+    # In the order of the newest run; what failed everywhere is told by its error.
+    return newest, newest["results"] | results, sources
+
+
+def _device(run: Mapping[str, Any]) -> str:
+    """Name the GPU of a run."""
+    names = [result["device"] for result in run["results"].values() if "device" in result]
+    return names[0] if names else "a CPU"
+
+
+def table(results: Mapping[str, Any], unit: str) -> str:
+    """Write the variants of one unit."""
+    rows = []
+    for name, found in results.items():
+        if found.get("unit") != unit:
+            continue
+        seconds, peak = found["seconds"], found["peak"]
+        naive = "naive-" + ("train" if unit == "step" else "sample")
+        rows.append(
+            [
+                name,
+                f"{seconds['median']:.3f} ({seconds['p10']:.3f} … {seconds['p90']:.3f})",
+                f"{results[naive]['seconds']['median'] / seconds['median']:.1f} ×"
+                if "seconds" in results.get(naive, {})
+                else "–",
+                f"{100 * found['share']:.0f} %" if "share" in found else "–",
+                *(_number(peak.get(key)) for key in ("allocated", "process")),
+                _number(found.get("first")),
+                *([_number(found.get("whole"))] if unit == "step" else []),
+            ]
+        )
+    heads = ["variant", f"seconds a {unit} (10th … 90th percentile)", "against naive"]
+    heads += ["of the ceiling", "tensors, GiB", "process, GiB", f"first {unit} after, s"]
+    heads += ["whole run, s"] if unit == "step" else []
+    return markdown_table(heads, rows) if rows else ""
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def targets(results: Mapping[str, Any]) -> str:
+    """Write what was promised beside what was measured."""
+    rows = []
+    for meaning, value, bound, less in TARGETS:
+        try:
+            found = value(results)
+        except KeyError:  # not measured
+            rows.append([meaning, f"{'≤' if less else '≥'} {bound}", "–", "–"])
+            continue
+        met = found <= bound if less else found >= bound
+        sign = "≤" if less else "≥"
+        rows.append([meaning, f"{sign} {bound}", f"{found:.2f}", "met" if met else "missed"])
+    return markdown_table(["target", "wanted", "measured", ""], rows)
+
+
+def agreement(found: Mapping[str, Any]) -> str:
+    """Write how far results are from one another."""
+    rows = [
+        [what, *(_error(found[part][pair]) for pair in pairs)]
+        for what, part in (("losses", "losses"), ("LoRA gradients", "gradient"), ("images",) * 2)
+        for pairs in [("ours to float32", "naive to float32", "ours to naive")]
+    ]
+    heads = ["relative error", "ours to float32", "naive bf16 to float32", "ours to naive bf16"]
+    text = markdown_table(heads, rows)
+    verdict = "holds" if found["agrees"] else "does not hold"
+    text += (
+        f"\nLargest of {len(found['sigmas'])} noise levels. Asked for: gradients at most "
+        f"{found['limit']} times as far from float32 as naive bf16 is; this {verdict}. The edit "
+        f"itself, scale 1.2 against 0, moves the images by {_error(found['images']['edit'])}.\n\n"
+    )
+    rows = [
+        [precision, value if isinstance(value, str) else _error(value)]
+        for precision, value in found["quantised"].items()
+    ]
+    return text + markdown_table(["base", "velocity, relative error to bf16"], rows)
+
+
+def _error(value: float | Sequence[float]) -> str:
+    return f"{value if isinstance(value, float) else max(value):.1e}"
+
+
+def profile(name: str, found: Mapping[str, Any]) -> str:
+    """Write where the time of one step goes."""
+    rows = [
+        [f"`{kernel['name'][:60]}`", f"{kernel['ms']:.1f}", f"{kernel['calls']:.0f}"]
+        for kernel in found["kernels"][:KERNELS]
+    ]
+    title = f"{name}: {1e3 * found['seconds']:.0f} ms a step, {100 * found['idle']:.1f} % idle\n\n"
+    return title + markdown_table(["kernel", "ms a step", "calls a step"], rows)
+
+
+def page(paths: Sequence[Path]) -> str:
+    """Write all that stands between the markers."""
+    newest, results, sources = read(paths)
+    rates = results.get("ceiling", {}).get("tflops", {})
+    ceilings = ", ".join(f"{rate['median']:.4g} TFLOP/s in {key}" for key, rate in rates.items())
+    parts = [
+        f"{_device(newest)}, torch {newest['torch']}, diffusers {newest['diffusers']}; "
+        f"{newest['date']}. Measured ceiling of matrix products: {ceilings or 'not measured'}.\n",
+        table(results, "step"),
+        table(results, "row"),
+        targets(results),
+    ]
+    if "quantised" in results.get("agreement", {}):
+        parts.append(agreement(results["agreement"]))
+    for name, found in results.items():
+        if "profile" in found.get("notes", {}):
+            parts.append(profile(name, found["notes"]["profile"]))
+    failed = [
+        f"- {name}: {found['error']}\n" for name, found in results.items() if "error" in found
+    ]
+    parts.append("".join(failed))
+    for file, names in list(sources.items())[1:]:
+        parts.append(f"From the earlier run `{file}`: {', '.join(names)}.\n")
+    return "\n".join(part for part in parts if part)
+
+
+def fill(text: str, content: str) -> str:
+    """Replace what stands between the markers.
+
+    Raises:
+        ValueError: there are none.
+    """
+    begin, end = (f"<!-- full size: {side} -->\n" for side in ("begin", "end"))
+    pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end.rstrip())})", re.S)
+    filled, count = pattern.subn(lambda match: match.group(1) + content + match.group(2), text)
+    if not count:
+        raise ValueError(f"no line {begin.strip()} in the page")
+    return filled
+
+
+def main() -> None:
+    """Fill the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path, nargs="*")
+    parser.add_argument("--page", type=Path, default=PAGE)
+    args = parser.parse_args()
+    paths = args.results or [
+        path
+        for path in (HERE / "results").glob("*.json")
+        if json.loads(path.read_text(encoding="utf-8"))["size"] == "full"
+    ]
+    if not paths:
+        parser.error("nothing was measured at full size yet")
+    content = page(paths)
+    args.page.write_text(fill(args.page.read_text(encoding="utf-8"), content), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
