@@ -55,8 +55,11 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
     for name, content in files(page).items():
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text(content)
-    for program, *words in commands(page):
+    for index, (program, *words) in enumerate(commands(page)):
         name = program.removeprefix("pairedit-")
+        if name == "train" and not any(w.startswith(("hydra.", "old=", "resume=")) for w in words):
+            # The default folder is named by the second, and takes no other run.
+            words.append(f"hydra.run.dir=outputs/run{index}")
         if QUICK[name]:
             words += [f"model.path={tiny_flux_folder}", "model.max_sequence_length=32"]
         monkeypatch.setattr(sys, "argv", [program, *words, *QUICK[name]])
