@@ -21,7 +21,7 @@ from pairedit.evalplan import find_sliders, origin
 from pairedit.evaluate import Setting, Subject, evaluate, open_readers, render
 from pairedit.flux import load
 from pairedit.jobs import run_training
-from pairedit.lora import annotate_lora, inspect_lora, read_lora
+from pairedit.lora import annotate_lora, inspect_lora, read_lora, write_lora
 from pairedit.plan import plan_train
 from pairedit.readers import AttributeProbe
 from pairedit.results import HEADS
@@ -212,6 +212,15 @@ def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
     assert known["scale"] == slider["measures"]["calibration"]["mean"]
     assert 0 < known["scale"] < 1
     assert (known["skip"], known["seeds"]) == (1, 3)
+    # A published file has no place for a note.
+    published = tmp_path / "disc/x.pt"
+    write_lora(published, lora.weights, {}, "published")
+    words[0] = f"lora={published}"
+    content = published.read_bytes()
+    code, out, err = command("eval", *words, "scales=[0.1,1]")
+    assert (code, err) == (0, "")
+    assert f"{published}: holds no metadata" in out
+    assert published.read_bytes() == content
 
 
 def test_training_ends_with_evidence(command, pair_folder, tmp_path):

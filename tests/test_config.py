@@ -20,6 +20,7 @@ from pairedit.config import (
     register,
 )
 from pairedit.edits import Edit
+from pairedit.hardware import Hardware
 from pairedit.methods import Method
 from pairedit.plan import plan_gen, plan_train
 from pairedit.readers import Reader
@@ -33,6 +34,7 @@ KINDS = {
     "edit": Edit,
     "tracker": Tracker,
     "reader": Reader,
+    "hardware": Hardware,
 }
 LEAVES = sorted(
     (path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name in KINDS

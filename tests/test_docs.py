@@ -15,8 +15,9 @@ from pairedit import cli
 DOCS = Path(__file__).parents[1] / "docs"
 # What makes a command quick; the pages' own numbers stay as they are otherwise.
 QUICK = {
-    "train": ["resolution=32", "device=cpu", "steps=2", "preview=false"],
+    "train": ["resolution=32", "device=cpu", "steps=2", "preview=false", "report=false"],
     "gen": ["resolution=32", "device=cpu"],
+    "eval": ["resolution=32", "device=cpu", "seeds={start: 0, count: 2}"],
     "export": [],
 }
 
@@ -25,6 +26,10 @@ def commands(page: Path) -> list[list[str]]:
     blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line) for line in lines if line and not line.startswith("#")]
+
+
+def files(page: Path) -> dict[str, str]:
+    return dict(re.findall(r"Save as `(.+?)`:\n\n```yaml\n(.*?)```", page.read_text(), flags=re.S))
 
 
 PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
@@ -47,8 +52,14 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
         "count_gen": 1,
     }
     (tmp_path / "train_image.yaml").write_text(yaml.safe_dump(old))
-    for program, *words in commands(page):
+    for name, content in files(page).items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(content)
+    for index, (program, *words) in enumerate(commands(page)):
         name = program.removeprefix("pairedit-")
+        if name == "train" and not any(w.startswith(("hydra.", "old=", "resume=")) for w in words):
+            # The default folder is named by the second, and takes no other run.
+            words.append(f"hydra.run.dir=outputs/run{index}")
         if QUICK[name]:
             words += [f"model.path={tiny_flux_folder}", "model.max_sequence_length=32"]
         monkeypatch.setattr(sys, "argv", [program, *words, *QUICK[name]])
@@ -57,11 +68,15 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
         except SystemExit as leave:
             out, err = capfd.readouterr()
             raise AssertionError(f"{shlex.join([program, *words])}: {err}{out}") from leave
-    files = [path for path in tmp_path.rglob("*") if path.suffix in (".safetensors", ".png")]
-    assert files
+    assert {".safetensors", ".png"} <= {path.suffix for path in tmp_path.rglob("*")}
 
 
 def test_links_lead_somewhere():
-    for page in DOCS.glob("*.md"):
+    for page in [DOCS.parent / "README.md", *DOCS.glob("*.md")]:
         for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_readme_leads_to_every_page():
+    readme = (DOCS.parent / "README.md").read_text()
+    assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in readme] == []

@@ -1,6 +1,7 @@
 """Every measure returns the known answer: on faces rendered with known changes, and by hand."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -156,6 +157,16 @@ def test_matched_strength_lies_between_scales():
         assert math.isnan(float(mean(name, weak))), name
     assert float(mean("best share", weak)) == pytest.approx(0.2, abs=1e-5)
     assert judge(weak).name == "weak"
+
+
+def test_without_pairs_the_attribute_decides_else_nobody_does():
+    def alone(column, **parts):
+        return replace(probed({"smile": column}), pair_distance=None, **parts)
+
+    up, down, flat = ([0.0, x, 2 * x] for x in (0.12, -0.12, 0.01))
+    assert effect(alone(up))[0].tolist() == pytest.approx(up, abs=1e-6)
+    assert [judge(alone(c)).name for c in (up, down, flat)] == ["works", "reversed", "off target"]
+    assert judge(alone(up, attribute=None)).name == "changes"
 
 
 def test_a_pairs_worth_is_no_more_than_what_is_left():

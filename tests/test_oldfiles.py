@@ -26,7 +26,7 @@ image_ids, semantic_lora_path, semantic_cfg_scale"""
 
 def test_every_old_key_is_known_and_in_the_table():
     assert set(KEYS) == set(re.split(r",\s+", ISSUE))
-    page = (Path(__file__).parents[1] / "docs/old-files.md").read_text()
+    page = (Path(__file__).parents[1] / "docs/files.md").read_text()
     rows = re.findall(r"^\| (`.*?) \|", page.split("| old key |")[1], flags=re.M)
     named = [key for row in rows for key in re.findall(r"`(\w+)`", row)]
     assert sorted(named) == sorted(KEYS)

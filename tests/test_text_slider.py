@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from pairedit.config import CONF, TextDataset, build, locate, register
 from pairedit.data import Contrast, to_tensor
+from pairedit.evalplan import attribute_of
 from pairedit.faces import INDEX
 from pairedit.flux import load
 from pairedit.lora import read_lora
@@ -172,6 +173,9 @@ def test_the_command_trains_from_prompts(command, tmp_path):  # noqa: F811
         assert any(up.any() for _, up in lora.weights.values())
         assert (tmp_path / f"a/{name}/preview.png").exists()
     assert lora.metadata["config"]["datasets"]["text"]["preserve"] == ["hat"]
+    assert attribute_of(lora.metadata) is None
+    smile = read_lora(tmp_path / "a/text_smile/semantic.safetensors")
+    assert attribute_of(smile.metadata) == "smile"
 
 
 @pytest.mark.slow

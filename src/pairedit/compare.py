@@ -148,6 +148,9 @@ def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
             **{key: settings[key] for key in ("skip", "num_inference_steps", "model")},
         }
     path = result.subject.lora.path
+    if path.suffix != ".safetensors":
+        log.info("%s: holds no metadata, so no calibration is noted; export it first", path)
+        return
     if note is None and "calibration" not in result.subject.lora.metadata:
         return
     try:

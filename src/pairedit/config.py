@@ -210,12 +210,14 @@ class TextDataset:
     positive: str | None  # where it leads to
     negative: str | None  # where it comes from
     preserve: list[str] = field(default_factory=list)  # words that must not change along
+    attribute: str | None = None  # what the prompts change, where a probe can read it
 
     def read(self) -> dict[str, list[Contrast]]:
         """List the prompts, once for each attribute to preserve, which both ends then share.
 
         Source: Concept Sliders (arXiv 2311.12092), disentanglement by preserved concepts.
         """
+        check_attribute(f"datasets.{self.name}.attribute", self.attribute)
         if not self.positive or not self.negative:
             raise ValueError(
                 f"dataset={self.name}: needs datasets.{self.name}.positive and .negative prompts"

@@ -22,6 +22,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 MARKS = "osD^vPX"
 PANEL = (4.6, 3.2)  # inches
 DPI = 160
+LONGEST = 48  # characters of a name in a legend, which the name of a job's folder may exceed
 # Axes, results of one edit, and the labels of all sliders: one has the same look in every panel.
 Draw = Callable[[Axes, Sequence[Result], Sequence[str]], None]
 
@@ -99,8 +100,14 @@ def _look(result: Result, labels: Sequence[str]) -> dict[str, Any]:
         "color": COLOURS[index % len(COLOURS)],
         "marker": MARKS[index % len(MARKS)],
         "ms": 4,
-        "label": result.subject.label,
+        "label": _short(result.subject.label),
     }
+
+
+def _short(label: str) -> str:
+    """Leave out the middle of a long name: what tells jobs apart stands at either end."""
+    half = LONGEST // 2
+    return label if len(label) <= LONGEST else f"{label[:half]}…{label[-half:]}"
 
 
 def _panel(axes: Axes, draw: Draw, results: Sequence[Result], labels: Sequence[str]) -> None:

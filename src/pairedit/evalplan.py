@@ -194,10 +194,10 @@ def candidate(
         notes: receives why pairs are not there.
     """
     name = str(metadata.get("dataset") or path.resolve().parent.name)
-    known = origin(metadata)
     if pairs is None:
         pairs = []
         try:
+            known = origin(metadata)
             if known is None:
                 raise ValueError("the file does not say which pairs it was trained on")
             (pairs,) = known.read().values()
@@ -208,24 +208,38 @@ def candidate(
         label=str(metadata.get("method") or path.stem),
         dataset=name,
         pairs=pairs,
-        attribute=attribute or (known.attribute if known else None),
+        attribute=attribute or attribute_of(metadata),
     )
 
 
 def origin(metadata: Mapping[str, Any]) -> Dataset | None:
-    """Return the dataset of a slider, from the configuration in its metadata."""
+    """Return the pairs of a slider, from the configuration in its metadata."""
+    entry = _entry(metadata)
+    if not isinstance(entry.get("folder"), str):
+        return None
+    keys = ("folder", "source", "target", "attribute")
+    known = {key: entry[key] for key in keys if key in entry}
+    return Dataset(name=metadata["dataset"], **known)
+
+
+def attribute_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the attribute that a slider was trained to change, by its metadata."""
+    return _entry(metadata).get("attribute")
+
+
+def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a slider's dataset was configured with; empty where the metadata lack it."""
     config = metadata.get("config")
     datasets = config.get("datasets") if isinstance(config, Mapping) else None
-    if not isinstance(datasets, Mapping):
-        return None
-    for entry in datasets.values():
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("folder"), str):
+    for entry in datasets.values() if isinstance(datasets, Mapping) else ():
+        if not isinstance(entry, Mapping):
             continue
-        name = entry.get("name") or locate(entry["folder"]).resolve().name
-        if name == metadata.get("dataset"):
-            keys = ("folder", "source", "target", "attribute")
-            return Dataset(name=name, **{key: entry[key] for key in keys if key in entry})
-    return None
+        name, folder = entry.get("name"), entry.get("folder")
+        if not name and isinstance(folder, str):
+            name = locate(folder).resolve().name
+        if name and name == metadata.get("dataset"):
+            return entry
+    return {}
 
 
 def relabel(candidates: Sequence[Candidate]) -> list[Candidate]:

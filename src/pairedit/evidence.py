@@ -200,7 +200,8 @@ def effect(seen: Evidence) -> Tensor:
     the image distance, which has no sign of its own and takes the scale's.
 
     Returns:
-        [N, K]; 1 is as much as the pairs show (without pairs: image distance itself).
+        [N, K]; 1 is as much as the pairs show; without pairs the attribute's full range, or
+        image distance itself.
     """
     if value := worth(seen):
         return seen.attributes((seen.attribute or "",))[..., 0] / value
@@ -209,6 +210,8 @@ def effect(seen: Evidence) -> Tensor:
         direction = (reading.after - reading.before).mean(0)
         moved = reading.lanes - reading.lanes[:, [seen.zero]]
         return moved @ direction / direction.square().sum()
+    if seen.pair_distance is None and {"probe", "attribute"} <= seen.has:
+        return seen.attributes((seen.attribute or "",))[..., 0]
     sign = torch.tensor([-1.0 if scale < 0 else 1.0 for scale in seen.scales])
     return seen.change * sign / (seen.pair_distance or 1.0)
 

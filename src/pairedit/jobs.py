@@ -17,7 +17,7 @@ from pairedit.config import Model, locate
 from pairedit.data import Example, Pair, Single, load_image
 from pairedit.devices import make_accelerator, memory_advice
 from pairedit.edits import RealImage
-from pairedit.evalplan import origin
+from pairedit.evalplan import attribute_of
 from pairedit.evaluate import Subject, open_readers
 from pairedit.flux import PLAIN, Flux, load
 from pairedit.gallery import draw_grid, draw_sheet, lanes_of
@@ -220,14 +220,13 @@ def finish(
             resolution=settings.resolution,
             device=str(flux.device),
         )
-        known = origin(edits.metadata)
         close(
             subject=Subject(
                 lora=edits,
                 label=plan.method_name,
                 dataset=place.name,
                 pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
-                attribute=known.attribute if known else None,
+                attribute=attribute_of(edits.metadata),
                 skip=skip,
             ),
             updates={role: update_of(lora, flux) for role, lora in loras.items()},

@@ -2,7 +2,7 @@
 
 One old file holds a training and a rendering; each command takes its half. Words of the command
 line win over the file. What cannot be honoured is refused, all of it at once: no key is dropped in
-silence. docs/old-files.md has the table.
+silence. docs/files.md has the table.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ ADVICE = {
     "another method, a lower skip or more pairs",
     "weak": "it goes the right way but not far: render larger scales, train longer, raise "
     "cfg_eta or lower skip",
+    "changes": "the images change, but nothing here tells whether as asked: look at them, or name "
+    "what is to change (attribute=, for flux-mini)",
     "works": "",
 }
 
@@ -46,7 +48,9 @@ def judge(seen: Evidence) -> Verdict:
     no-op: the images hardly change. destructive: identity is lost by the first scale, or before
     anything of the edit is seen. reversed: the attribute moves the other way. off target: less
     than a tenth of one pair's worth. weak: less than `Evidence.match` of it. works: more.
-    Without a reader that tells directions apart, the image distance alone decides.
+    Without a reader that tells directions apart, the image distance alone decides. Without pairs
+    the attribute's range stands for their worth and nothing is weak; without either, what is
+    neither a no-op nor destructive merely changes.
     """
     scales = seen.scales
     up = [k for k, scale in enumerate(scales) if scale > 0]
@@ -56,16 +60,19 @@ def judge(seen: Evidence) -> Verdict:
     largest = float(change[up].max()) if up else 0.0
     best = float(shares[kept].max()) if kept else 0.0
     floor = UNCHANGED * seen.pair_distance if seen.pair_distance else UNCHANGED_PIXELS
+    paired = seen.pair_distance is not None
     name = "works"
     if largest < floor:
         name = "no-op"
     elif not kept:
         name = "destructive"
+    elif not paired and "attribute" not in seen.has:
+        name = "changes"
     elif best < NOTICED and float(shares[kept].min()) < -NOTICED / 2:
         name = "reversed"
     elif best < NOTICED:
         name = "destructive" if gone == gone else "off target"
-    elif best < seen.match:
+    elif paired and best < seen.match:
         name = "weak"
     return Verdict(
         name=name,
