@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.attributes import check_attribute
 from pairedit.config import Dataset, EvalConfig, Model, build, locate
-from pairedit.data import Pair, find_pairs
+from pairedit.data import Pair, expand_home, find_pairs
 from pairedit.hardware import Hardware
 from pairedit.lora import inspect_lora
 from pairedit.methods import SEMANTIC
@@ -102,7 +102,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     problems.attempt(lambda: check_attribute("attribute", config.attribute))
     given = None
     if config.pairs is not None:
-        folder = Path(config.pairs).expanduser()
+        folder = expand_home(config.pairs)
         given = problems.attempt(lambda: find_pairs(folder)) or []
     candidates = []
     for path in paths:
@@ -162,8 +162,8 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
             raise ValueError(f"lora={lora}: expected a path or a list of paths")
         if len(set(entries)) < len(entries):
             raise ValueError(f"lora={lora}: a path is there twice")
-        return [Path(entry).expanduser() for entry in entries]
-    folder = Path(sweep).expanduser()
+        return [expand_home(entry) for entry in entries]
+    folder = expand_home(sweep)
     if not folder.is_dir():
         raise ValueError(f"sweep={sweep}: no such folder")
     name = f"{SEMANTIC}.safetensors"

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from pairedit.config import CONF
-from pairedit.data import remove_temporaries, replacing
+from pairedit.data import expand_home, remove_temporaries, replacing
 
 try:
     import fcntl
@@ -139,7 +139,7 @@ def expand_resume(arguments: Sequence[str]) -> list[str]:
     if value == "auto":
         place = [] if placed else _newest_run(others)
         return [*others, *asked, *place]
-    folder = Path(value.strip("'\"")).expanduser()
+    folder = expand_home(value.strip("'\""))
     if placed:
         raise ValueError(f"resume={folder}: names the folder already, leave out {placed[0]}")
     words, place = _started_by(folder)

@@ -13,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pairedit.config import locate
-from pairedit.data import read_prompts
+from pairedit.data import expand_home, read_prompts
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
@@ -113,7 +113,7 @@ def _slider_entry(entry: Any) -> SliderEntry:
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
     if skip is not None and not _is_whole(skip):
         raise ValueError(f"lora: skip {skip!r} of {path} is not a whole number")
-    return SliderEntry(path=Path(path).expanduser(), scales=tuple(map(float, own or ())), skip=skip)
+    return SliderEntry(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
 
 
 def _zipped(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
@@ -235,7 +235,7 @@ def choose_prompts(
 
 def _prompts_path(name: str) -> Path:
     """Find a file of prompts: a path, or a name that ships in `data/prompts/`."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     folder = locate(PROMPTS)
     if path.exists() or path.name != name:
         return path
