@@ -18,7 +18,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
+from pairedit.config import (
+    Examples,
+    GenConfig,
+    LoraConfig,
+    Model,
+    TrainConfig,
+    build,
+    locate,
+    reason,
+)
 from pairedit.data import Contrast, Example, Pair, Single
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.hardware import AUTO, PRECISIONS, Hardware
@@ -54,7 +63,9 @@ KINDS = {
     Contrast: ("prompts", "dataset=text_age, or dataset=text"),
 }
 LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
-SET_ASIDE = {"resolution": 512, "num_inference_steps": 28, "skip": 0}  # never run with
+# Never run with.
+SET_ASIDE = {"resolution": 512, "num_inference_steps": 28, "skip": 0}
+SET_ASIDE |= {"datasets": {}, "readers": {}, "scales": []}
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -483,8 +494,9 @@ def check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str 
         try:
             config[key]
         except OmegaConfBaseException as error:
-            if "${model." not in str(error):  # named with the model
-                problems.append(f"{prefix}{key}: {str(error).splitlines()[0]}")
+            # What is missing, and what the model would say, is named with the group.
+            if not re.search(r"\$\{model\.|access model\.|Missing mandatory", str(error)):
+                problems.append(f"{prefix}{key}: {reason(error)}")
             config[key] = SET_ASIDE.get(key)
 
 
