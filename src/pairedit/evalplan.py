@@ -171,7 +171,7 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     if not found:
         raise ValueError(f"sweep={sweep}: no <dataset>/{name} in it or in its jobs")
     for job in sorted(path.parent for path in folder.glob("*/config.yaml")):
-        trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8")
+        trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8", errors="replace")
         if trains and not any(path.is_relative_to(job) for path in found):
             notes.append(f"{job}: no slider, the job failed or has not finished")
     return found
