@@ -19,7 +19,7 @@ from pairedit.attributes import check_attribute
 from pairedit.config import Dataset, EvalConfig, Model, build, locate
 from pairedit.data import Pair, expand_home, find_pairs
 from pairedit.hardware import Hardware
-from pairedit.lora import inspect_lora
+from pairedit.lora import CONTROL, inspect_lora
 from pairedit.methods import SEMANTIC
 from pairedit.plan import _check_steps, _hardware, _model, check_keys
 from pairedit.readers import Reader
@@ -28,6 +28,7 @@ from pairedit.values import Problems, parse_prompts, parse_seeds
 
 # Not in conf/eval.yaml, where a list on the command line could not replace a mapping.
 DEFAULT_SEEDS = {"start": 1000, "count": 12}
+FIELDS = ("folder", "source", "target", "attribute")  # of a dataset, in a LoRA's metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,12 +220,16 @@ def origin(metadata: Mapping[str, Any]) -> Dataset | None:
     if not isinstance(datasets, Mapping):
         return None
     for entry in datasets.values():
-        if not isinstance(entry, Mapping) or not isinstance(entry.get("folder"), str):
+        if not isinstance(entry, Mapping):
             continue
-        name = entry.get("name") or locate(entry["folder"]).resolve().name
+        values = {key: entry[key] for key in FIELDS if entry.get(key) is not None}
+        # The file may come from anybody.
+        texts = all(isinstance(v, str) and not CONTROL.search(v) for v in values.values())
+        if "folder" not in values or not texts:
+            continue
+        name = entry.get("name") or locate(values["folder"]).resolve().name
         if name == metadata.get("dataset"):
-            keys = ("folder", "source", "target", "attribute")
-            return Dataset(name=name, **{key: entry[key] for key in keys if key in entry})
+            return Dataset(name=name, **values)
     return None
 
 

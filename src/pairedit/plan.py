@@ -41,6 +41,7 @@ from pairedit.values import (
     SliderEntry,
     check_seed,
     choose_prompts,
+    is_number,
     parse_prompts,
     parse_seeds,
     parse_sliders,
@@ -307,15 +308,16 @@ def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: li
         ValueError: nobody has measured it, or the slider never got there.
     """
     known = metadata.get("calibration")
-    if not isinstance(known, Mapping) or not isinstance(known.get("scale"), int | float):
+    scale = known.get("scale") if isinstance(known, Mapping) else None
+    if not is_number(scale) or scale <= 0:
         raise ValueError(
             f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
             "and says how far the slider gets if it is too weak for one"
         )
     for key in ("skip", "num_inference_steps"):
         if known.get(key, config[key]) != config[key]:
-            notes.append(f"{path} was calibrated at {key}={known[key]}, this is {config[key]}")
-    return float(known["scale"])
+            notes.append(f"{path} was calibrated at {key}={known[key]!r}, this is {config[key]}")
+    return float(scale)
 
 
 def _model(config: DictConfig, problems: Problems) -> Model | None:

@@ -83,7 +83,7 @@ def parse_sliders(
     read = [_slider_entry(entry) for entry in entries]
     if scales is not None:
         # An interpolation may put anything here, whatever type the key has.
-        if not len(scales) or not all(map(_is_number, scales)):
+        if not len(scales) or not all(map(is_number, scales)):
             raise ValueError(f"scales={list(scales)}: expected at least one finite number")
         if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
@@ -108,7 +108,7 @@ def _slider_entry(entry: Any) -> SliderEntry:
     if not isinstance(path, str):
         raise ValueError(f"lora: path {path!r} is not a path")
     if own is not None and (
-        not isinstance(own, list) or not own or not all(_is_number(scale) for scale in own)
+        not isinstance(own, list) or not own or not all(is_number(scale) for scale in own)
     ):
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
     if skip is not None and not _is_whole(skip):
@@ -251,7 +251,8 @@ def check_seed(key: str, seed: int, problems: Problems) -> None:
     problems.expect(0 <= seed < 2**63, f"{key}={seed}: expected 0 to 2**63 - 1")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
