@@ -126,6 +126,12 @@ MISTAKES = {
         ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3", "4 problems"],
     ),
     "missing LoRA": ("gen", ["lora=/nowhere/x.safetensors"], ["/nowhere/x.safetensors: no such"]),
+    "a folder as LoRA": (
+        "gen",
+        ["lora={folder}"],
+        ["is a folder; name a LoRA file, such as /", "/torn.safetensors"],
+    ),
+    "a file as prompt": ("gen", ["prompts=[a,my.txt]"], ["prompts=my.txt", "prompts_file=my.txt"]),
     "a pickle as LoRA": ("gen", ["lora={pickle}"], ["x.pt: not a readable .pt file"]),
     "a torn LoRA": ("gen", ["lora={torn}"], ["torn.safetensors: not a readable safetensors"]),
     "a LoRA of another layout": ("gen", ["lora={kohya}"], ["kohya.safetensors: key", "layout"]),
@@ -278,6 +284,7 @@ def places(tmp_path_factory, tiny_flux_folder) -> dict[str, Path]:
     (broken / "source" / "torn.png").write_bytes(b"no image")
     Image.new("RGB", (32, 32)).save(broken / "target" / "torn.png")
     return {
+        "folder": folder,
         "empty": folder / "empty",
         "pairs": folder / "pairs",
         "broken": broken,

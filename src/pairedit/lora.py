@@ -121,6 +121,11 @@ def inspect_lora(path: Path) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        # A run's folder holds one for each dataset.
+        inside = sorted(path.glob("*.safetensors")) + sorted(path.glob("*/semantic.safetensors"))
+        example = f", such as {inside[-1]}" if inside else ""
+        raise ValueError(f"{path}: is a folder; name a LoRA file{example}")
     if not path.is_file():
         raise ValueError(f"{path}: no such LoRA file")
     if path.suffix not in SUFFIXES:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -204,6 +205,9 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
         found = prompts if isinstance(prompts, list) else [prompts]
         if not found or not all(isinstance(prompt, str) for prompt in found):
             raise ValueError(f"prompts={prompts}: expected text or a list of texts")
+        for prompt in found:
+            if re.fullmatch(r"\S+\.txt", prompt):
+                raise ValueError(f"prompts={prompt}: is a file's name; say prompts_file={prompt}")
     if len(set(found)) < len(found):
         raise ValueError(f"prompts={found}: a prompt is there twice")
     return found
