@@ -178,6 +178,9 @@ def test_a_calibrated_slider_counts_in_pairs(command, flux, tmp_path):
     code, _, err = command("gen", *words, "calibrated=true")
     assert code == 1
     assert f"{lora.path} holds no calibration; pairedit-eval lora={lora.path}" in err
+    for scale in (float("nan"), -1.0, True, "1"):
+        annotate_lora(lora.path, calibration={"scale": scale})
+        assert "holds no calibration" in command("gen", *words, "calibrated=true")[2]
     annotate_lora(lora.path, calibration={"scale": 0.4, "skip": 2})
     place = [f"hydra.run.dir={tmp_path / name}" for name in ("plain", "pairs")]
     assert command("gen", *words, "scales=[0.4,0.8]", place[0])[0] == 0
@@ -191,6 +194,15 @@ def test_a_calibrated_slider_counts_in_pairs(command, flux, tmp_path):
         # What is written down renders it again without any calibration.
         scales = [float(read_metadata(path)["lora.0.scale"]) for path in (left, right)]
         assert scales[0] == pytest.approx(scales[1])
+
+
+def test_a_scale_too_large_to_render_is_named(command, flux, tmp_path):
+    lora = strong_lora(flux, tmp_path / "x.safetensors")
+    words = [f"lora={lora.path}", "seeds=[5]", "skip=1", f"hydra.run.dir={tmp_path / 'out'}"]
+    code, _, err = command("gen", *words, "scales=[0,1e38]")
+    assert code == 1
+    assert err.startswith("error: scale 1e+38: ")
+    assert err.endswith("try smaller scales\n")
 
 
 def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
@@ -289,6 +301,9 @@ def test_where_a_slider_comes_from(tmp_path):
     assert origin(metadata).attribute == "age"
     assert origin({"dataset": "other", "config": metadata["config"]}) is None
     assert origin({}) is None
+    for lie in ({"attribute": ["age"]}, {"source": 5}, {"target": "a\x00b"}, {"folder": {}}):
+        told = {**metadata, "config": {"datasets": {"folder": {**entry, **lie}}}}
+        assert origin(told) is None
     for name in ("job1/age", "job2/age", "single"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "semantic.safetensors").write_bytes(b"")

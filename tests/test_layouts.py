@@ -271,7 +271,7 @@ def test_the_command(export, flux, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "reasons"),
     [
-        ([], ["lora=null"]),
+        ([], ["lora=: expected"]),
         (["lora=/nowhere.safetensors", "layout=comfy"], ["no such LoRA", "layout=comfy"]),
         (["lora={lora}", "out=x.bin"], ["out=x.bin"]),
         (["lora={lora}", "out={lora}"], ["is the file to export"]),

@@ -27,8 +27,8 @@ MISTAKES = {
     ),
     "unknown dataset": ("train", ["dataset=[age,smlie]"], ["dataset=smlie", "age, beard"]),
     "unknown model": ("train", ["model=flux2"], ["model=flux2", "flux-mini"]),
-    "no number": ("train", ["cfg_eta=abc"], ["cfg_eta=abc", "Float"]),
-    "no whole number": ("train", ["steps=1.5"], ["steps=1.5", "Integer"]),
+    "no number": ("train", ["cfg_eta=abc"], ["cfg_eta=abc: expected a number"]),
+    "no whole number": ("train", ["steps=1.5"], ["steps=1.5: expected a whole number"]),
     "no number inside a group": (
         "train",
         ["model.skip=abc", "method.content=maybe"],
@@ -85,9 +85,30 @@ MISTAKES = {
         ["dataset=folder", "pairs={broken}"],
         ["source/lonely.png", "source/torn.png"],
     ),
-    "a word that is no override": ("train", ["steps"], ["steps"]),
-    "a broken override": ("train", ["dataset=[age"], ["dataset=[age"]),
-    "an unknown flag": ("train", ["--stepz", "3"], ["--stepz"]),
+    "a word that is no override": ("train", ["steps"], ["steps: expected key=value"]),
+    "a broken override": ("train", ["dataset=[age"], ["dataset=[age", "brackets", "closed"]),
+    "a path in need of quotes": ("gen", ["image=a(1).png"], ["""write 'image="a(1).png"'"""]),
+    "an unknown flag": ("train", ["--stepz", "3"], ["--stepz", "key=value"]),
+    "text for a whole number": ("train", ["steps=ten"], ["steps=ten: expected a whole number"]),
+    "text for a truth": ("train", ["preview=maybe"], ["preview=maybe: expected true or false"]),
+    "a list for text": ("train", ["pairs=[]"], ["pairs=[]: expected text"]),
+    "a number for keys": ("train", ["lora=3"], ["lora=3: holds keys of its own"]),
+    "an option that is no name": ("gen", ["edit=[[]]"], ["edit=[[]]: expected the name of an op"]),
+    "options that are no names": (
+        "gen",
+        ["+model=[ba,-1]", "seeds=abc"],
+        ["+model=[ba,-1]: expected the name of an option"],
+    ),
+    "no method": ("train", ["~method"], ["method=None: expected the name of an option"]),
+    "no dataset": ("train", ["~dataset"], ["dataset=[]: expected at least one"]),
+    "no edit": ("gen", ["~edit"], ["edit=None: expected the name of an option"]),
+    "an unknown user": ("gen", ["lora='~no-such-user/x.pt'"], ["~no-such-user/x.pt: no such"]),
+    "a run of an unknown user": ("train", ["resume='~no-such-user/x'"], ["no run to continue"]),
+    "a line break and an escape": (
+        "gen",
+        ["model='a\nb\x1b[31m'"],
+        [r"model=a\nb\x1b[31m: no such option"],
+    ),
     "a sweep without -m": ("train", ["cfg_eta=2,4"], ["cfg_eta"]),
     "a sweep with a wrong value": (
         "train",
@@ -105,6 +126,12 @@ MISTAKES = {
         ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3", "4 problems"],
     ),
     "missing LoRA": ("gen", ["lora=/nowhere/x.safetensors"], ["/nowhere/x.safetensors: no such"]),
+    "a folder as LoRA": (
+        "gen",
+        ["lora={folder}"],
+        ["is a folder; name a LoRA file, such as /", "/torn.safetensors"],
+    ),
+    "a file as prompt": ("gen", ["prompts=[a,my.txt]"], ["prompts=my.txt", "prompts_file=my.txt"]),
     "a pickle as LoRA": ("gen", ["lora={pickle}"], ["x.pt: not a readable .pt file"]),
     "a torn LoRA": ("gen", ["lora={torn}"], ["torn.safetensors: not a readable safetensors"]),
     "a LoRA of another layout": ("gen", ["lora={kohya}"], ["kohya.safetensors: key", "layout"]),
@@ -116,7 +143,7 @@ MISTAKES = {
     ),
     "empty lora list": ("gen", ["lora=[]"], ["lora=[]"]),
     "scales without lora": ("gen", ["scales=[0,1]"], ["scales=[0.0, 1.0]: without effect"]),
-    "scales that are no list": ("gen", ["lora={lora}", "scales=1"], ["scales=1"]),
+    "scales that are no list": ("gen", ["lora={lora}", "scales=1"], ["scales=1: expected a list"]),
     "scales that are no numbers": ("gen", ["lora={lora}", "scales=[a]"], ["scales=[a]"]),
     "a scale twice": ("gen", ["lora={lora}", "scales=[1,1]"], ["twice"]),
     "scales of unequal number": (
@@ -221,6 +248,7 @@ MISTAKES = {
 }
 # How many problems are named, where it is not one.
 SEVERAL = {
+    "no dataset": 2,
     "no number inside a group": 2,
     "bad pairs": 2,
     "a sweep with a wrong value": 2,
@@ -256,6 +284,7 @@ def places(tmp_path_factory, tiny_flux_folder) -> dict[str, Path]:
     (broken / "source" / "torn.png").write_bytes(b"no image")
     Image.new("RGB", (32, 32)).save(broken / "target" / "torn.png")
     return {
+        "folder": folder,
         "empty": folder / "empty",
         "pairs": folder / "pairs",
         "broken": broken,

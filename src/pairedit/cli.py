@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from pairedit.config import CONF, register
 from pairedit.evalplan import plan_eval
 from pairedit.export import plan_export, run_export
-from pairedit.mistakes import compose_problems, describe
+from pairedit.mistakes import compose_problems, describe, on_its_lines
 from pairedit.oldfiles import expand
 from pairedit.plan import plan_gen, plan_train
 from pairedit.runs import expand_resume, has_begun, resume_command
@@ -67,7 +67,7 @@ def export() -> None:
 def _train(config: DictConfig, stopping: Stopping) -> None:
     """Check, then train."""
     hydra_config = HydraConfig.get()
-    plan = plan_train(config, method_name=hydra_config.runtime.choices["method"])
+    plan = plan_train(config, method_name=hydra_config.runtime.choices.get("method", "?"))
     from pairedit.jobs import run_training
 
     run_training(plan, _folder(), words=list(hydra_config.overrides.task), stopping=stopping)
@@ -131,7 +131,7 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
                 text += f"; continue with: {resume_command(_folder())}"
             failures.append((_folder(), text))
             if mode == RunMode.MULTIRUN:
-                log.error("failed: %s", text, exc_info=full)
+                log.error("failed: %s", on_its_lines(text), exc_info=full)
 
     register()
     try:
@@ -139,7 +139,7 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     except ValueError as error:
         _exit(str(error))
     parser = get_args_parser()
-    parser.error = _exit  # type: ignore[method-assign, assignment]
+    parser.error = _misread  # type: ignore[method-assign, assignment]
     arguments = parser.parse_args()
     try:
         # Hydra prints an error and exits unless asked for everything; then it raises, and the
@@ -168,7 +168,12 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         _exit(f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} failed:{lines}")
 
 
+def _misread(message: str) -> None:
+    """Say what the command line's parser says, and how keys are written."""
+    _exit(f"{message}; write keys as key=value, and options such as -m before all of them")
+
+
 def _exit(message: str, code: int = 1) -> None:
     """Say one thing on stderr and leave."""
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {on_its_lines(message)}\n")
     sys.exit(code)

@@ -18,7 +18,7 @@ from pairedit.data import replacing
 from pairedit.evalplan import EvalPlan
 from pairedit.evaluate import Result, Setting, Subject, evaluate, open_readers, render
 from pairedit.flux import Flux
-from pairedit.jobs import open_model
+from pairedit.jobs import at_work, open_model
 from pairedit.lora import annotate_lora, read_lora
 from pairedit.report import write_report
 from pairedit.results import HEADS, comparable, numbers, table, text_table, to_json
@@ -56,7 +56,12 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
         )
         for c in plan.candidates
     ]
-    write_yaml(folder / CONFIG, plan.resolved)
+    with at_work(plan, folder):
+        return _measure(plan, folder, subjects)
+
+
+def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
+    """Measure and compare the sliders of a plan; see `run_evaluation`."""
     flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     readers, missing = open_readers(
         plan.readers,
@@ -90,6 +95,8 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
         else sheet_side_by_side(flux, group, setting)
         for edit, group in groups.items()
     }
+    # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
+    write_yaml(folder / CONFIG, plan.resolved)
     for edit, sheet in sheets.items():
         save_png(sheet, folder / "sheets" / f"{file_stem(edit)}.png", {"edit": edit})
     write_curves(list(groups.values()), folder / "curves.png")

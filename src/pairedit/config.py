@@ -22,7 +22,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.attributes import check_attribute
-from pairedit.data import Contrast, Example, Pair, Single, find_pairs, pick_images
+from pairedit.data import Contrast, Example, Pair, Single, expand_home, find_pairs, pick_images
 
 PACKAGE = Path(__file__).parent
 # In a wheel conf/ and data/ lie inside the package, in a checkout beside src/.
@@ -30,6 +30,17 @@ ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
 CONF = ROOT / "conf"
 SHIPPED = "pkg://"
 LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
+# What OmegaConf says about a type, and what a user reads.
+WANTED = {
+    "could not be converted to Integer": "expected a whole number",
+    "could not be converted to Float": "expected a number",
+    "is not a valid bool": "expected true or false",
+    "to string": "expected text",
+    "is not a ListConfig": "expected a list, such as [1,2]",
+    "Cannot merge DictConfig with ListConfig": "a list where keys belong, or keys for a list",
+    "Invalid type assigned": "holds keys of its own; set one of those",
+    "is not Optional": "expected a value",
+}
 T = TypeVar("T")
 
 
@@ -249,7 +260,7 @@ def locate(path: str) -> Path:
         name = path.removeprefix(SHIPPED)
         inside = PACKAGE / name
         return inside if inside.exists() else ROOT / name
-    return Path(path).expanduser()
+    return expand_home(path)
 
 
 def register() -> None:
@@ -308,10 +319,16 @@ def build(node: Any, key: str, kind: type[T]) -> T:
         built = instantiate(node, _convert_="all")
     except (InstantiationException, OmegaConfBaseException) as error:
         cause = error.__cause__ or error
-        raise ValueError(f"{key}: {str(cause).splitlines()[0]}") from error
+        raise ValueError(f"{key}: {reason(cause)}") from error
     if not isinstance(built, kind):
         raise ValueError(f"{key}: {type(built).__name__} is no {kind.__name__}")
     return _typed(built, key)
+
+
+def reason(error: BaseException | str) -> str:
+    """Say what is wrong with a value where OmegaConf complains; else the error's first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [repr(error)]
+    return next((plain for theirs, plain in WANTED.items() if theirs in lines[0]), lines[0])
 
 
 def _typed(value: T, key: str) -> T:
@@ -347,4 +364,4 @@ def _as_declared(value: Any, name: str, hint: Any) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.structured(shape(value)))["value"]
     except OmegaConfBaseException as error:
-        raise ValueError(f"{name}={value}: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{name}={value}: {reason(error)}") from error

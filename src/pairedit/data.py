@@ -95,6 +95,12 @@ class Contrast:
 Example = Pair | Single | Contrast
 
 
+def expand_home(path: str | Path) -> Path:
+    """Turn a leading ~ into the home folder; that of a user nobody knows stays as it is."""
+    # Not Path.expanduser, which raises for such a user.
+    return Path(os.path.expanduser(path))
+
+
 def find_pairs(folder: Path, source: str = "source", target: str = "target") -> list[Pair]:
     """Match the images of `folder/source` and `folder/target` by file stem.
 

@@ -17,9 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.attributes import check_attribute
 from pairedit.config import Dataset, EvalConfig, Model, build, locate
-from pairedit.data import Pair, find_pairs
+from pairedit.data import Pair, expand_home, find_pairs
 from pairedit.hardware import Hardware
-from pairedit.lora import inspect_lora
+from pairedit.lora import CONTROL, inspect_lora
 from pairedit.methods import SEMANTIC
 from pairedit.plan import _check_steps, _hardware, _model, check_keys
 from pairedit.readers import Reader
@@ -28,6 +28,7 @@ from pairedit.values import Problems, parse_prompts, parse_seeds
 
 # Not in conf/eval.yaml, where a list on the command line could not replace a mapping.
 DEFAULT_SEEDS = {"start": 1000, "count": 12}
+FIELDS = ("folder", "source", "target", "attribute")  # of a dataset, in a LoRA's metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     problems.attempt(lambda: check_attribute("attribute", config.attribute))
     given = None
     if config.pairs is not None:
-        folder = Path(config.pairs).expanduser()
+        folder = expand_home(config.pairs)
         given = problems.attempt(lambda: find_pairs(folder)) or []
     candidates = []
     for path in paths:
@@ -162,8 +163,8 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
             raise ValueError(f"lora={lora}: expected a path or a list of paths")
         if len(set(entries)) < len(entries):
             raise ValueError(f"lora={lora}: a path is there twice")
-        return [Path(entry).expanduser() for entry in entries]
-    folder = Path(sweep).expanduser()
+        return [expand_home(entry) for entry in entries]
+    folder = expand_home(sweep)
     if not folder.is_dir():
         raise ValueError(f"sweep={sweep}: no such folder")
     name = f"{SEMANTIC}.safetensors"
@@ -171,7 +172,7 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     if not found:
         raise ValueError(f"sweep={sweep}: no <dataset>/{name} in it or in its jobs")
     for job in sorted(path.parent for path in folder.glob("*/config.yaml")):
-        trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8")
+        trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8", errors="replace")
         if trains and not any(path.is_relative_to(job) for path in found):
             notes.append(f"{job}: no slider, the job failed or has not finished")
     return found
@@ -215,11 +216,8 @@ def candidate(
 def origin(metadata: Mapping[str, Any]) -> Dataset | None:
     """Return the pairs of a slider, from the configuration in its metadata."""
     entry = _entry(metadata)
-    if not isinstance(entry.get("folder"), str):
-        return None
-    keys = ("folder", "source", "target", "attribute")
-    known = {key: entry[key] for key in keys if key in entry}
-    return Dataset(name=metadata["dataset"], **known)
+    known = {key: entry[key] for key in FIELDS if entry.get(key) is not None}
+    return Dataset(name=metadata["dataset"], **known) if "folder" in known else None
 
 
 def attribute_of(metadata: Mapping[str, Any]) -> str | None:
@@ -234,9 +232,13 @@ def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     for entry in datasets.values() if isinstance(datasets, Mapping) else ():
         if not isinstance(entry, Mapping):
             continue
-        name, folder = entry.get("name"), entry.get("folder")
-        if not name and isinstance(folder, str):
-            name = locate(folder).resolve().name
+        values = [entry[key] for key in FIELDS if entry.get(key) is not None]
+        # The file may come from anybody.
+        if not all(isinstance(v, str) and not CONTROL.search(v) for v in values):
+            continue
+        name = entry.get("name")
+        if not name and entry.get("folder"):
+            name = locate(entry["folder"]).resolve().name
         if name and name == metadata.get("dataset"):
             return entry
     return {}

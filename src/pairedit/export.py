@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from pairedit.config import ExportConfig
+from pairedit.data import expand_home
 from pairedit.layouts import LAYOUTS
 from pairedit.lora import SUFFIXES, inspect_lora, read_lora, write_lora
 from pairedit.plan import check_keys
@@ -37,15 +38,14 @@ def plan_export(config: DictConfig) -> ExportPlan:
     problems.expect(
         config.layout in LAYOUTS, f"layout={config.layout}: expected one of {', '.join(LAYOUTS)}"
     )
-    if config.lora is None:
-        problems.append("lora=null: expected the file to export")
+    if not config.lora:
+        problems.append("lora=: expected the file to export")
         problems.done()
-    lora = Path(config.lora).expanduser()
+    lora = expand_home(config.lora)
     problems.attempt(lambda: inspect_lora(lora))
     suffix = ".pt" if config.layout == "published" else ".safetensors"
-    out = Path(config.out or lora.with_suffix("")).expanduser()
-    if config.out is None:
-        out = out.with_name(f"{out.name}-{config.layout}{suffix}")
+    name = f"{lora.stem}-{config.layout}{suffix}"
+    out = lora.parent / name if config.out is None else expand_home(config.out)
     problems.expect(
         out.suffix in SUFFIXES, f"out={out}: expected a name in {' or '.join(SUFFIXES)}"
     )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
@@ -17,7 +18,7 @@ from pairedit.config import Model, locate
 from pairedit.data import Example, Pair, Single, load_image
 from pairedit.devices import make_accelerator, memory_advice
 from pairedit.edits import RealImage
-from pairedit.evalplan import attribute_of
+from pairedit.evalplan import EvalPlan, attribute_of
 from pairedit.evaluate import Subject, open_readers
 from pairedit.flux import PLAIN, Flux, load
 from pairedit.gallery import draw_grid, draw_sheet, lanes_of
@@ -26,7 +27,7 @@ from pairedit.lora import inspect_lora, read_lora
 from pairedit.photos import Photo
 from pairedit.plan import GenPlan, TrainPlan
 from pairedit.readers import AttributeProbe
-from pairedit.runs import CHECKPOINTS, CONFIG, begin, locked, pasteable, write_yaml
+from pairedit.runs import CHECKPOINTS, CONFIG, begin, check_kind, locked, pasteable, write_yaml
 from pairedit.sample import Sample, Slider, file_name, generate, lane_name, metadata
 from pairedit.sheets import animate, save_png
 from pairedit.stopping import Stopping
@@ -303,10 +304,18 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         )
         for path, content in plan.photos
     ]
+    with at_work(plan, folder):
+        return _render(plan, folder, sliders, photos)
+
+
+@contextmanager
+def at_work(plan: GenPlan | EvalPlan, folder: Path) -> Iterator[None]:
+    """Keep a folder to a job that renders, and say what to try where memory does not suffice."""
     alone = plan.changes.get("batch_size") == 1
     advice = "a smaller resolution" if alone else "a smaller batch_size"
     with locked(folder), memory_advice(advice, plan.hardware):
-        return _render(plan, folder, sliders, photos)
+        check_kind(folder, plan.resolved)
+        yield
 
 
 def _render(

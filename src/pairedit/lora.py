@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".safetensors", ".pt")
 TYPES = ("BF16", "F16", "F32", "F64")
+NAMES = ("base_model", "dataset", "method", "role")  # texts in the metadata, shown to the user
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_SCALING = 1e6  # of alpha / rank; beyond, a file lies
 
 
@@ -118,6 +121,11 @@ def inspect_lora(path: Path) -> dict[str, Any]:
     """
     from safetensors import SafetensorError, safe_open
 
+    if path.is_dir():
+        # A run's folder holds one for each dataset.
+        inside = sorted(path.glob("*.safetensors")) + sorted(path.glob("*/semantic.safetensors"))
+        example = f", such as {inside[-1]}" if inside else ""
+        raise ValueError(f"{path}: is a folder; name a LoRA file{example}")
     if not path.is_file():
         raise ValueError(f"{path}: no such LoRA file")
     if path.suffix not in SUFFIXES:
@@ -144,6 +152,10 @@ def inspect_lora(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({error})") from error
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged (not a mapping)")
+    for name in NAMES:
+        value = entry.get(name, "")
+        if not isinstance(value, str) or CONTROL.search(value):
+            raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({name} is no name)")
     return entry
 
 

@@ -13,10 +13,11 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pairedit.config import CONF
+from pairedit.config import CONF, reason
 
 # Without these, the rest of a command line cannot be judged.
 DECISIVE = {"dataset", "model"}
+ITEM = "\n  - "  # between the problems of a list
 FULL = (errno.ENOSPC, errno.EDQUOT)
 MISSING_OPTION = r"Could not find '(.*?)'.*Available options in '(.*?)':(.*?)(?:Config search|$)"
 
@@ -42,6 +43,12 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ValueError | MemoryError) and str(error):
         return str(error)
     return f"{type(error).__name__}: {error} (HYDRA_FULL_ERROR=1 shows the traceback)"
+
+
+def on_its_lines(message: str) -> str:
+    """Write control characters as escapes: a user's value must not break a line or a terminal."""
+    lines = message.split(ITEM)
+    return ITEM.join("".join(c if c.isprintable() else repr(c)[1:-1] for c in s) for s in lines)
 
 
 def _describe_system(error: OSError) -> str:
@@ -72,8 +79,8 @@ def compose_problems(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    # Some of Hydra's complaints are plain ValueErrors.
-    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+    # Some of Hydra's complaints are plain ValueErrors, some of its stumbles TypeErrors.
+    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError | TypeError):
         return None
     GlobalHydra.instance().clear()
     problems: list[str] = []
@@ -87,6 +94,10 @@ def compose_problems(
             found = []
             singles = list(_single_values(override))
             for single in singles:
+                if _key(override) in groups and not _names_options(single):
+                    # Hydra itself stumbles over some of these.
+                    found.append(f"{single}: expected the name of an option")
+                    continue
                 try:
                     compose(name, overrides=[*choices, single])
                 except (HydraException, OmegaConfBaseException, ValueError) as wrong:
@@ -106,7 +117,7 @@ def compose_problems(
         except (HydraException, OmegaConfBaseException):
             pass  # The remaining overrides only make sense together with the refused ones.
         except ValueError as wrong:
-            head, *rest = str(wrong).split("\n  - ")
+            head, *rest = str(wrong).split(ITEM)
             problems.extend(rest or [head])
     return _list(problems)
 
@@ -116,12 +127,23 @@ def _key(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
+def _names_options(override: str) -> bool:
+    """Say whether what is chosen for a group can be names; keys inside of it may be set at once."""
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return True  # refused as unreadable
+    if isinstance(value, list):
+        return all(isinstance(name, str) for name in value)
+    return override.startswith("~") or isinstance(value, str | dict)
+
+
 def _list(problems: list[str]) -> str:
     """Write one problem as a line, several as a list."""
     problems = list(dict.fromkeys(problems))
     if len(problems) == 1:
         return problems[0]
-    lines = "".join(f"\n  - {problem}" for problem in problems)
+    lines = "".join(f"{ITEM}{problem}" for problem in problems)
     return f"{len(problems)} problems with the command:{lines}"
 
 
@@ -158,9 +180,19 @@ def _describe_composition(
     if match := re.search(r"Could not override '(.*?)'\.\s*No match in the defaults list", text):
         return f"{match.group(1)}: no such group"
     if isinstance(error, OverrideParseException):
-        return f"{override or error.override}: cannot be read ({_first_line(error)})"
+        return _unreadable(override or error.override)
     where = f"{override}: " if override else ""
-    return where + (_first_line(cause) if cause else _first_line(text))
+    return where + reason(cause or text)
+
+
+def _unreadable(word: str) -> str:
+    """Say how to write a word that Hydra's grammar refuses."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"{word}: expected key=value"
+    if value[:1] in ("[", "{", "'", '"'):
+        return f"{word}: cannot be read; are all brackets and quotes closed?"
+    return f"{word}: cannot be read as it stands; write '{key}=\"{value}\"'"
 
 
 def _no_option(group: str, choice: str, options: list[str]) -> str:
@@ -180,9 +212,3 @@ def _suggest(key: str, command: str | None) -> str:
         known += ["lora.rank", "lora.alpha", "lora.targets", "dataset"]
     close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
     return f"; did you mean {close[0]}?" if close else ""
-
-
-def _first_line(error: object) -> str:
-    """Return the first line of a message that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else repr(error)

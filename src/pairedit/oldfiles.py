@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pairedit.data import pick_images
+from pairedit.data import expand_home, pick_images
 
 WORD = "old="
 # They name a script and a configuration; which of the two trainings is meant, image_ids tells.
@@ -54,7 +54,7 @@ def expand(command: str, words: Sequence[str]) -> list[str]:
     if not named or command not in ("train", "gen"):
         return list(words)
     kept = [word for word in words if word not in named]
-    path = Path(named[-1].removeprefix(WORD).strip("'\"")).expanduser()
+    path = expand_home(named[-1].removeprefix(WORD).strip("'\""))
     overrides = translate(command, _read(path), str(path), [_key(word) for word in kept])
     several = any(re.search(r"^[\w.]+=[^\[{'\"]*,", override) for override in overrides)
     flag = ["-m"] if several and not {"-m", "--multirun"} & set(kept) else []

@@ -18,7 +18,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from pairedit.config import Examples, GenConfig, LoraConfig, Model, TrainConfig, build, locate
+from pairedit.config import (
+    Examples,
+    GenConfig,
+    LoraConfig,
+    Model,
+    TrainConfig,
+    build,
+    locate,
+    reason,
+)
 from pairedit.data import Contrast, Example, Pair, Single
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.hardware import AUTO, PRECISIONS, Hardware
@@ -32,6 +41,7 @@ from pairedit.values import (
     SliderEntry,
     check_seed,
     choose_prompts,
+    is_number,
     parse_prompts,
     parse_seeds,
     parse_sliders,
@@ -54,7 +64,9 @@ KINDS = {
     Contrast: ("prompts", "dataset=text_age, or dataset=text"),
 }
 LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
-SET_ASIDE = {"resolution": 512, "num_inference_steps": 28, "skip": 0}  # never run with
+# Never run with.
+SET_ASIDE = {"resolution": 512, "num_inference_steps": 28, "skip": 0}
+SET_ASIDE |= {"datasets": {}, "readers": {}, "scales": []}
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -296,15 +308,16 @@ def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: li
         ValueError: nobody has measured it, or the slider never got there.
     """
     known = metadata.get("calibration")
-    if not isinstance(known, Mapping) or not isinstance(known.get("scale"), int | float):
+    scale = known.get("scale") if isinstance(known, Mapping) else None
+    if not is_number(scale) or scale <= 0:
         raise ValueError(
             f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
             "and says how far the slider gets if it is too weak for one"
         )
     for key in ("skip", "num_inference_steps"):
         if known.get(key, config[key]) != config[key]:
-            notes.append(f"{path} was calibrated at {key}={known[key]}, this is {config[key]}")
-    return float(known["scale"])
+            notes.append(f"{path} was calibrated at {key}={known[key]!r}, this is {config[key]}")
+    return float(scale)
 
 
 def _model(config: DictConfig, problems: Problems) -> Model | None:
@@ -483,8 +496,9 @@ def check_keys(config: DictConfig, trunk: type, problems: Problems, prefix: str 
         try:
             config[key]
         except OmegaConfBaseException as error:
-            if "${model." not in str(error):  # named with the model
-                problems.append(f"{prefix}{key}: {str(error).splitlines()[0]}")
+            # What is missing, and what the model would say, is named with the group.
+            if not re.search(r"\$\{model\.|access model\.|Missing mandatory", str(error)):
+                problems.append(f"{prefix}{key}: {reason(error)}")
             config[key] = SET_ASIDE.get(key)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from pairedit.data import expand_home
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -146,7 +148,7 @@ class ArcFace:
         """Return a function to the recognition embedding."""
         if self.path is None:
             raise Missing("readers.arcface.path is not set; expected an ONNX recognition model")
-        file = Path(self.path).expanduser()
+        file = expand_home(self.path)
         if not file.is_file():
             raise Missing(f"readers.arcface.path={self.path}: no such file")
         onnxruntime = _package("onnxruntime")
@@ -196,7 +198,7 @@ def _pretrained(
 
     from pairedit.data import to_image
 
-    folder = Path(path).expanduser()
+    folder = expand_home(path)
     place = str(folder) if folder.is_dir() else path
     bars = sys.stderr.isatty()
     try:

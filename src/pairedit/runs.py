@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from pairedit.config import CONF
-from pairedit.data import remove_temporaries, replacing
+from pairedit.data import expand_home, remove_temporaries, replacing
 
 try:
     import fcntl
@@ -33,6 +33,8 @@ CONFIG, WORDS, LOCK = "config.yaml", "overrides.yaml", ".lock"
 SWEEP = "multirun.yaml"  # written by Hydra
 CHECKPOINTS = "checkpoints"
 RESUME = "resume="
+# What a folder holds, by a key that only its command's configuration has.
+KINDS = {"datasets": "a training", "edit": "a rendering", "readers": "an evaluation"}
 
 
 @contextmanager
@@ -83,6 +85,7 @@ def begin(
     Raises:
         ValueError: names what is there already, or how the configurations differ.
     """
+    check_kind(folder, resolved)
     # What would be a loss: LoRAs of these datasets, and any training that is not finished.
     results = [path for name in names for path in (folder / name).glob("*.safetensors")]
     if not results and not any(folder.glob(f"*/{CHECKPOINTS}/*.safetensors")):
@@ -102,6 +105,24 @@ def begin(
     if changed:
         lines = "".join(f"\n  - {line}" for line in changed)
         raise ValueError(f"{folder}: started with another configuration:{lines}")
+
+
+def check_kind(folder: Path, resolved: Mapping[str, Any]) -> None:
+    """Refuse a folder that belongs to another command: its config.yaml would be lost.
+
+    Args:
+        folder: of a run, locked.
+        resolved: the configuration of the run to come.
+
+    Raises:
+        ValueError: names what the folder holds.
+    """
+    if not (folder / CONFIG).is_file():
+        return
+    there = read_yaml(folder / CONFIG, dict)
+    kinds = [kind for key, kind in KINDS.items() if key in there and key not in resolved]
+    if kinds:
+        raise ValueError(f"{folder}: holds {kinds[0]}; choose another hydra.run.dir")
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -139,7 +160,7 @@ def expand_resume(arguments: Sequence[str]) -> list[str]:
     if value == "auto":
         place = [] if placed else _newest_run(others)
         return [*others, *asked, *place]
-    folder = Path(value.strip("'\"")).expanduser()
+    folder = expand_home(value.strip("'\""))
     if placed:
         raise ValueError(f"resume={folder}: names the folder already, leave out {placed[0]}")
     words, place = _started_by(folder)

@@ -212,12 +212,18 @@ def _render(
                     latents = path.forwards(latents, blends, segment.begin, segment.end)
                 images = flux.decode(latents)
                 for lane, (_, column), image in zip(rows, part, images, strict=True):
+                    scales = columns[column]
+                    try:
+                        picture = to_image(image)
+                    except ValueError as error:
+                        at = ", ".join(f"{scale:g}" for scale in scales)
+                        raise ValueError(f"scale {at}: {error}; try smaller scales") from error
                     yield Sample(
                         seed=lane.seed,
                         prompt=lane.prompt,
                         column=column,
-                        scales=columns[column],
-                        image=to_image(image),
+                        scales=scales,
+                        image=picture,
                         photo=lane.photo,
                     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pairedit.config import locate
-from pairedit.data import read_prompts
+from pairedit.data import expand_home, read_prompts
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
@@ -83,7 +84,7 @@ def parse_sliders(
     read = [_slider_entry(entry) for entry in entries]
     if scales is not None:
         # An interpolation may put anything here, whatever type the key has.
-        if not len(scales) or not all(map(_is_number, scales)):
+        if not len(scales) or not all(map(is_number, scales)):
             raise ValueError(f"scales={list(scales)}: expected at least one finite number")
         if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
@@ -108,12 +109,12 @@ def _slider_entry(entry: Any) -> SliderEntry:
     if not isinstance(path, str):
         raise ValueError(f"lora: path {path!r} is not a path")
     if own is not None and (
-        not isinstance(own, list) or not own or not all(_is_number(scale) for scale in own)
+        not isinstance(own, list) or not own or not all(is_number(scale) for scale in own)
     ):
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
     if skip is not None and not _is_whole(skip):
         raise ValueError(f"lora: skip {skip!r} of {path} is not a whole number")
-    return SliderEntry(path=Path(path).expanduser(), scales=tuple(map(float, own or ())), skip=skip)
+    return SliderEntry(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
 
 
 def _zipped(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
@@ -204,6 +205,9 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
         found = prompts if isinstance(prompts, list) else [prompts]
         if not found or not all(isinstance(prompt, str) for prompt in found):
             raise ValueError(f"prompts={prompts}: expected text or a list of texts")
+        for prompt in found:
+            if re.fullmatch(r"\S+\.txt", prompt):
+                raise ValueError(f"prompts={prompt}: is a file's name; say prompts_file={prompt}")
     if len(set(found)) < len(found):
         raise ValueError(f"prompts={found}: a prompt is there twice")
     return found
@@ -235,7 +239,7 @@ def choose_prompts(
 
 def _prompts_path(name: str) -> Path:
     """Find a file of prompts: a path, or a name that ships in `data/prompts/`."""
-    path = Path(name).expanduser()
+    path = expand_home(name)
     folder = locate(PROMPTS)
     if path.exists() or path.name != name:
         return path
@@ -251,7 +255,8 @@ def check_seed(key: str, seed: int, problems: Problems) -> None:
     problems.expect(0 <= seed < 2**63, f"{key}={seed}: expected 0 to 2**63 - 1")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

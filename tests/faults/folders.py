@@ -10,7 +10,7 @@ from pathlib import Path
 import figures
 
 # The lock and Hydra's log tell how often a run was started.
-PASSING = (".lock", "train.log", "gen.log")
+PASSING = (".lock", "train.log", "gen.log", "eval.log")
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -11,11 +11,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairedit import cli
-from pairedit.config import GenConfig, LoraConfig, Model, TrainConfig
+from pairedit.config import (
+    EvalConfig,
+    ExportConfig,
+    GenConfig,
+    LoraConfig,
+    Model,
+    SweepConfig,
+    TrainConfig,
+)
+from pairedit.evalplan import plan_eval
+from pairedit.export import plan_export
+from pairedit.hardware import Hardware
 from pairedit.plan import plan_gen, plan_train
 
 SLOW = 20.0  # s of computing; a refusal that takes more hangs
+PLANS = {
+    "train": lambda config: plan_train(config, method_name="?"),
+    "gen": plan_gen,
+    "eval": plan_eval,
+    "export": plan_export,
+}
 MODEL = [f"model.{name}" for name in Model.__dataclass_fields__]
+MODEL += [f"hardware.{name}" for name in Hardware.__dataclass_fields__]
 KEYS = {
     "train": [
         *TrainConfig.__dataclass_fields__,
@@ -26,18 +44,39 @@ KEYS = {
         *("method._target_", "tracker._target_", "tracker.mode", "nope", "lora.nope"),
     ],
     "gen": [*GenConfig.__dataclass_fields__, *MODEL, "edit._target_", "edit.nope", "steps"],
+    "eval": [
+        *EvalConfig.__dataclass_fields__,
+        *(f"sweep.{name}" for name in SweepConfig.__dataclass_fields__),
+        *MODEL,
+        *("reader", "readers.probe", "readers.lpips.net", "readers.arcface.path", "tracker.mode"),
+    ],
+    "export": [*ExportConfig.__dataclass_fields__, "model", "nope"],
 }
 ODD = [
     *("", "''", "null", "true", "-1", "0", "1.5", "1e400", "nan", "inf", "-inf", "9" * 26),
     *("[]", "[1]", "[a,b]", "[[]]", "{}", "{a: 1}", "{a: {b: [1]}}", "[null]", "[1.5,abc]"),
     *("${nope}", "${model}", "${oc.env:NOPE}", "${oc.env:HOME}", "${.}", "'${'", "é", r"'\x00'"),
-    *("/dev/null", "/", "~", "..", "'*'", "(", "'('", "[1", "\\", "1,2", "range(1,3)", "'a\nb'"),
+    *(
+        "/dev/null",
+        "/",
+        "~",
+        "..",
+        "'~nobody/x'",
+        "'*'",
+        "(",
+        "'('",
+        "[1",
+        "\\",
+        "1,2",
+        "range(1,3)",
+        "'a\nb'",
+    ),
     *("os.getcwd", "{_target_: os.getcwd}", "{start: 0}", "{random: 0}", "{random: 9999999999}"),
     *("{start: 0, count: 1000000000000}", "{start: -1, count: 2}", "{path: 1}", "x" * 300),
 ]
 values = st.one_of(
     st.sampled_from(ODD),
-    st.text(max_size=12),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
     st.integers().map(str),
     st.floats().map(str),
     st.lists(st.integers() | st.text("ab", max_size=2), max_size=3).map(str),
@@ -56,16 +95,18 @@ def words(draw):
 
 
 def attempt(command, given_words, folder):
-    """Compose and check as the command does, in this process; return code and stderr."""
-    plan = plan_gen if command == "gen" else lambda config: plan_train(config, method_name="?")
+    """Compose and check as the command does, in this process; return code, stdout and stderr."""
     sys.argv = [f"pairedit-{command}", *given_words, f"hydra.run.dir={folder}"]
     out, err = io.StringIO(), io.StringIO()
     code = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            cli._command(command, lambda config, stopping: plan(config), plan)
-        except SystemExit as leave:
-            code = leave.code
+    with pytest.MonkeyPatch.context() as patch:
+        # A configuration that is fine after all must not run.
+        patch.setattr(cli, f"_{command}", lambda config, stopping: PLANS[command](config))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                getattr(cli, command)()
+            except SystemExit as leave:
+                code = leave.code
     return code, out.getvalue() + err.getvalue()
 
 

@@ -180,6 +180,10 @@ HOSTILE = {
     "a header of 2**60 bytes": lambda: struct.pack("<Q", 2**60) + b"{}",
     "a header that is no JSON": lambda: struct.pack("<Q", 4) + b"{{{{",
     "nested metadata": lambda: lora(Z(2, 8), Z(8, 2), pairedit="[" * 100_000),
+    "a list for a name": lambda: lora(Z(2, 8), Z(8, 2), pairedit='{"base_model": ["a"]}'),
+    "a name that colours terminals": lambda: lora(
+        Z(2, 8), Z(8, 2), pairedit='{"method": "\\u001b["}'
+    ),
     "metadata of a wrong type": lambda: lora(Z(2, 8), Z(8, 2), pairedit="3"),
     "NaN": lambda: lora(Z(2, 8) * float("nan"), Z(8, 2)),
     "infinity in float32 only": lambda: lora(Z(2, 8).double() + 1e300, Z(8, 2).double()),

@@ -118,6 +118,19 @@ def test_two_runs_in_one_folder(words, unbroken, tmp_path):
     check_untouched(tmp_path / "run", before)
 
 
+def test_no_command_works_in_the_folder_of_another(words, tiny_overrides, tmp_path):
+    figures.see(run("train", [*words, "hydra.run.dir=run"], tmp_path))
+    figures.see(run("gen", [*tiny_overrides, "skip=1", "seeds=[1]", "hydra.run.dir=gen"], tmp_path))
+    lora = f"lora={tmp_path}/run/disc/semantic.safetensors"
+    before = contents(tmp_path)
+    short = [*tiny_overrides, "skip=1", lora]
+    fail([*short, "hydra.run.dir=run"], tmp_path, "run: holds a training", command="gen")
+    fail([*short, "hydra.run.dir=run"], tmp_path, "run: holds a training", command="eval")
+    fail([*short, "hydra.run.dir=gen"], tmp_path, "gen: holds a rendering", command="eval")
+    fail([*words, "hydra.run.dir=gen"], tmp_path, "gen: holds a rendering")
+    check_untouched(tmp_path, before)
+
+
 @long_only
 def test_a_data_file_that_vanishes_or_changes(words, tmp_path):
     pairs = write_pairs(tmp_path / "disc")
