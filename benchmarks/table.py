@@ -22,9 +22,9 @@ PAGE = HERE.parent / "docs" / "performance.md"
 KERNELS = 10  # rows of a profile
 # What the project promises: meaning, value of the results, bound, and whether less is better.
 TARGETS: tuple[tuple[str, Callable[[Mapping], float], float, bool], ...] = (
-    ("training step, times faster", lambda r: _faster(r, "train-80gb"), 4, False),
-    ("training step, share of the ceiling", lambda r: r["train-80gb"]["share"], 0.55, False),
-    ("training peak, GiB", lambda r: _peak(r["train-80gb"]), 31, True),
+    ("training step, times faster", lambda r: _faster(r, _trained(r)), 4, False),
+    ("training step, share of the ceiling", lambda r: r[_trained(r)]["share"], 0.55, False),
+    ("training peak, GiB", lambda r: _peak(r[_trained(r)]), 31, True),
     ("whole 500-step run, s", lambda r: r["train-80gb-whole"]["whole"], 150, True),
     ("row of images in bf16, times faster", lambda r: _faster(r, "sample-80gb"), 3, False),
     ("row of images in fp8, times faster", lambda r: _faster(r, "sample-fp8"), 4.5, False),
@@ -39,8 +39,19 @@ def _faster(results: Mapping[str, Any], name: str) -> float:
     return naive["seconds"]["median"] / results[name]["seconds"]["median"]
 
 
+def _trained(results: Mapping[str, Any]) -> str:
+    """Name the variant whose steps count: the short run, or else the whole one."""
+    return "train-80gb" if "seconds" in results.get("train-80gb", {}) else "train-80gb-whole"
+
+
 def _peak(result: Mapping[str, Any]) -> float:
-    """Return the most memory that the process took, or, where nobody watched, torch."""
+    """Return the most memory that the process took, or, where nobody watched, torch.
+
+    Raises:
+        KeyError: the variant did not come to its end.
+    """
+    if "error" in result:
+        raise KeyError("peak")
     peak = result["peak"]
     return peak["process"] if "process" in peak else peak["reserved"]
 

@@ -1,0 +1,217 @@
+"""Hardware profiles: what auto takes, and that no path changes the result."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from conftest import write_pairs
+from pairedit.adapters import Adapters, Row
+from pairedit.data import find_pairs
+from pairedit.flux import load
+from pairedit.hardware import Hardware, choose, profile
+from pairedit.lora import read_lora
+from pairedit.methods import PairEdit
+from pairedit.sample import Slider, generate
+from pairedit.train import Settings, fit
+
+FUSED = Hardware(name="fused", fused=True)
+BIG = 12_000_000_000
+
+
+def settle(asked, **known):
+    known = {"device": "cuda", "free": 80.0, "parameters": BIG, "precision": "bf16"} | known
+    return choose(asked, **{"changes": {}} | known)
+
+
+@pytest.mark.parametrize(
+    ("free", "name"), [(79.0, "80gb"), (47.0, "80gb"), (23.0, "24gb"), (15.0, "12gb"), (4, "12gb")]
+)
+def test_auto_takes_what_fits(free, name):
+    assert settle(Hardware(name="auto"), free=free).name == name
+
+
+@pytest.mark.parametrize("known", [{"device": "cpu"}, {"parameters": 10_000_000}])
+def test_auto_leaves_small_models_and_cpus_plain(known):
+    found = settle(Hardware(name="auto"), **known)
+    assert not found.fused
+    assert not found.compile
+    assert found.precision == "bf16"
+
+
+def test_what_the_user_sets_wins_over_the_profile():
+    found = settle(
+        Hardware(name="auto"), free=23.0, changes={"precision": "int8", "gradient_checkpointing": 0}
+    )
+    assert found == replace(profile("24gb"), precision="int8", gradient_checkpointing=0)
+
+
+@pytest.mark.parametrize("asked", [profile("24gb"), Hardware(precision="fp8")])
+def test_what_needs_a_gpu_says_so(asked):
+    with pytest.raises(ValueError, match="needs a GPU, and this run is on cpu"):
+        settle(asked, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["80gb", "24gb", "12gb", "cpu"])
+def test_profiles_say_every_field(name):
+    assert profile(name).name == name
+
+
+def test_bad_fields_are_all_named():
+    with pytest.raises(ValueError, match=r"hardware\.batch_size=0.*hardware\.graphs=True"):
+        Hardware(batch_size=0, graphs=True)
+
+
+class Record:
+    def __init__(self):
+        self.losses = []
+
+    def log(self, step, values):
+        self.losses.append(values["loss"])
+
+    def rewind(self, step):
+        pass
+
+
+@pytest.fixture
+def results(tiny_flux_folder, tmp_path):
+    write_pairs(tmp_path / "pairs")
+
+    def run(hardware):
+        """Train and sample with one hardware; return losses, LoRA weights and latents."""
+        load.cache_clear()
+        flux = load(
+            str(tiny_flux_folder),
+            device="cpu",
+            precision="float32",
+            max_sequence_length=32,
+            hardware=hardware,
+        )
+        folder = tmp_path / hardware.name
+        folder.mkdir()
+        record = Record()
+        files = fit(
+            flux=flux,
+            method=PairEdit(),
+            pairs=find_pairs(tmp_path / "pairs"),
+            settings=Settings(
+                steps=3,
+                rank=4,
+                resolution=32,
+                gradient_checkpointing=hardware.gradient_checkpointing,
+            ),
+            folder=folder,
+            run=record,
+            metadata={},
+        )
+        lora, latents, decode = read_lora(files["semantic"]), [], flux.decode
+        flux.decode = lambda x: latents.append(x) or decode(x)
+        # Three columns and two seeds: batches that a power of two does not fit.
+        for _ in generate(
+            flux,
+            sliders=[Slider(lora=lora, scales=(-0.5, 0.0, 0.8))],
+            prompts=["", "a"],
+            seeds=[0],
+            skip=2,
+            num_inference_steps=4,
+            guidance_scale=3.5,
+            resolution=32,
+            batch_size=3,
+        ):
+            pass
+        weights = torch.cat([part.flatten() for pair in lora.weights.values() for part in pair])
+        load.cache_clear()
+        return torch.tensor(record.losses), weights, torch.cat(latents)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "hardware", [FUSED, replace(FUSED, name="again", gradient_checkpointing=0.5)]
+)
+def test_the_fused_path_gives_the_plain_result(results, hardware):
+    for found, expected in zip(results(hardware), results(Hardware()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+# torch warns of itself while it traces.
+@pytest.mark.filterwarnings("ignore")
+def test_the_traced_path_gives_the_plain_result(results, monkeypatch):
+    whole = torch.nn.Module.compile
+    # Traced in full as on a GPU; generating code for a CPU would take minutes.
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **options: whole(self, backend="aot_eager", **options),
+    )
+    compiled = results(replace(FUSED, name="compiled", compile=True))
+    for found, expected in zip(compiled, results(Hardware()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("precision", "library"), [("int8", "torchao"), ("nf4", "bitsandbytes")])
+def test_quantised_bases_are_near_the_full_one_or_ask_for_their_library(
+    results, precision, library
+):
+    quantised = replace(FUSED, name=precision, precision=precision)
+    try:
+        __import__(library)
+    except ImportError:
+        with pytest.raises(ValueError, match=rf"precision={precision}: .*pairedit\[quantization\]"):
+            results(quantised)
+        return
+    losses, _, latents = results(quantised)
+    expected, _, plain = results(Hardware())
+    torch.testing.assert_close(losses, expected, rtol=0.05, atol=0)
+    assert (latents - plain).norm() < 0.2 * plain.norm()
+
+
+def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):
+    load.cache_clear()
+    flux = load(
+        str(tiny_flux_folder),
+        device="cpu",
+        precision="float32",
+        max_sequence_length=32,
+        hardware=FUSED,
+    )
+    text = flux.encode_prompt(["", ""])
+    sigmas = flux.sigmas(32, 4)
+    flux.prepare(sigmas, text, 3.5)
+    adapters = Adapters(flux.transformer, stacked=True)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("content", "semantic"):
+        adapters.add(name, rank=2, alpha=1, targets="attention", generator=generator)
+    for name in ("content", "semantic"):
+        for weight in adapters.parameters(name)[1::2]:
+            weight.data.normal_(generator=generator)
+    rows = [
+        Row(scales={"content": 1.0}, learns=frozenset({"content"})),
+        Row(scales={"content": 1.0, "semantic": 1.0}, learns=frozenset({"semantic"})),
+    ]
+    latents = torch.randn(2, *flux.latent_shape(32), generator=generator)
+    with adapters.rows(rows):
+        output = flux.velocity(latents, sigmas[1], text, 3.5)
+        output[1].square().sum().backward()
+    grads = {
+        name: sum(float(w.grad.abs().sum()) for w in adapters.parameters(name))
+        for name in ("content", "semantic")
+    }
+    adapters.remove()
+    load.cache_clear()
+    assert grads["content"] == 0
+    assert grads["semantic"] > 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cudnn_attention_agrees_with_torch():
+    from pairedit.attention import cudnn, plain
+
+    inputs = [
+        torch.randn(2, 320, 4, 128, device="cuda", dtype=torch.bfloat16, requires_grad=True)
+        for _ in range(3)
+    ]
+    outputs = [torch.autograd.grad(f(*inputs).sum(), inputs) for f in (cudnn, plain)]
+    for found, expected in zip(*outputs, strict=True):
+        assert (found - expected).norm() < 2e-2 * expected.norm()
