@@ -8,6 +8,7 @@ import torch
 from conftest import write_pairs
 from pairedit.adapters import Adapters, Row
 from pairedit.data import find_pairs
+from pairedit.devices import memory_advice
 from pairedit.flux import load
 from pairedit.hardware import Hardware, choose, profile
 from pairedit.lora import read_lora
@@ -215,3 +216,17 @@ def test_cudnn_attention_agrees_with_torch():
     outputs = [torch.autograd.grad(f(*inputs).sum(), inputs) for f in (cudnn, plain)]
     for found, expected in zip(*outputs, strict=True):
         assert (found - expected).norm() < 2e-2 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("asked", "advice"),
+    [
+        ("80gb", "try hardware=24gb, hardware=12gb, less"),
+        ("auto", "try hardware=24gb, hardware=12gb, less"),
+        ("12gb", "try less"),
+    ],
+)
+def test_a_full_gpu_names_the_smaller_profiles(asked, advice):
+    hardware = profile(asked)
+    with pytest.raises(MemoryError, match=advice), memory_advice("less", hardware):
+        raise torch.OutOfMemoryError("CUDA out of memory")
