@@ -259,7 +259,7 @@ def main() -> None:
         card.stop()
         for process in waiting:
             process.kill()
-            process.wait()
+            process.communicate()
     print(args.out)
 
 

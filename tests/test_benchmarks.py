@@ -87,7 +87,7 @@ def test_a_variant_is_cut_off_when_time_is_up(modules, tmp_path):
 
     args = argparse.Namespace(size="tiny", device="cpu")
     card = full_size.Card(tmp_path, "cpu")
-    found = full_size.run("train-80gb-whole", args, card, tmp_path / "whole", left=0.5)
+    found = full_size.run("train-80gb-whole", args, card, tmp_path / "whole", 0.5, ready=None)
     assert found["error"] == "cut off: out of time"
     assert found["took"] < 5
 

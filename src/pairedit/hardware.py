@@ -42,8 +42,9 @@ class Hardware:
         """
         fine = {
             "precision": self.precision in (AUTO, *PRECISIONS),
-            "batch_size": self.batch_size >= 1,
-            "gradient_checkpointing": 0 <= self.gradient_checkpointing <= 1,
+            "batch_size": isinstance(self.batch_size, int) and self.batch_size >= 1,
+            "gradient_checkpointing": isinstance(self.gradient_checkpointing, int | float)
+            and 0 <= self.gradient_checkpointing <= 1,
             "graphs": not self.graphs or self.fused,
         }
         expected = {
