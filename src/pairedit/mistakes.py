@@ -79,8 +79,9 @@ def compose_problems(
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    # Some of Hydra's complaints are plain ValueErrors, some of its stumbles TypeErrors.
-    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError | TypeError):
+    # Some of Hydra's complaints are plain ValueErrors, and it stumbles in two more ways.
+    stumbles = ValueError | TypeError | AttributeError
+    if not isinstance(error, HydraException | OmegaConfBaseException | stumbles):
         return None
     GlobalHydra.instance().clear()
     problems: list[str] = []
@@ -102,6 +103,8 @@ def compose_problems(
                     compose(name, overrides=[*choices, single])
                 except (HydraException, OmegaConfBaseException, ValueError) as wrong:
                     found.append(_describe_composition(wrong, single, name))
+                except AttributeError:
+                    found.append(f"{single}: cannot be set together with the others")
             problems.extend(found)
             if not found and len(singles) == 1:
                 good.append(override)
