@@ -28,6 +28,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pairedit.cli import SPIN
+
 STARTED = time.monotonic()
 HERE = Path(__file__).resolve().parent
 GB = 10**9
@@ -79,8 +81,9 @@ class Card:
         self._process: subprocess.Popen | None = None
         if device == "cuda" and shutil.which("nvidia-smi"):
             query = ["--query-gpu=memory.used", "--format=csv,noheader,nounits", "-lms", "250"]
+            card = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
             with self._log.open("wb") as log:
-                self._process = subprocess.Popen(["nvidia-smi", "-i", "0", *query], stdout=log)
+                self._process = subprocess.Popen(["nvidia-smi", "-i", card, *query], stdout=log)
         self.start()
         self._idle = min(self._seen(), default=0.0)
 
@@ -149,6 +152,7 @@ def start(cache: Path) -> subprocess.Popen:
     # What is compiled is found again by all that share a cache.
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
     caches |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # nothing is downloaded
+    caches |= dict([SPIN])  # as the commands do
     words = [sys.executable, __file__, "--one"]
     return subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=os.environ | caches)
 

@@ -65,8 +65,8 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 class Clock(Silent):
     """Note when each training step is over and, in a profile, what two of them do.
 
-    `log` waits for the GPU. `fit` logs a step once the next one is under way, so that the time
-    between two logs is one step all the same; only the last comes early and is left out.
+    A step is logged once its loss is there, by `fit` while the next one runs already, so that the
+    time between two logs is one step; only the last comes early and is left out.
     """
 
     def __init__(self, bench: Bench, *, profiled: bool = False) -> None:
@@ -79,9 +79,8 @@ class Clock(Silent):
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Note one step."""
-        self._bench.synchronize()
+        self.losses.append(float(metrics["loss"]))  # waits for it
         self.times.append(self._bench.elapsed)
-        self.losses.append(float(metrics["loss"]))
         warm = self._bench.size.warm_up
         if step in (1, warm) or step % 100 == 0:
             self._bench.say(f"step {step}")

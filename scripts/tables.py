@@ -53,7 +53,7 @@ def train(runs: Mapping[Path, Sequence[str]], devices: Sequence[str] = ("auto",)
         device = free.get()
         words = [*runs[folder], "preview=false", "report=false", f"device={device}"]
         if device == "cuda":  # where the launches of so small a model take longest
-            words += ["hardware.fused=true", "hardware.graphs=true"]
+            words += ["+hardware.fused=true", "+hardware.graphs=true"]
         try:
             subprocess.run([*TRAIN, *words, f"hydra.run.dir={folder}"], check=True)
         finally:

@@ -1,11 +1,14 @@
 """Hardware profiles: what auto takes, and that no path changes the result."""
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from conftest import write_pairs
+from pairedit import placing
 from pairedit.adapters import Adapters, Row
 from pairedit.data import find_pairs
 from pairedit.devices import memory_advice
@@ -13,6 +16,7 @@ from pairedit.flux import load
 from pairedit.hardware import Hardware, choose, profile
 from pairedit.lora import read_lora
 from pairedit.methods import PairEdit
+from pairedit.placing import training_blocks
 from pairedit.sample import Slider, generate
 from pairedit.train import Settings, fit
 
@@ -78,7 +82,7 @@ class Record:
 def results(tiny_flux_folder, tmp_path):
     write_pairs(tmp_path / "pairs")
 
-    def run(hardware):
+    def run(hardware, targets="attention"):
         """Train and sample with one hardware; return losses, LoRA weights and latents."""
         load.cache_clear()
         flux = load(
@@ -88,8 +92,7 @@ def results(tiny_flux_folder, tmp_path):
             max_sequence_length=32,
             hardware=hardware,
         )
-        folder = tmp_path / hardware.name
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
         record = Record()
         files = fit(
             flux=flux,
@@ -98,6 +101,7 @@ def results(tiny_flux_folder, tmp_path):
             settings=Settings(
                 steps=3,
                 rank=4,
+                targets=targets,
                 resolution=32,
                 gradient_checkpointing=hardware.gradient_checkpointing,
             ),
@@ -133,6 +137,81 @@ def results(tiny_flux_folder, tmp_path):
 def test_the_fused_path_gives_the_plain_result(results, hardware):
     for found, expected in zip(results(hardware), results(Hardware()), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_loras_on_a_few_of_the_joint_projections_act_all_the_same(results):
+    targets = (r"attn\.to_(k|out\.0)", r"attn\.add_v_proj")
+    found, expected = (results(hardware, targets) for hardware in (FUSED, Hardware()))
+    for ours, plain in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+
+
+def open_fused(folder, **more):
+    load.cache_clear()
+    flux = load(
+        str(folder),
+        device="cpu",
+        precision="float32",
+        max_sequence_length=32,
+        hardware=replace(FUSED, **more),
+    )
+    sigmas, text = flux.sigmas(32, 4), flux.encode_prompt([""])
+    flux.prepare(sigmas, text, 3.5)
+    adapters = Adapters(flux.transformer, stacked=True)
+    adapters.add(
+        "semantic", rank=2, alpha=1, targets="attention", generator=torch.Generator().manual_seed(0)
+    )
+    adapters.parameters("semantic")
+    latents = torch.randn(1, *flux.latent_shape(32), generator=torch.Generator().manual_seed(0))
+    rows = [Row(scales={"semantic": 1.0}, learns=frozenset({"semantic"}))]
+
+    def step():
+        with adapters.rows(rows):
+            flux.velocity(latents, sigmas[1], text, 3.5).square().sum().backward()
+
+    return flux, step
+
+
+# torch warns of itself while it traces.
+@pytest.mark.filterwarnings("ignore")
+def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypatch):
+    compiled = []
+
+    def backend(graph, inputs):
+        compiled.append(graph)
+        return graph
+
+    whole = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module,
+        "compile",
+        lambda self, **options: whole(self, backend=backend, **options),
+    )
+    flux, step = open_fused(tiny_flux_folder, compile=True)
+    with training_blocks(flux.transformer, flux.hardware, 0.0):
+        step()
+        step()
+    load.cache_clear()
+    blocks = flux.transformer
+    assert min(len(blocks.transformer_blocks), len(blocks.single_transformer_blocks)) >= 2
+    assert len(compiled) == 2
+
+
+def test_the_backward_pass_keeps_projections_not_what_is_made_of_them(
+    tiny_flux_folder, monkeypatch
+):
+    def kept():
+        sizes = {}
+        note = lambda part: sizes.setdefault(part.data_ptr(), part.nbytes) and part  # noqa: E731
+        _, step = open_fused(tiny_flux_folder)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda part: part):
+            step()
+        load.cache_clear()
+        return sum(sizes.values())
+
+    found = kept()
+    monkeypatch.setattr(placing, "checkpoint", lambda function, *inputs, **_: function(*inputs))
+    assert found < 0.9 * kept()
 
 
 # torch warns of itself while it traces.

@@ -24,6 +24,7 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 
 from pairedit.lora import LoraFile
+from pairedit.stacked import multiply
 from pairedit.targets import match_targets
 
 
@@ -55,37 +56,6 @@ class _Routing:
         self.scales = self.learns = torch.empty(0)  # float32 [B, names]
 
 
-class _Stacked(torch.autograd.Function):
-    """Add ((x A^T) * scales) B^T to a result; A and B learn from the rows that `learns` marks.
-
-    Several layers with the same input x [B, N, in] have their A below each other, and a B and a
-    result [B, N, out] each. The columns of `scales` and `learns` [B, 1, rank] belong to the rows
-    of A [rank, in].
-    """
-
-    @staticmethod
-    def forward(
-        ctx, x: Tensor, down: Tensor, scales: Tensor, learns: Tensor, *more: Tensor
-    ) -> tuple[Tensor, ...]:
-        ups, results = more[: len(more) // 2], more[len(more) // 2 :]
-        inner = F.linear(x, down) * scales
-        ctx.save_for_backward(x, down, scales, learns, inner, *ups)
-        return _spread(inner, ups, results)
-
-    @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, down, scales, learns, inner, *ups = ctx.saved_tensors
-        parts = [grad @ up for grad, up in zip(grads, ups, strict=True)]
-        to_inner = torch.cat(parts, dim=-1) * scales
-        to_down = (to_inner * learns).flatten(0, -2).T @ x.flatten(0, -2)
-        marked = (inner * learns).split([up.shape[1] for up in ups], dim=-1)
-        to_ups = [
-            grad.flatten(0, -2).T @ part.flatten(0, -2)
-            for grad, part in zip(grads, marked, strict=True)
-        ]
-        return to_inner @ down, to_down, None, None, *to_ups, *grads
-
-
 class _RowwiseLinear(PeftLinear):
     """Replace peft's LoRA layer by one that treats every row on its own."""
 
@@ -93,12 +63,34 @@ class _RowwiseLinear(PeftLinear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, ..., D] to the base layer's output plus the rows' LoRAs."""
-        return self.add(x, self.base_layer(x))
-
-    def add(self, x: Tensor, result: Tensor) -> Tensor:
-        """Add the rows' LoRAs for the input [B, ..., D] to what the base layer made of it."""
         if self.routing.names:
-            return _add_stacked([self], x, [result])[0]
+            return _stacked([self], self.base_layer, x)
+        return self._add_segments(x, self.base_layer(x))
+
+    def together(self, layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -> Tensor:
+        """Map [B, ..., D] by several layers at once, of which this is one.
+
+        Args:
+            layers: with LoRAs or without.
+            base: one layer that stands for their bases, side by side.
+            x: the input of all of them.
+
+        Returns:
+            Their outputs, side by side.
+        """
+        if self.routing.names:
+            return _stacked(layers, base, x)
+        results = base(x).split([layer.out_features for layer in layers], dim=-1)
+        return torch.cat(
+            [
+                layer._add_segments(x, result) if isinstance(layer, _RowwiseLinear) else result
+                for layer, result in zip(layers, results, strict=True)
+            ],
+            dim=-1,
+        )
+
+    def _add_segments(self, x: Tensor, result: Tensor) -> Tensor:
+        """Add the LoRAs of each segment to what the base layer made of [B, ..., D]."""
         segments = self.routing.segments
         if not segments:
             return result
@@ -112,18 +104,6 @@ class _RowwiseLinear(PeftLinear):
             )
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
-
-    @staticmethod
-    def add_together(
-        layers: Sequence[_RowwiseLinear], x: Tensor, results: Sequence[Tensor]
-    ) -> list[Tensor]:
-        """Do `add` for layers with the same input at once."""
-        routing = layers[0].routing
-        if not routing.names or not all(
-            name in layer.lora_A for layer in layers for name in routing.names
-        ):
-            return [layer.add(x, part) for layer, part in zip(layers, results, strict=True)]
-        return _add_stacked(layers, x, results)
 
     def _add(self, segment: _Segment, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of one segment, as one LoRA whose rank is the sum of theirs."""
@@ -147,38 +127,35 @@ class _RowwiseLinear(PeftLinear):
         return result + F.linear(inner, torch.cat(ups, dim=1).to(x.dtype)).to(result.dtype)
 
 
-def _add_stacked(
-    layers: Sequence[_RowwiseLinear], x: Tensor, results: Sequence[Tensor]
-) -> list[Tensor]:
-    """Add all LoRAs to all rows as one, at scale 0 where they are off."""
-    routing = layers[0].routing
-    there = [(i, name) for i, name in enumerate(routing.names) if name in layers[0].lora_A]
-    if not there:
-        return list(results)
-    downs = [(i, layer.lora_A[name].weight) for layer in layers for i, name in there]
-    ups = [
-        torch.cat([layer.lora_B[name].weight * layer.scaling[name] for _, name in there], dim=1)
-        for layer in layers
-    ]
+def _stacked(layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -> Tensor:
+    """Map by layers whose bases stand side by side in `base`, all LoRAs on all rows as one.
+
+    Where a LoRA is off, its scale is 0.
+    """
+    routing = next(layer.routing for layer in layers if isinstance(layer, _RowwiseLinear))
+    downs, ups, columns = [], [], []
+    for layer in layers:
+        # A file may leave modules out.
+        there = [i for i, name in enumerate(routing.names) if name in getattr(layer, "lora_A", ())]
+        names = [routing.names[i] for i in there]
+        downs += [layer.lora_A[name].weight for name in names]
+        columns += [(i, len(layer.lora_A[routing.names[i]].weight)) for i in there]
+        parts = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
+        ups.append(torch.cat([x.new_zeros(layer.out_features, 0), *parts], dim=1))
+    if not downs:
+        return base(x)
 
     def by_rank(table: Tensor) -> Tensor:
-        columns = [table[:, i, None].expand(-1, len(down)) for i, down in downs]
-        return torch.cat(columns, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
+        wide = [table[:, i, None].expand(-1, rank) for i, rank in columns]
+        return torch.cat(wide, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
 
-    down = torch.cat([down for _, down in downs]).to(x.dtype)
-    ups = [up.to(x.dtype) for up in ups]
-    if not torch.is_grad_enabled():
-        return list(_spread(F.linear(x, down) * by_rank(routing.scales), ups, results))
-    masks = by_rank(routing.scales), by_rank(routing.learns)
-    return list(_Stacked.apply(x, down, *masks, *ups, *results))
-
-
-def _spread(inner: Tensor, ups: Sequence[Tensor], results: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Add what B makes of its part of A x to each result, as one operation."""
-    parts = inner.split([up.shape[1] for up in ups], dim=-1)
-    return tuple(
-        torch.addmm(result.flatten(0, -2), part.flatten(0, -2), up.T).view(result.shape)
-        for result, part, up in zip(results, parts, ups, strict=True)
+    return multiply(
+        base,
+        x,
+        torch.cat(downs).to(x.dtype),
+        torch.block_diag(*ups).to(x.dtype),
+        by_rank(routing.scales),
+        by_rank(routing.learns),
     )
 
 

@@ -105,3 +105,11 @@ def _backward(ctx, grad: Tensor, _: Tensor) -> tuple[Tensor, ...]:
 
 
 _attend.register_autograd(_backward, setup_context=_keep)
+
+# Every operation that attention may turn out to be.
+KERNELS = [
+    torch.ops.pairedit.attend.default,
+    torch.ops.aten._scaled_dot_product_flash_attention.default,
+    torch.ops.aten._scaled_dot_product_efficient_attention.default,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
+]

@@ -20,7 +20,7 @@ from pairedit.data import replacing, to_tensor
 from pairedit.evaluate import Result, Subject, examine
 from pairedit.flux import Flux
 from pairedit.lora import LoraFile
-from pairedit.placing import weight_of
+from pairedit.quantised import weight_of
 from pairedit.readers import Read
 from pairedit.results import numbers
 from pairedit.sample import Sample

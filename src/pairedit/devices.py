@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor
 
 from pairedit.hardware import PROFILES, Hardware
+
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # what a user may have chosen
 
 
 def make_accelerator(device: str) -> Accelerator:
@@ -30,6 +34,28 @@ def make_accelerator(device: str) -> Accelerator:
     if device not in ("auto", accelerator.device.type):
         raise ValueError(f"device={device}: not on this machine, which has {accelerator.device}")
     return accelerator
+
+
+def settle_gpu() -> None:
+    """Set what torch needs on a GPU, for all of the process."""
+    # torch 2.11 with CUDA 13: its attention backward crashes on FLUX's shapes.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    if not any(name in os.environ for name in ALLOCATOR):
+        # Otherwise gigabytes lie idle in pieces that nothing fits into.
+        # Older torch has the second one only, newer torch warns of it.
+        change = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
+        change = change or torch.cuda.memory._set_allocator_settings
+        change("expandable_segments:True")
+
+
+def bring(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to the device.
+
+    To a GPU by way of pinned memory: several times faster, and without waiting for what runs there.
+    """
+    if device.type != "cuda" or values.is_cuda:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

@@ -41,6 +41,7 @@ from diffusers.pipelines.flux.pipeline_flux import (  # noqa: E402
 from diffusers.utils import logging as diffusers_logging  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
+from pairedit.devices import bring, settle_gpu  # noqa: E402
 from pairedit.placing import Modulations, place, start_compiler  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ class Flux:
         hardware: Hardware = PLAIN,
     ) -> None:
         """Take a loaded pipeline over; its parts move to `device` when they are needed."""
+        if device.type == "cuda":
+            settle_gpu()
         self.pipeline = pipeline
         self.device = device
         self.max_sequence_length = max_sequence_length
@@ -255,12 +258,6 @@ class Flux:
         self._known = {key: number for number, key in enumerate(wanted)}
         self.prepared += 1
 
-    def bring(self, values: Tensor) -> Tensor:
-        """Copy a tensor of the CPU to the device without waiting for what runs there."""
-        if self.device.type != "cuda":
-            return values.to(self.device)
-        return values.pin_memory().to(self.device, non_blocking=True)
-
     def place(self) -> None:
         """Move the transformer to its device, unless it is there."""
         if not self._placed:
@@ -361,7 +358,7 @@ class Flux:
         kept = [(weight, weight.data) for part in parts for weight in _tensors(part)]
         try:
             for weight, values in kept:
-                weight.data = values.to(device, dtype)
+                weight.data = bring(values, device).to(dtype or values.dtype)
         except torch.OutOfMemoryError:
             # Beside a transformer that is there already; slower, but it works.
             device = torch.device("cpu")
@@ -445,9 +442,6 @@ def load(
     Raises:
         ValueError: names the path and why it cannot be loaded.
     """
-    if torch.device(device).type == "cuda":
-        # torch 2.11 with CUDA 13: its attention backward crashes on FLUX's shapes.
-        torch.backends.cuda.enable_cudnn_sdp(False)
     asked = dict(changes).get("precision", hardware.precision)
     plain = precision if asked == AUTO else asked
     dtype = torch.float32 if plain == "float32" else torch.bfloat16

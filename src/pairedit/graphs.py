@@ -11,7 +11,7 @@ from collections.abc import Callable, Hashable
 import torch
 from torch import Tensor
 
-WARM_UP = 3  # runs before capture: compiling, choosing kernels, filling caches
+WARM_UP = 2  # runs before capture: compiling, choosing kernels, filling caches
 
 
 class Graphs:

@@ -3,31 +3,33 @@
     modulations   linear(silu(embedding)) of every norm, for each (noise level, prompt) of a job,
                   are a table; a quarter of FLUX.1-dev's weights then stays off the accelerator
     projections   q, k and v of one stream are one matrix product
-    quantised     the linear layers of the blocks: fp8 and int8 by torchao, nf4 by bitsandbytes
+    quantised     the linear layers of the blocks
 
-The only module that knows torchao and bitsandbytes.
 Shape letters: B rows, K modulations, N tokens, D features.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+import gc
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from pairedit.attention import Attend, choose_attention
+from pairedit.attention import KERNELS, Attend, choose_attention
+from pairedit.devices import bring
 from pairedit.hardware import Hardware
+from pairedit.quantised import Quantise, name_parts, quantiser
 
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
 NORMS = ("norm1", "norm1_context", "norm")
-QUANTISED = ("fp8", "int8", "nf4")
-EXTRA = "pip install 'pairedit[quantization]'"
 
 
 def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> Modulations | None:
@@ -40,11 +42,12 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
     Raises:
         ValueError: a library is missing.
     """
-    quantise = _quantiser(hardware.precision)
+    quantise = quantiser(hardware.precision)
     modulations = Modulations(transformer, device) if hardware.fused else None
     attend = choose_attention(device, transformer.dtype)
     for block in _blocks(transformer):
-        block.to(device)
+        for weight in (*block.parameters(), *block.buffers()):
+            weight.data = bring(weight.data, device)
         if hardware.fused:
             # 4-bit weights do not stand side by side.
             _fuse(block.attn, attend, quantise, wanted=hardware.precision != "nf4")
@@ -54,6 +57,9 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
                     quantise(layer)
     transformer.to(device)
     if hardware.compile:
+        # Warns of operations in place in what is checkpointed; there are none.
+        logging.getLogger("torch._higher_order_ops.wrap").setLevel(logging.ERROR)
+        gc.freeze()  # what is there by now need not be looked through while compiling
         torch._dynamo.config.recompile_limit = 64  # LoRAs and batch sizes of one process
         transformer.compile_repeated_blocks(fullgraph=True, dynamic=False)
     return modulations
@@ -66,20 +72,46 @@ def start_compiler() -> None:
     AsyncCompile.warm_pool()
 
 
-def checkpoint_blocks(transformer: nn.Module, share: float) -> None:
-    """Let this share of the blocks run again in the backward pass, 0 for none."""
-    if not share:
-        transformer.disable_gradient_checkpointing()
-        return
+@contextmanager
+def training_blocks(transformer: nn.Module, hardware: Hardware, share: float) -> Iterator[None]:
+    """Let the blocks run for training, inside the block.
+
+    Args:
+        transformer: placed.
+        hardware: that it was placed for.
+        share: of the blocks that run again in the backward pass, the first ones.
+    """
     blocks = list(_blocks(transformer))
     again = {id(block) for block in blocks[: round(share * len(blocks))]}
+    firsts = [getattr(transformer, kind)[0] for kind in BLOCKS] if hardware.compile else []
 
-    def run(block: nn.Module, *inputs: Tensor) -> Tensor:
+    def run(block: nn.Module, image: Tensor, text: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
+        if any(block is first for first in firsts):
+            image, text = _like_later_ones(image, text, joint=block is firsts[1])
         if id(block) in again:
-            return checkpoint(block, *inputs, use_reentrant=False)
-        return block(*inputs)
+            return checkpoint(block, image, text, *more, use_reentrant=False)
+        return block(image, text, *more)
 
-    transformer.enable_gradient_checkpointing(run)
+    if firsts or again:
+        transformer.enable_gradient_checkpointing(run)
+    try:
+        yield
+    finally:
+        transformer.disable_gradient_checkpointing()
+
+
+def _like_later_ones(image: Tensor, text: Tensor, *, joint: bool) -> tuple[Tensor, Tensor]:
+    """Make the inputs of a first block like those of later ones: compiled code serves all then.
+
+    They have a gradient, and those of single blocks are parts of one tensor.
+    """
+    if joint:
+        length = text.shape[1]
+        both = torch.cat([text, image], dim=1)
+        image, text = both[:, length:], both[:, :length]
+    if not image.requires_grad:
+        image, text = (part.detach().requires_grad_(True) for part in (image, text))
+    return image, text
 
 
 class Modulations:
@@ -116,7 +148,7 @@ class Modulations:
         self._embed.to("cpu")
         for table, layer in self._layers:
             # Streamed through the accelerator, never all of them there.
-            weight, bias = layer.weight.to(self._device), layer.bias.to(self._device)
+            weight, bias = (bring(part, self._device) for part in (layer.weight, layer.bias))
             table.fill(F.linear(embedded, weight, bias))
 
     def select(self, index: Tensor) -> None:
@@ -186,23 +218,43 @@ class FusedAttention:
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Map [B, N, D], and of a double block the text's tokens, to the same shapes."""
         layers = (attn.to_q, attn.to_k, attn.to_v)
-        query, key, value = _project(attn, layers, self.image, hidden_states)
-        query, key = attn.norm_q(query), attn.norm_k(key)
-        length = 0
+        parts = [*_project(attn, layers, self.image, hidden_states)]
         if encoder_hidden_states is not None:
-            length = encoder_hidden_states.shape[1]
             layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
-            q, k, v = _project(attn, layers, self.text, encoder_hidden_states)
-            query = torch.cat([attn.norm_added_q(q), query], dim=1)
-            key = torch.cat([attn.norm_added_k(k), key], dim=1)
-            value = torch.cat([v, value], dim=1)
-        query = apply_rotary_emb(query, image_rotary_emb, sequence_dim=1)
-        key = apply_rotary_emb(key, image_rotary_emb, sequence_dim=1)
-        output = self.attend(query, key, value).flatten(2)
+            parts = [*parts, *_project(attn, layers, self.text, encoder_hidden_states)]
+        mix = partial(self._mix, attn, image_rotary_emb)
+        if torch.is_grad_enabled():
+            # Only the projections stay for the backward pass, which norms and rotates them again.
+            mix = partial(checkpoint, mix, use_reentrant=False, context_fn=_kept)
+        output = mix(*parts).flatten(2)
         if encoder_hidden_states is None:
             return output
+        length = encoder_hidden_states.shape[1]
         text, image = output[:, :length], output[:, length:]
         return attn.to_out[0](image.contiguous()), attn.to_add_out(text.contiguous())
+
+    def _mix(
+        self,
+        attn: nn.Module,
+        rotation: tuple[Tensor, Tensor],
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        *text: Tensor,
+    ) -> Tensor:
+        """Attend from the projections of the image, and those of the text, which stands first."""
+        query, key = attn.norm_q(query), attn.norm_k(key)
+        if text:
+            query = torch.cat([attn.norm_added_q(text[0]), query], dim=1)
+            key = torch.cat([attn.norm_added_k(text[1]), key], dim=1)
+            value = torch.cat([text[2], value], dim=1)
+        query = apply_rotary_emb(query, rotation, sequence_dim=1)
+        key = apply_rotary_emb(key, rotation, sequence_dim=1)
+        return self.attend(query, key, value)
+
+
+# What attention itself gives is kept: it takes long, unlike all around it.
+_kept = partial(create_selective_checkpoint_contexts, KERNELS)
 
 
 def _project(
@@ -212,10 +264,13 @@ def _project(
     x: Tensor,
 ) -> Iterator[Tensor]:
     """Give query, key and value of one stream, each [B, N, heads, features of a head]."""
-    parts = [layer(x) for layer in layers] if fused is None else fused(x).chunk(3, dim=-1)
-    if fused is not None and hasattr(layers[0], "add_together"):
-        # Layers with LoRAs, which they would have added themselves.
-        parts = layers[0].add_together(layers, x, parts)
+    adapted = [layer for layer in layers if hasattr(layer, "together")]
+    if fused is None:
+        parts = [layer(x) for layer in layers]
+    elif adapted:  # by LoRAs, which the layers would have added themselves
+        parts = adapted[0].together(layers, fused, x).chunk(3, dim=-1)
+    else:
+        parts = fused(x).chunk(3, dim=-1)
     return (part.unflatten(-1, (-1, attn.head_dim)) for part in parts)
 
 
@@ -233,11 +288,7 @@ def _fuse(attn: nn.Module, attend: Attend, quantise: Quantise | None, *, wanted:
         streams.append(_side_by_side(layers) if wanted and all(layers) else None)
         if streams[-1] is not None and quantise:
             quantise(streams[-1])
-            for number, layer in enumerate(layers):
-                nothing = layer.weight.new_full((), math.nan).expand(layer.weight.shape)
-                layer.weight = nn.Parameter(nothing, requires_grad=False)
-                layer.__class__ = _Part
-                layer.whole = (streams[-1], number)  # in a tuple, so that it is no child
+            name_parts(layers, streams[-1])
     attn.set_processor(FusedAttention(*streams, attend))
 
 
@@ -251,118 +302,3 @@ def _side_by_side(layers: Sequence[nn.Linear]) -> nn.Linear:
         for layer, part in zip(layers, joint.chunk(3), strict=True):
             getattr(layer, name).data = part
     return fused
-
-
-class Quantised(nn.Linear):
-    """Multiply by weights of fewer bits; the gradient passes through their full values."""
-
-    def dense(self) -> Tensor:
-        """Return the weights [out, in] in the precision that they were quantised from."""
-        return self.weight.dequantize()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map [..., in] to [..., out]."""
-        if torch.is_grad_enabled():
-            return _Frozen.apply(x, self)
-        return self.multiply(x)
-
-    def multiply(self, x: Tensor) -> Tensor:
-        """Map [..., in] to [..., out], without gradient."""
-        return F.linear(x, self.weight, self.bias)
-
-
-class FourBit(Quantised):
-    """Hold nf4 weights, which bitsandbytes packs two to a byte."""
-
-    def pack(self) -> FourBit:
-        """Quantise the weights in place."""
-        from bitsandbytes.functional import quantize_4bit
-
-        packed, state = quantize_4bit(self.weight.data, quant_type="nf4", blocksize=64)
-        self.shape, self.dtype = list(state.shape), state.dtype
-        self.weight = nn.Parameter(packed, requires_grad=False)
-        self.register_buffer("absmax", state.absmax, persistent=False)
-        return self
-
-    def dense(self) -> Tensor:
-        """Return the weights [out, in] in the precision that they were quantised from."""
-        return torch.ops.bitsandbytes.dequantize_4bit(
-            self.weight, self.absmax, 64, "nf4", self.shape, self.dtype
-        )
-
-    def multiply(self, x: Tensor) -> Tensor:
-        """Map [..., in] to [..., out], without gradient."""
-        return F.linear(x, self.dense(), self.bias)
-
-
-class _Part(Quantised):
-    """Name a third of a joint projection; its own weights are gone."""
-
-    def dense(self) -> Tensor:
-        """Return the weights [out, in] in the precision that they were quantised from."""
-        fused, number = self.whole
-        return fused.dense().chunk(3)[number]
-
-
-class _Frozen(torch.autograd.Function):
-    """Give a quantised layer the gradient of its input; its weights have none."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, layer: Quantised) -> Tensor:
-        ctx.layer = layer
-        return layer.multiply(x)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad @ ctx.layer.dense(), None
-
-
-Quantise = Callable[[nn.Linear], None]  # in place
-
-
-def _quantiser(precision: str) -> Quantise | None:
-    """Return what quantises a linear layer on its device; None for plain precisions.
-
-    Raises:
-        ValueError: the library that does it is missing.
-    """
-    if precision not in QUANTISED:
-        return None
-    try:
-        with warnings.catch_warnings():
-            # torchao deprecates parts of itself while it is imported.
-            warnings.simplefilter("ignore")
-            if precision == "nf4":
-                import bitsandbytes  # noqa: F401
-
-                return _pack
-            from torchao.quantization import (
-                Float8DynamicActivationFloat8WeightConfig,
-                Int8WeightOnlyConfig,
-                PerRow,
-                quantize_,
-            )
-    except ImportError as error:
-        raise ValueError(f"precision={precision}: {error}; {EXTRA}") from error
-    config = (
-        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
-        if precision == "fp8"
-        else Int8WeightOnlyConfig(version=2, set_inductor_config=False)
-    )
-
-    def quantise(layer: nn.Linear) -> None:
-        quantize_(layer, config)
-        layer.__class__ = Quantised
-
-    return quantise
-
-
-def _pack(layer: nn.Linear) -> None:
-    """Quantise a linear layer to 4 bits."""
-    layer.__class__ = FourBit
-    layer.pack()
-
-
-def weight_of(layer: nn.Linear) -> Tensor:
-    """Return the weights [out, in] of a linear layer, quantised or not."""
-    return layer.dense() if isinstance(layer, Quantised) else layer.weight

@@ -12,8 +12,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -27,13 +26,13 @@ from tqdm import trange
 from pairedit.adapters import Adapters, Row
 from pairedit.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, write_checkpoint
 from pairedit.data import Example, load_image, to_tensor
-from pairedit.devices import make_accelerator
+from pairedit.devices import bring, make_accelerator
 from pairedit.divergence import WINDOW, LossWatch
 from pairedit.flux import Flux, Posterior, Text
 from pairedit.graphs import EAGER, Graphs
 from pairedit.lora import write_lora
 from pairedit.methods import Method, Step, Term
-from pairedit.placing import checkpoint_blocks
+from pairedit.placing import training_blocks
 from pairedit.runs import CHECKPOINTS
 from pairedit.state import capture, check_same, describe_run, finite, restore
 from pairedit.stopping import Stopped, Stopping
@@ -118,7 +117,8 @@ def fit(
     stopping = stopping or Stopping()
     place = folder / CHECKPOINTS
     about = describe_run(method, pairs, settings)
-    with stopping.held(), _checkpointing(flux, settings.gradient_checkpointing):
+    share = settings.gradient_checkpointing
+    with stopping.held(), training_blocks(flux.transformer, flux.hardware, share):
         try:
             for role in method.roles:
                 modules = adapters.add(
@@ -226,7 +226,7 @@ def fit(
                     Step(
                         **dict(zip(("source", "target"), drawn.sides, strict=False)),
                         prompts=None if sides else pairs[drawn.pair],
-                        noise=flux.bring(drawn.noise),
+                        noise=bring(drawn.noise, flux.device),
                         sigma=sigma,
                         path=tuple(sigmas[: drawn.index + 1].tolist()),
                         velocity=velocity,
@@ -408,16 +408,6 @@ class _Reading:
         if self._there:
             self._there.synchronize()
         return self._numbers.tolist()
-
-
-@contextmanager
-def _checkpointing(flux: Flux, share: float) -> Iterator[None]:
-    """Switch gradient checkpointing on for the block."""
-    checkpoint_blocks(flux.transformer, share)
-    try:
-        yield
-    finally:
-        checkpoint_blocks(flux.transformer, 0)
 
 
 def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:

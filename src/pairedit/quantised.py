@@ -1,0 +1,147 @@
+"""Own bases of fewer bits: fp8 and int8 by torchao, nf4 by bitsandbytes.
+
+The only module that knows torchao and bitsandbytes.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+QUANTISED = ("fp8", "int8", "nf4")
+EXTRA = "pip install 'pairedit[quantization]'"
+
+Quantise = Callable[[nn.Linear], None]  # in place
+
+
+class Quantised(nn.Linear):
+    """Multiply by weights of fewer bits; the gradient passes through their full values."""
+
+    def dense(self) -> Tensor:
+        """Return the weights [out, in] in the precision that they were quantised from."""
+        return self.weight.dequantize()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out]."""
+        if torch.is_grad_enabled():
+            return _Frozen.apply(x, self)
+        return self.multiply(x)
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out], without gradient."""
+        return F.linear(x, self.weight, self.bias)
+
+
+class FourBit(Quantised):
+    """Hold nf4 weights, which bitsandbytes packs two to a byte."""
+
+    def pack(self) -> FourBit:
+        """Quantise the weights in place."""
+        from bitsandbytes.functional import quantize_4bit
+
+        packed, state = quantize_4bit(self.weight.data, quant_type="nf4", blocksize=64)
+        self.shape, self.dtype = list(state.shape), state.dtype
+        self.weight = nn.Parameter(packed, requires_grad=False)
+        self.register_buffer("absmax", state.absmax, persistent=False)
+        return self
+
+    def dense(self) -> Tensor:
+        """Return the weights [out, in] in the precision that they were quantised from."""
+        return torch.ops.bitsandbytes.dequantize_4bit(
+            self.weight, self.absmax, 64, "nf4", self.shape, self.dtype
+        )
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out], without gradient."""
+        return F.linear(x, self.dense(), self.bias)
+
+
+class _Part(Quantised):
+    """Name a third of a joint projection; its own weights are gone."""
+
+    def dense(self) -> Tensor:
+        """Return the weights [out, in] in the precision that they were quantised from."""
+        fused, number = self.whole
+        return fused.dense().chunk(3)[number]
+
+
+class _Frozen(torch.autograd.Function):
+    """Give a quantised layer the gradient of its input; its weights have none."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, layer: Quantised) -> Tensor:
+        ctx.layer = layer
+        return layer.multiply(x)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+        return grad @ ctx.layer.dense(), None
+
+
+def quantiser(precision: str) -> Quantise | None:
+    """Return what quantises a linear layer on its device; None for plain precisions.
+
+    Raises:
+        ValueError: the library that does it is missing.
+    """
+    if precision not in QUANTISED:
+        return None
+    try:
+        with warnings.catch_warnings():
+            # torchao deprecates parts of itself while it is imported.
+            warnings.simplefilter("ignore")
+            if precision == "nf4":
+                import bitsandbytes  # noqa: F401
+
+                return _pack
+            from torchao.quantization import (
+                Float8DynamicActivationFloat8WeightConfig,
+                Int8WeightOnlyConfig,
+                PerRow,
+                quantize_,
+            )
+    except ImportError as error:
+        raise ValueError(f"precision={precision}: {error}; {EXTRA}") from error
+    config = (
+        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+        if precision == "fp8"
+        else Int8WeightOnlyConfig(version=2, set_inductor_config=False)
+    )
+
+    def quantise(layer: nn.Linear) -> None:
+        quantize_(layer, config)
+        layer.__class__ = Quantised
+
+    return quantise
+
+
+def _pack(layer: nn.Linear) -> None:
+    """Quantise a linear layer to 4 bits."""
+    layer.__class__ = FourBit
+    layer.pack()
+
+
+def name_parts(layers: Sequence[nn.Linear], whole: nn.Linear) -> None:
+    """Let layers whose weights a quantised one holds side by side name their parts of it."""
+    for number, layer in enumerate(layers):
+        nothing = layer.weight.new_full((), math.nan).expand(layer.weight.shape)
+        layer.weight = nn.Parameter(nothing, requires_grad=False)
+        layer.__class__ = _Part
+        layer.whole = (whole, number)  # in a tuple, so that it is no child
+
+
+def weight_of(layer: nn.Linear) -> Tensor:
+    """Return the weights [out, in] of a linear layer, quantised or not."""
+    return layer.dense() if isinstance(layer, Quantised) else layer.weight
+
+
+def product(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Map [..., in] to [..., out] by a linear layer, quantised or not, without gradient."""
+    if isinstance(layer, Quantised):
+        return layer.multiply(x)
+    return F.linear(x, layer.weight, layer.bias)

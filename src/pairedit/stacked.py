@@ -1,0 +1,81 @@
+"""Own the product of a frozen layer and all LoRAs beside it, as one operation there and back.
+
+    y = x W^T + b + ((x A^T) * scales) B^T
+
+A is the A of all LoRAs below each other, B their B side by side; the columns of `scales` and
+`learns` [B, 1, R] belong to the rows of A. A and B learn from the batch rows that `learns` marks.
+Shape letters: B rows, N tokens, R the ranks of all LoRAs together.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pairedit.quantised import product, weight_of
+
+
+def multiply(
+    layer: nn.Linear, x: Tensor, down: Tensor, up: Tensor, scales: Tensor, learns: Tensor
+) -> Tensor:
+    """Map [B, N, in] to [B, N, out].
+
+    Args:
+        layer: frozen, quantised or not.
+        x: the input, in the precision of the base as all that follows.
+        down: A, [R, in].
+        up: B, [out, R].
+        scales: of every LoRA in each row, [B, 1, R].
+        learns: 1 where a LoRA learns, else 0, [B, 1, R].
+    """
+    if torch.is_grad_enabled():
+        return _Product.apply(x, down, up, scales, learns, layer)
+    return _both(layer, x, F.linear(x, down) * scales, up)
+
+
+class _Product(torch.autograd.Function):
+    """Give x, A and B their gradients."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        down: Tensor,
+        up: Tensor,
+        scales: Tensor,
+        learns: Tensor,
+        layer: nn.Linear,
+    ) -> Tensor:
+        inner = F.linear(x, down) * scales
+        ctx.layer = layer
+        ctx.save_for_backward(x, down, up, scales, learns, inner)
+        return _both(layer, x, inner, up)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, down, up, scales, learns, inner = ctx.saved_tensors
+        to_inner = (grad @ up) * scales
+        to_x = grad @ weight_of(ctx.layer)
+        _add(_rows(to_x), _rows(to_inner), down)
+        to_down = _rows(to_inner * learns).T @ _rows(x)
+        to_up = _rows(grad).T @ _rows(inner * learns)
+        return to_x, to_down, to_up, None, None, None
+
+
+def _both(layer: nn.Linear, x: Tensor, inner: Tensor, up: Tensor) -> Tensor:
+    """Add what B makes of `inner` [B, N, R] to what the layer makes of x."""
+    result = product(layer, x)
+    _add(_rows(result), _rows(inner), up.T)
+    return result
+
+
+def _rows(x: Tensor) -> Tensor:
+    """See [..., D] as [rows, D], without a copy that a change in place would be lost in."""
+    return x.view(-1, x.shape[-1])
+
+
+@torch.library.custom_op("pairedit::add_product", mutates_args={"result"})
+def _add(result: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add [M, K] times [K, N] to [M, N] in place; torch's own would be compiled to a copy first."""
+    result.addmm_(left, right)
