@@ -1,8 +1,10 @@
 """Hardware profiles: what auto takes, and that no path changes the result."""
 
+import copy
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +19,7 @@ from pairedit.hardware import Hardware, choose, profile
 from pairedit.lora import read_lora
 from pairedit.methods import PairEdit
 from pairedit.placing import training_blocks
+from pairedit.quantised import EightBit, Float8
 from pairedit.sample import Slider, generate
 from pairedit.train import Settings, fit
 
@@ -244,6 +247,33 @@ def test_quantised_bases_are_near_the_full_one_or_ask_for_their_library(
     expected, _, plain = results(Hardware())
     torch.testing.assert_close(losses, expected, rtol=0.05, atol=0)
     assert (latents - plain).norm() < 0.2 * plain.norm()
+
+
+@pytest.mark.parametrize("kind", [Float8, EightBit])
+def test_eight_bit_layers_multiply_and_pass_gradient_like_the_full_one(kind):
+    generator = torch.Generator().manual_seed(0)
+    full = torch.nn.Linear(64, 48)
+    layer = copy.deepcopy(full)
+    largest = full.weight.detach().abs().amax(1, keepdim=True)
+    if kind is Float8:
+        scale = largest / 448
+        rounded = (full.weight.detach() / scale).to(torch.float8_e4m3fn)
+    else:
+        scale = largest / 127
+        rounded = (full.weight.detach() / scale).round().to(torch.int8)
+    layer.__class__ = kind
+    layer.take(SimpleNamespace(qdata=rounded, scale=scale, dtype=torch.float32))
+    inputs = torch.randn(2, 5, 64, generator=generator)
+    # Large in one token, small in another: each has its own scale.
+    inputs = (inputs * torch.logspace(-3, 3, 5)[:, None]).bfloat16().requires_grad_()
+    layer.bias.data, layer.dtype = layer.bias.data.bfloat16(), torch.bfloat16
+    output = layer(inputs)
+    expected = full.bfloat16()(inputs)
+    errors = (output - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert errors.max() < 0.06
+    (found,) = torch.autograd.grad(output.sum(), inputs)
+    (gradient,) = torch.autograd.grad(expected.sum(), inputs)
+    assert (found - gradient).norm() < 0.06 * gradient.norm()
 
 
 def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):

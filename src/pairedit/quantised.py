@@ -14,17 +14,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 QUANTISED = ("fp8", "int8", "nf4")
+F8, F8_MAX = torch.float8_e4m3fn, 448.0
 EXTRA = "pip install 'pairedit[quantization]'"
 
 Quantise = Callable[[nn.Linear], None]  # in place
 
 
 class Quantised(nn.Linear):
-    """Multiply by weights of fewer bits; the gradient passes through their full values."""
+    """Hold weights of fewer bits as plain tensors; the gradient passes through their full values.
+
+    Tensor classes of the libraries themselves cannot be compiled together with a gradient.
+    """
 
     def dense(self) -> Tensor:
         """Return the weights [out, in] in the precision that they were quantised from."""
-        return self.weight.dequantize()
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out]."""
@@ -34,7 +38,45 @@ class Quantised(nn.Linear):
 
     def multiply(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out], without gradient."""
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self.dense(), self.bias)
+
+
+class EightBit(Quantised):
+    """Hold int8 weights, with a scale for each output."""
+
+    def take(self, quantised: Tensor) -> None:
+        """Take torchao's tensor apart.
+
+        Args:
+            quantised: its qdata is [out, in], its scale [out, 1].
+        """
+        self.dtype = quantised.dtype
+        self.weight = nn.Parameter(quantised.qdata, requires_grad=False)
+        self.register_buffer("scale", quantised.scale.float().view(-1, 1), persistent=False)
+
+    def dense(self) -> Tensor:
+        """Return the weights [out, in] in the precision that they were quantised from."""
+        return (self.weight.float() * self.scale).to(self.dtype)
+
+
+class Float8(EightBit):
+    """Hold fp8 weights, and round every token of the input to fp8 by a scale of its own."""
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """Map [..., in] to [..., out], without gradient."""
+        rows = x.flatten(0, -2)
+        scale = rows.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / F8_MAX
+        rounded = (rows.float() / scale).clamp(-F8_MAX, F8_MAX).to(F8)
+        result = torch._scaled_mm(
+            rounded,
+            self.weight.t(),
+            scale_a=scale,
+            scale_b=self.scale.t(),
+            bias=self.bias,
+            out_dtype=x.dtype,
+            use_fast_accum=True,
+        )
+        return result.view(*x.shape[:-1], -1)
 
 
 class FourBit(Quantised):
@@ -55,10 +97,6 @@ class FourBit(Quantised):
         return torch.ops.bitsandbytes.dequantize_4bit(
             self.weight, self.absmax, 64, "nf4", self.shape, self.dtype
         )
-
-    def multiply(self, x: Tensor) -> Tensor:
-        """Map [..., in] to [..., out], without gradient."""
-        return F.linear(x, self.dense(), self.bias)
 
 
 class _Part(Quantised):
@@ -107,15 +145,21 @@ def quantiser(precision: str) -> Quantise | None:
             )
     except ImportError as error:
         raise ValueError(f"precision={precision}: {error}; {EXTRA}") from error
-    config = (
-        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
+    kind, config = (
+        (
+            Float8,
+            Float8DynamicActivationFloat8WeightConfig(
+                granularity=PerRow(), set_inductor_config=False
+            ),
+        )
         if precision == "fp8"
-        else Int8WeightOnlyConfig(version=2, set_inductor_config=False)
+        else (EightBit, Int8WeightOnlyConfig(version=2, set_inductor_config=False))
     )
 
     def quantise(layer: nn.Linear) -> None:
         quantize_(layer, config)
-        layer.__class__ = Quantised
+        quantised, layer.__class__ = layer.weight, kind
+        layer.take(quantised)
 
     return quantise
 
