@@ -149,6 +149,14 @@ def test_loras_on_a_few_of_the_joint_projections_act_all_the_same(results):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
 
 
+def test_projections_that_stay_apart_give_the_plain_result(results, monkeypatch):
+    fuse = placing._fuse
+    # As 4-bit ones do.
+    monkeypatch.setattr(placing, "_fuse", lambda *given, wanted: fuse(*given, wanted=False))
+    for found, expected in zip(results(FUSED), results(Hardware()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def open_fused(folder, **more):
     load.cache_clear()
     flux = load(

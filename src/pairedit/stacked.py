@@ -57,16 +57,16 @@ class _Product(torch.autograd.Function):
         x, down, up, scales, learns, inner = ctx.saved_tensors
         to_inner = (grad @ up) * scales
         to_x = grad @ weight_of(ctx.layer)
-        _add(_rows(to_x), _rows(to_inner), down)
-        to_down = _rows(to_inner * learns).T @ _rows(x)
-        to_up = _rows(grad).T @ _rows(inner * learns)
+        _add(_rows(to_x), to_inner.flatten(0, -2), down)
+        to_down = (to_inner * learns).flatten(0, -2).T @ x.flatten(0, -2)
+        to_up = grad.flatten(0, -2).T @ (inner * learns).flatten(0, -2)
         return to_x, to_down, to_up, None, None, None
 
 
 def _both(layer: nn.Linear, x: Tensor, inner: Tensor, up: Tensor) -> Tensor:
     """Add what B makes of `inner` [B, N, R] to what the layer makes of x."""
     result = product(layer, x)
-    _add(_rows(result), _rows(inner), up.T)
+    _add(_rows(result), inner.flatten(0, -2), up.T)
     return result
 
 
