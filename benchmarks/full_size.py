@@ -208,7 +208,9 @@ def about(args: argparse.Namespace) -> dict[str, Any]:
     commit = subprocess.run(words, cwd=HERE, capture_output=True, text=True, check=False)
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": " ".join(["python benchmarks/full_size.py", *sys.argv[1:]]),
+        # Where the file went says nothing about what was measured.
+        "command": f"python benchmarks/full_size.py --variants {args.variants}"
+        f" --seconds {args.seconds:g}",
         "commit": commit.stdout.strip(),
         "size": args.size,
         "python": platform.python_version(),

@@ -81,20 +81,25 @@ class Record:
         pass
 
 
+def open_flux(folder, hardware):
+    """Open a model anew: a transformer that was placed for one hardware serves no other."""
+    load.cache_clear()
+    return load(
+        str(folder),
+        device="cpu",
+        precision="float32",
+        max_sequence_length=32,
+        hardware=hardware,
+    )
+
+
 @pytest.fixture
 def results(tiny_flux_folder, tmp_path):
     write_pairs(tmp_path / "pairs")
 
     def run(hardware, targets="attention"):
         """Train and sample with one hardware; return losses, LoRA weights and latents."""
-        load.cache_clear()
-        flux = load(
-            str(tiny_flux_folder),
-            device="cpu",
-            precision="float32",
-            max_sequence_length=32,
-            hardware=hardware,
-        )
+        flux = open_flux(tiny_flux_folder, hardware)
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         record = Record()
         files = fit(
@@ -158,14 +163,7 @@ def test_projections_that_stay_apart_give_the_plain_result(results, monkeypatch)
 
 
 def open_fused(folder, **more):
-    load.cache_clear()
-    flux = load(
-        str(folder),
-        device="cpu",
-        precision="float32",
-        max_sequence_length=32,
-        hardware=replace(FUSED, **more),
-    )
+    flux = open_flux(folder, replace(FUSED, **more))
     sigmas, text = flux.sigmas(32, 4), flux.encode_prompt([""])
     flux.prepare(sigmas, text, 3.5)
     adapters = Adapters(flux.transformer, stacked=True)
@@ -285,14 +283,7 @@ def test_eight_bit_layers_multiply_and_pass_gradient_like_the_full_one(kind):
 
 
 def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):
-    load.cache_clear()
-    flux = load(
-        str(tiny_flux_folder),
-        device="cpu",
-        precision="float32",
-        max_sequence_length=32,
-        hardware=FUSED,
-    )
+    flux = open_flux(tiny_flux_folder, FUSED)
     text = flux.encode_prompt(["", ""])
     sigmas = flux.sigmas(32, 4)
     flux.prepare(sigmas, text, 3.5)
