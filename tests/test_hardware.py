@@ -14,6 +14,7 @@ from pairedit import placing
 from pairedit.adapters import Adapters, Row
 from pairedit.data import find_pairs
 from pairedit.devices import memory_advice
+from pairedit.feedforward import feed, multiply_gelu, round_gelu
 from pairedit.flux import load
 from pairedit.hardware import Hardware, choose, profile
 from pairedit.lora import read_lora
@@ -312,18 +313,69 @@ def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):
     assert grads["semantic"] > 0
 
 
+def draw(*shape, device="cpu", seed=0):
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(shape, device=device, dtype=torch.bfloat16, generator=generator)
+
+
+def near(found, expected, tolerance):
+    found, expected = found.float(), expected.float()
+    return (found - expected).norm() < tolerance * expected.norm()
+
+
+@pytest.mark.parametrize("beside", [0, 48])
+@pytest.mark.parametrize("kind", [torch.nn.Linear, Float8])
+def test_an_mlp_gives_the_same_with_and_without_a_gradient(kind, beside):
+    up, down = torch.nn.Linear(32, 64).bfloat16(), torch.nn.Linear(64 + beside, 32).bfloat16()
+    for layer in (up, down):
+        if kind is Float8:
+            scale = layer.weight.detach().float().abs().amax(1, keepdim=True) / 448
+            rounded = (layer.weight.detach().float() / scale).to(torch.float8_e4m3fn)
+            layer.__class__ = Float8
+            layer.take(SimpleNamespace(qdata=rounded, scale=scale, dtype=torch.bfloat16))
+    x, other = draw(2, 5, 32), draw(2, 5, beside) if beside else None
+    with torch.no_grad():
+        found = feed(up, down, x, other)
+    assert near(found, feed(up, down, x, other), 1e-2)
+    assert found.shape == x.shape
+
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+
+
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@gpu
 def test_cudnn_attention_agrees_with_torch():
     from pairedit.attention import cudnn, plain
 
-    inputs = [
-        torch.randn(2, 320, 4, 128, device="cuda", dtype=torch.bfloat16, requires_grad=True)
-        for _ in range(3)
+    # Value and gradient as parts of larger tensors, as those of joint projections are.
+    query, key = (draw(2, 320, 4, 128, device="cuda", seed=s).requires_grad_() for s in (1, 2))
+    joint = draw(2, 320, 12, 128, device="cuda", seed=3).requires_grad_()
+    grad = draw(2, 320, 20, 128, device="cuda", seed=4)[:, :, 4:8]
+    outputs = [
+        torch.autograd.grad(attend(query, key, joint[:, :, 8:]), [query, key, joint], grad)
+        for attend in (cudnn, plain)
     ]
-    outputs = [torch.autograd.grad(f(*inputs).sum(), inputs) for f in (cudnn, plain)]
     for found, expected in zip(*outputs, strict=True):
-        assert (found - expected).norm() < 2e-2 * expected.norm()
+        assert near(found, expected, 2e-2)
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("features", [0, 96, 128])
+def test_gpu_kernels_of_the_mlp_agree_with_torch(features):
+    hidden = draw(70, 320, device="cuda") * torch.logspace(-3, 3, 70, device="cuda")[:, None]
+    hidden = hidden.bfloat16()
+    beside = draw(70, 128, device="cuda")[:, :features]
+    rounded, scale = round_gelu(beside, hidden)
+    expected = torch.cat([beside, torch.nn.functional.gelu(hidden, approximate="tanh")], dim=1)
+    errors = (rounded.float() * scale - expected.float()).norm(dim=1) / expected.float().norm(dim=1)
+    assert errors.max() < 0.04
+    assert near(scale * 448, expected.float().abs().amax(1, keepdim=True), 1e-2)
+    x, weight, bias = (draw(*shape, device="cuda") for shape in ((70, 64), (320, 64), (320,)))
+    plain = torch.nn.functional.linear(x.float(), weight.float(), bias.float())
+    plain = torch.nn.functional.gelu(plain, approximate="tanh")
+    assert near(multiply_gelu(x, weight, bias), plain, 1e-2)
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,9 @@ def _agrees() -> bool:
     if torch.cuda.get_device_capability() < HOPPER:
         return False
     generator = torch.Generator("cuda").manual_seed(0)
-    inputs = [
-        torch.randn(1, 256, 2, 128, device="cuda", dtype=torch.bfloat16, generator=generator)
-        for _ in range(4)
-    ]
+    # Strided, as parts of a joint projection are.
+    joint = torch.randn(1, 256, 8, 128, device="cuda", dtype=torch.bfloat16, generator=generator)
+    inputs = joint.split(2, dim=2)
 
     def gradients(function) -> Tensor:
         parts = [part.detach().requires_grad_(True) for part in inputs[:3]]
@@ -65,7 +64,7 @@ def _agrees() -> bool:
 @torch.library.custom_op("pairedit::attend", mutates_args=())
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
     """Return the output [B, N, H, D] and, for the backward pass, log-sum-exp [B, H, N, 1]."""
-    heads = [part.contiguous().transpose(1, 2) for part in (query, key, value)]
+    heads = [part.transpose(1, 2) for part in (query, key, value)]
     output, sums, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(*heads, None, True)
     return output.transpose(1, 2).contiguous(), sums.reshape(*output.shape[:3], 1)
 
@@ -82,7 +81,9 @@ def _attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, output: Tensor, sums: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of query, key and value, [B, N, H, D]."""
-    heads = [part.contiguous().transpose(1, 2) for part in (grad, query, key, value, output)]
+    # cuDNN takes the gradient for a tensor that lies like the output; the others may be strided.
+    parts = (grad.contiguous(), query, key, value, output)
+    heads = [part.transpose(1, 2) for part in parts]
     nothing = torch.zeros((), dtype=torch.int64, device=query.device)  # no dropout, no sequences
     tokens = query.shape[1]
     found = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(

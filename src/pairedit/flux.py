@@ -47,6 +47,7 @@ from pairedit.placing import Modulations, place, start_compiler  # noqa: E402
 log = logging.getLogger(__name__)
 
 PATCH = 2  # latent pixels a side of one token
+DECODED = 2**20  # px that the VAE decodes at once
 PLAIN = Hardware()
 T_MAX = 1000  # the transformer's clock runs from 0 to 1000 while sigma runs from 0 to 1
 
@@ -222,16 +223,19 @@ class Flux:
             latents: float [B, C, h, w], normalised.
 
         Returns:
-            float32 [B, 3, H, W] on the CPU, about [-1, 1], not clamped.
+            float32 [B, 3, H, W] where it was decoded, about [-1, 1], not clamped.
         """
         vae = self.pipeline.vae
-        # Large images one by one, in the transformer's precision: each takes gigabytes.
+        # Large images a few at a time, in the transformer's precision: each takes gigabytes.
         large = self.hardware.fused
+        count = len(latents)
+        if large:
+            count = max(1, DECODED // (latents[0, 0].numel() * self.pipeline.vae_scale_factor**2))
         with self._on_device(vae, dtype=self.dtype if large else None) as device:
             raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
-            parts = raw.to(next(vae.parameters()).dtype).split(1 if large else len(raw))
+            parts = raw.to(next(vae.parameters()).dtype).split(count)
             images = torch.cat([vae.decode(part, return_dict=False)[0] for part in parts])
-        return images.float().cpu()
+        return images.float()
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Make the transformer ready for passes at some noise levels, for some prompts.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 QUANTISED = ("fp8", "int8", "nf4")
 F8, F8_MAX = torch.float8_e4m3fn, 448.0
+SMALLEST = 1e-12  # scale times F8_MAX
 EXTRA = "pip install 'pairedit[quantization]'"
 
 Quantise = Callable[[nn.Linear], None]  # in place
@@ -64,19 +65,26 @@ class Float8(EightBit):
 
     def multiply(self, x: Tensor) -> Tensor:
         """Map [..., in] to [..., out], without gradient."""
-        rows = x.flatten(0, -2)
-        scale = rows.abs().amax(-1, keepdim=True).float().clamp(min=1e-12) / F8_MAX
-        rounded = (rows.float() / scale).clamp(-F8_MAX, F8_MAX).to(F8)
-        result = torch._scaled_mm(
+        rounded, scale = round_rows(x.flatten(0, -2))
+        return self.multiply_rounded(rounded, scale, x.dtype).unflatten(0, x.shape[:-1])
+
+    def multiply_rounded(self, rounded: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """Map fp8 [M, in] with scales [M, 1], see `round_rows`, to [M, out]."""
+        return torch._scaled_mm(
             rounded,
             self.weight.t(),
             scale_a=scale,
             scale_b=self.scale.t(),
             bias=self.bias,
-            out_dtype=x.dtype,
+            out_dtype=dtype,
             use_fast_accum=True,
         )
-        return result.view(*x.shape[:-1], -1)
+
+
+def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Round [M, K] to fp8, each row after a division by its own float32 scale, of [M, 1]."""
+    scale = x.abs().amax(-1, keepdim=True).float().clamp(min=SMALLEST) / F8_MAX
+    return (x.float() / scale).clamp(-F8_MAX, F8_MAX).to(F8), scale
 
 
 class FourBit(Quantised):
@@ -182,10 +190,3 @@ def name_parts(layers: Sequence[nn.Linear], whole: nn.Linear) -> None:
 def weight_of(layer: nn.Linear) -> Tensor:
     """Return the weights [out, in] of a linear layer, quantised or not."""
     return layer.dense() if isinstance(layer, Quantised) else layer.weight
-
-
-def product(layer: nn.Linear, x: Tensor) -> Tensor:
-    """Map [..., in] to [..., out] by a linear layer, quantised or not, without gradient."""
-    if isinstance(layer, Quantised):
-        return layer.multiply(x)
-    return F.linear(x, layer.weight, layer.bias)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairedit.quantised import product, weight_of
+from pairedit.quantised import Float8, weight_of
 
 
 def multiply(
@@ -55,27 +55,28 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, down, up, scales, learns, inner = ctx.saved_tensors
-        to_inner = (grad @ up) * scales
-        to_x = grad @ weight_of(ctx.layer)
-        _add(_rows(to_x), to_inner.flatten(0, -2), down)
-        to_down = (to_inner * learns).flatten(0, -2).T @ x.flatten(0, -2)
-        to_up = grad.flatten(0, -2).T @ (inner * learns).flatten(0, -2)
-        return to_x, to_down, to_up, None, None, None
+        x, grad = x.flatten(0, -2), grad.flatten(0, -2)
+        to_inner = (grad @ up).view_as(inner) * scales
+        to_x = to_inner.flatten(0, -2) @ down
+        add_product(to_x, grad, weight_of(ctx.layer))
+        to_down = (to_inner * learns).flatten(0, -2).T @ x
+        to_up = grad.T @ (inner * learns).flatten(0, -2)
+        return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None
 
 
 def _both(layer: nn.Linear, x: Tensor, inner: Tensor, up: Tensor) -> Tensor:
-    """Add what B makes of `inner` [B, N, R] to what the layer makes of x."""
-    result = product(layer, x)
-    _add(_rows(result), inner.flatten(0, -2), up.T)
-    return result
-
-
-def _rows(x: Tensor) -> Tensor:
-    """See [..., D] as [rows, D], without a copy that a change in place would be lost in."""
-    return x.view(-1, x.shape[-1])
+    """Add what B makes of `inner` [B, N, R] and what the layer makes of x."""
+    if isinstance(layer, Float8):
+        result = layer.multiply(x)
+        add_product(result.view(-1, result.shape[-1]), inner.flatten(0, -2), up.T)
+        return result
+    # The large product adds itself to the small one while it runs, not the other way round.
+    result = F.linear(inner.flatten(0, -2), up, layer.bias)
+    add_product(result, x.flatten(0, -2), weight_of(layer).T)
+    return result.unflatten(0, inner.shape[:-1])
 
 
 @torch.library.custom_op("pairedit::add_product", mutates_args={"result"})
-def _add(result: Tensor, left: Tensor, right: Tensor) -> None:
+def add_product(result: Tensor, left: Tensor, right: Tensor) -> None:
     """Add [M, K] times [K, N] to [M, N] in place; torch's own would be compiled to a copy first."""
     result.addmm_(left, right)
