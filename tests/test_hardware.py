@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from conftest import write_pairs
-from pairedit import placing
+from pairedit import heads, placing
 from pairedit.adapters import Adapters, Row
 from pairedit.data import find_pairs
-from pairedit.devices import memory_advice
+from pairedit.devices import memory_advice, settle_gpu
 from pairedit.feedforward import feed, multiply_gelu, round_gelu
 from pairedit.flux import load
 from pairedit.hardware import Hardware, choose, profile
+from pairedit.heads import to_heads
 from pairedit.lora import read_lora
 from pairedit.methods import PairEdit
 from pairedit.placing import training_blocks
@@ -220,7 +221,7 @@ def test_the_backward_pass_keeps_projections_not_what_is_made_of_them(
         return sum(sizes.values())
 
     found = kept()
-    monkeypatch.setattr(placing, "checkpoint", lambda function, *inputs, **_: function(*inputs))
+    monkeypatch.setattr(heads, "checkpoint", lambda function, *inputs, **_: function(*inputs))
     assert found < 0.9 * kept()
 
 
@@ -348,6 +349,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 def test_cudnn_attention_agrees_with_torch():
     from pairedit.attention import cudnn, plain
 
+    settle_gpu()
     # Value and gradient as parts of larger tensors, as those of joint projections are.
     query, key = (draw(2, 320, 4, 128, device="cuda", seed=s).requires_grad_() for s in (1, 2))
     joint = draw(2, 320, 12, 128, device="cuda", seed=3).requires_grad_()
@@ -376,6 +378,35 @@ def test_gpu_kernels_of_the_mlp_agree_with_torch(features):
     plain = torch.nn.functional.linear(x.float(), weight.float(), bias.float())
     plain = torch.nn.functional.gelu(plain, approximate="tanh")
     assert near(multiply_gelu(x, weight, bias), plain, 1e-2)
+
+
+@pytest.mark.gpu
+@gpu
+@pytest.mark.parametrize("rank", [0, 5, 48, 160])
+@pytest.mark.parametrize("lengths", [(70,), (37, 64)])
+def test_the_gpu_kernel_of_the_heads_agrees_with_torch(rank, lengths):
+    counts, features = 6, 32
+    width = 3 * counts * features
+    streams = [
+        (
+            draw(2, length, width, seed=length),
+            draw(2, length, 2 * rank, seed=length + 1)[..., ::2],
+            draw(rank, width, seed=length + 2).T,
+        )
+        for length in lengths
+    ]
+    norms = [draw(features, seed=10 + number) for number in range(2 * len(lengths))]
+    angles = torch.linspace(0, 90, sum(lengths) * features // 2).reshape(sum(lengths), -1)
+    angles = angles.repeat_interleave(2, dim=1)
+
+    def run(device):
+        parts = (
+            [part.to(device) for part in kind] for kind in (*zip(*streams, strict=True), norms)
+        )
+        return to_heads(*parts, angles.cos().to(device), angles.sin().to(device), 1e-6)
+
+    for found, expected in zip(run("cuda"), run("cpu"), strict=True):
+        assert near(found.cpu(), expected, 1e-2)
 
 
 @pytest.mark.parametrize(

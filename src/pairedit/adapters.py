@@ -64,30 +64,8 @@ class _RowwiseLinear(PeftLinear):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, ..., D] to the base layer's output plus the rows' LoRAs."""
         if self.routing.names:
-            return _stacked([self], self.base_layer, x)
+            return multiply_together([self], self.base_layer, x)
         return self._add_segments(x, self.base_layer(x))
-
-    def together(self, layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -> Tensor:
-        """Map [B, ..., D] by several layers at once, of which this is one.
-
-        Args:
-            layers: with LoRAs or without.
-            base: one layer that stands for their bases, side by side.
-            x: the input of all of them.
-
-        Returns:
-            Their outputs, side by side.
-        """
-        if self.routing.names:
-            return _stacked(layers, base, x)
-        results = base(x).split([layer.out_features for layer in layers], dim=-1)
-        return torch.cat(
-            [
-                layer._add_segments(x, result) if isinstance(layer, _RowwiseLinear) else result
-                for layer, result in zip(layers, results, strict=True)
-            ],
-            dim=-1,
-        )
 
     def _add_segments(self, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of each segment to what the base layer made of [B, ..., D]."""
@@ -127,14 +105,48 @@ class _RowwiseLinear(PeftLinear):
         return result + F.linear(inner, torch.cat(ups, dim=1).to(x.dtype)).to(result.dtype)
 
 
-def _stacked(layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -> Tensor:
-    """Map by layers whose bases stand side by side in `base`, all LoRAs on all rows as one.
+def multiply_together(layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -> Tensor:
+    """Map by several layers at once, all LoRAs on all rows as one; one that is off has scale 0.
 
-    Where a LoRA is off, its scale is 0.
+    Args:
+        layers: with stacked LoRAs or without.
+        base: one layer that stands for their bases, side by side.
+        x: the input of all of them, [B, ..., D].
+
+    Returns:
+        Their outputs, side by side.
     """
-    routing = next(layer.routing for layer in layers if isinstance(layer, _RowwiseLinear))
+    loras = _side_by_side(layers, x)
+    return base(x) if loras is None else multiply(base, x, *loras)
+
+
+def low_rank(layers: Sequence[nn.Linear], x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what the LoRAs of layers add to their outputs side by side, as its two factors.
+
+    Args:
+        layers: with stacked LoRAs or without.
+        x: their input [B, N, D].
+
+    Returns:
+        [B, N, R] and [features, R], R the ranks of all LoRAs that are on, 0 for none; the product
+        of the first with the second transposed is to be added.
+    """
+    loras = _side_by_side(layers, x)
+    if loras is None:
+        return x[..., :0], x.new_zeros(sum(layer.out_features for layer in layers), 0)
+    down, up, scales, _ = loras
+    return F.linear(x, down) * scales, up
+
+
+def _side_by_side(
+    layers: Sequence[nn.Linear], x: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+    """Gather the LoRAs of layers; see `stacked.multiply` for what is returned, None for none."""
+    routing = next((layer.routing for layer in layers if isinstance(layer, _RowwiseLinear)), None)
+    if routing and routing.segments:
+        raise ValueError("projections side by side take LoRAs that are stacked")
     downs, ups, columns = [], [], []
-    for layer in layers:
+    for layer in layers if routing else ():
         # A file may leave modules out.
         there = [i for i, name in enumerate(routing.names) if name in getattr(layer, "lora_A", ())]
         names = [routing.names[i] for i in there]
@@ -143,15 +155,13 @@ def _stacked(layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -> Tensor:
         parts = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
         ups.append(torch.cat([x.new_zeros(layer.out_features, 0), *parts], dim=1))
     if not downs:
-        return base(x)
+        return None
 
     def by_rank(table: Tensor) -> Tensor:
         wide = [table[:, i, None].expand(-1, rank) for i, rank in columns]
         return torch.cat(wide, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
 
-    return multiply(
-        base,
-        x,
+    return (
         torch.cat(downs).to(x.dtype),
         torch.block_diag(*ups).to(x.dtype),
         by_rank(routing.scales),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -10,6 +12,8 @@ from torch import Tensor
 from pairedit.quantised import F8, F8_MAX, SMALLEST
 
 WARPS = 8
+TOKENS = 32  # of one program
+HEADS = 4  # of one program, which reads the angles of its tokens once
 
 
 def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,3 +70,125 @@ def _round_gelu(
         tl.store(start + places, side, mask=places < FEATURES)
     x = tl.minimum(tl.maximum(x / scale, -LARGEST), LARGEST)
     tl.store(start + FEATURES + columns, x.to(rounded.dtype.element_ty), mask=columns < HIDDEN)
+
+
+def to_heads(
+    projected: Tensor,
+    inner: Tensor,
+    up: Tensor,
+    norms: list[Tensor],
+    rotation: tuple[Tensor, Tensor],
+    eps: float,
+    start: int,
+    heads: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write one stream's query, key and value.
+
+    Args:
+        projected: see `heads.to_heads`, as the next two.
+        inner: contiguous.
+        up: any strides.
+        norms: weights of query and key.
+        rotation: cosine and sine of all tokens.
+        eps: of the norms.
+        start: the stream's first token among all.
+        heads: query, key and value of all tokens, [B, N, H, D], written to.
+    """
+    rows, tokens, _ = projected.shape
+    _, total, count, features = heads[0].shape
+    group = math.gcd(count, HEADS)
+    rank = inner.shape[-1]
+    _to_heads[(triton.cdiv(tokens, TOKENS), 3 * count // group, rows)](
+        projected,
+        inner,
+        up,
+        *norms,
+        *rotation,
+        *heads,
+        tokens,
+        total,
+        start,
+        up.stride(0),
+        up.stride(1),
+        eps,
+        COUNT=count,
+        GROUP=group,
+        FEATURES=features,
+        RANK=rank,
+        RANK_BLOCK=max(16, triton.next_power_of_2(rank)) if rank else 0,
+        TOKENS=TOKENS,
+        num_warps=4,
+    )
+
+
+@triton.jit
+def _to_heads(
+    projected,
+    inner,
+    up,
+    norm_query,
+    norm_key,
+    cosine,
+    sine,
+    query,
+    key,
+    value,
+    tokens,
+    total,
+    start,
+    up_rows,
+    up_columns,
+    eps,
+    COUNT: tl.constexpr,
+    GROUP: tl.constexpr,
+    FEATURES: tl.constexpr,
+    RANK: tl.constexpr,
+    RANK_BLOCK: tl.constexpr,
+    TOKENS: tl.constexpr,
+):
+    """Make some heads of query, key or value, for some tokens of one row."""
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    first = tl.program_id(1) * GROUP  # among the heads of query, key and value
+    part = first // COUNT
+    row = tl.program_id(2).to(tl.int64)
+    there = (token < tokens)[:, None]
+    feature = tl.arange(0, FEATURES)
+    pair = tl.arange(0, FEATURES // 2)
+    source = (row * tokens + token)[:, None]
+    target = (row * total + start + token)[:, None] * (COUNT * FEATURES)
+    angle = (start + token)[:, None] * FEATURES + 2 * pair[None, :]
+    c = tl.load(cosine + angle, mask=there, other=0.0)
+    s = tl.load(sine + angle, mask=there, other=0.0)
+    if RANK_BLOCK > 0:
+        rank = tl.arange(0, RANK_BLOCK)
+        known = rank < RANK
+        low = tl.load(inner + source * RANK + rank[None, :], mask=there & known[None, :], other=0.0)
+    if part == 0:
+        weight = tl.load(norm_query + feature).to(tl.float32)
+    else:
+        weight = tl.load(norm_key + feature).to(tl.float32)
+    for number in tl.static_range(GROUP):
+        column = (first + number) * FEATURES + feature
+        base = tl.load(projected + source * (3 * COUNT * FEATURES) + column[None, :], mask=there)
+        x = base.to(tl.float32)
+        if RANK_BLOCK > 0:
+            b = tl.load(
+                up + column[None, :] * up_rows + rank[:, None] * up_columns,
+                mask=known[:, None],
+                other=0.0,
+            )
+            x += tl.dot(low, b, input_precision="ieee")
+        place = target + (first + number - part * COUNT) * FEATURES + feature[None, :]
+        if part == 2:
+            tl.store(value + place, x.to(value.dtype.element_ty), mask=there)
+        else:
+            scale = tl.rsqrt(tl.sum(x * x, axis=1) / FEATURES + eps)
+            # Rounded where a sequence of operations would be.
+            normed = (x * scale[:, None] * weight[None, :]).to(query.dtype.element_ty)
+            even, odd = tl.split(tl.reshape(normed.to(tl.float32), (TOKENS, FEATURES // 2, 2)))
+            turned = tl.join(even * c - odd * s, odd * c + even * s)
+            turned = tl.reshape(turned, (TOKENS, FEATURES)).to(query.dtype.element_ty)
+            if part == 0:
+                tl.store(query + place, turned, mask=there)
+            else:
+                tl.store(key + place, turned, mask=there)

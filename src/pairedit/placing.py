@@ -14,18 +14,18 @@ import gc
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
+from torch.utils.checkpoint import checkpoint
 
-from pairedit.attention import KERNELS, Attend, choose_attention
+from pairedit.attention import Attend, choose_attention
 from pairedit.devices import bring
 from pairedit.feedforward import fuse_mlps
 from pairedit.hardware import Hardware
+from pairedit.heads import FusedAttention
 from pairedit.quantised import Quantise, name_parts, quantiser
 
 BLOCKS = ("transformer_blocks", "single_transformer_blocks")
@@ -198,95 +198,6 @@ class _LastNorm(nn.Module):
         """Modulate [B, N, D]."""
         scale, shift = self.table(index).chunk(2, dim=1)
         return self.norm(x) * (1 + scale)[:, None] + shift[:, None]
-
-
-class FusedAttention:
-    """Run FLUX's attention with the projections of each stream as one product.
-
-    Source: diffusers' FluxAttnProcessor, whose result this is.
-    """
-
-    def __init__(self, image: nn.Linear | None, text: nn.Linear | None, attend: Attend) -> None:
-        """Take the joint projection of each stream; None leaves it apart."""
-        self.image, self.text, self.attend = image, text, attend
-
-    def __call__(
-        self,
-        attn: nn.Module,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Map [B, N, D], and of a double block the text's tokens, to the same shapes."""
-        layers = (attn.to_q, attn.to_k, attn.to_v)
-        parts = [*_project(attn, layers, self.image, hidden_states)]
-        if encoder_hidden_states is not None:
-            layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
-            parts = [*parts, *_project(attn, layers, self.text, encoder_hidden_states)]
-        mix = partial(self._mix, attn, image_rotary_emb)
-        if torch.is_grad_enabled():
-            # Only the projections stay for the backward pass, which norms and rotates them again.
-            mix = partial(checkpoint, mix, use_reentrant=False, context_fn=_kept)
-        output = mix(*parts).flatten(2)
-        if encoder_hidden_states is None:
-            return output
-        length = encoder_hidden_states.shape[1]
-        text, image = output[:, :length], output[:, length:]
-        return attn.to_out[0](image.contiguous()), attn.to_add_out(text.contiguous())
-
-    def _mix(
-        self,
-        attn: nn.Module,
-        rotation: tuple[Tensor, Tensor],
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        *text: Tensor,
-    ) -> Tensor:
-        """Attend from the projections of the image, and those of the text, which stands first."""
-        query, key = attn.norm_q(query), attn.norm_k(key)
-        if text:
-            query = torch.cat([attn.norm_added_q(text[0]), query], dim=1)
-            key = torch.cat([attn.norm_added_k(text[1]), key], dim=1)
-            value = torch.cat([text[2], value], dim=1)
-        return self.attend(_rotate(query, rotation), _rotate(key, rotation), value)
-
-
-def _rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotate each pair of features of [B, N, H, D] by its angle.
-
-    Compiled to half the time of diffusers' apply_rotary_emb, whose result this is.
-
-    Args:
-        x: neighbours form a pair.
-        rotation: cosine and sine, float32 [N, D].
-    """
-    cosine, sine = (part[:, None] for part in rotation)
-    first = torch.arange(x.shape[-1], device=x.device) % 2 == 0
-    others = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (x.float() * cosine + others.float() * torch.where(first, -sine, sine)).to(x.dtype)
-
-
-# What attention itself gives is kept: it takes long, unlike all around it.
-_kept = partial(create_selective_checkpoint_contexts, KERNELS)
-
-
-def _project(
-    attn: nn.Module,
-    layers: Sequence[nn.Module],
-    fused: nn.Linear | None,
-    x: Tensor,
-) -> Iterator[Tensor]:
-    """Give query, key and value of one stream, each [B, N, heads, features of a head]."""
-    adapted = [layer for layer in layers if hasattr(layer, "together")]
-    if fused is None:
-        parts = [layer(x) for layer in layers]
-    elif adapted:  # by LoRAs, which the layers would have added themselves
-        parts = adapted[0].together(layers, fused, x).chunk(3, dim=-1)
-    else:
-        parts = fused(x).chunk(3, dim=-1)
-    return (part.unflatten(-1, (-1, attn.head_dim)) for part in parts)
 
 
 def _blocks(transformer: nn.Module) -> Iterator[nn.Module]:
