@@ -204,7 +204,7 @@ def _images(
     write_lora(path, folded, {})
     fast, decode = [], model.decode
     # Before they are rounded to 8 bits.
-    model.decode = lambda latents: fast.append(decode(latents)) or fast[-1]
+    model.decode = lambda latents: fast.append(decode(latents).cpu()) or fast[-1]
     for _ in generate(
         model,
         sliders=[Slider(lora=read_lora(path), scales=SCALES)],

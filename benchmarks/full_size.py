@@ -65,6 +65,8 @@ VARIANTS = {
     "sample-24gb": _ours("sample", 60, "24gb"),
 }
 ON_REQUEST = {
+    "train-fp8": _ours("train", 60, "80gb", precision="fp8"),
+    "train-int8": _ours("train", 60, "80gb", precision="int8"),
     "profile-train": _ours("train", 60, "80gb", profiled=True),
     "profile-naive": Variant("naive", "train", 45, {"profiled": True}),
     "profile-sample": _ours("sample", 50, "80gb", profiled=True),

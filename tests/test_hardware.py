@@ -382,16 +382,16 @@ def test_gpu_kernels_of_the_mlp_agree_with_torch(features):
 
 @pytest.mark.gpu
 @gpu
-@pytest.mark.parametrize("rank", [0, 5, 48, 160])
+@pytest.mark.parametrize("ranks", [(0, 0, 0), (5, 0, 3), (16, 16, 16), (4, 160, 4)])
 @pytest.mark.parametrize("lengths", [(70,), (37, 64)])
-def test_the_gpu_kernel_of_the_heads_agrees_with_torch(rank, lengths):
+def test_the_gpu_kernel_of_the_heads_agrees_with_torch(ranks, lengths):
     counts, features = 6, 32
-    width = 3 * counts * features
+    width = counts * features
     streams = [
         (
-            draw(2, length, width, seed=length),
-            draw(2, length, 2 * rank, seed=length + 1)[..., ::2],
-            draw(rank, width, seed=length + 2).T,
+            draw(2, length, 3 * width, seed=length),
+            draw(2, length, 2 * sum(ranks), seed=length + 1)[..., ::2],
+            torch.block_diag(*(draw(width, rank, seed=length + 2) for rank in ranks)).bfloat16(),
         )
         for length in lengths
     ]
@@ -400,10 +400,10 @@ def test_the_gpu_kernel_of_the_heads_agrees_with_torch(rank, lengths):
     angles = angles.repeat_interleave(2, dim=1)
 
     def run(device):
-        parts = (
-            [part.to(device) for part in kind] for kind in (*zip(*streams, strict=True), norms)
-        )
-        return to_heads(*parts, angles.cos().to(device), angles.sin().to(device), 1e-6)
+        parts = ([part.to(device) for part in kind] for kind in zip(*streams, strict=True))
+        weights = [norm.to(device) for norm in norms]
+        rotation = (angles.cos().to(device), angles.sin().to(device))
+        return to_heads(*parts, [*ranks] * len(lengths), weights, *rotation, 1e-6)
 
     for found, expected in zip(run("cuda"), run("cpu"), strict=True):
         assert near(found.cpu(), expected, 1e-2)

@@ -120,7 +120,7 @@ def multiply_together(layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -
     return base(x) if loras is None else multiply(base, x, *loras)
 
 
-def low_rank(layers: Sequence[nn.Linear], x: Tensor) -> tuple[Tensor, Tensor]:
+def low_rank(layers: Sequence[nn.Linear], x: Tensor) -> tuple[Tensor, Tensor, list[int]]:
     """Return what the LoRAs of layers add to their outputs side by side, as its two factors.
 
     Args:
@@ -128,14 +128,24 @@ def low_rank(layers: Sequence[nn.Linear], x: Tensor) -> tuple[Tensor, Tensor]:
         x: their input [B, N, D].
 
     Returns:
-        [B, N, R] and [features, R], R the ranks of all LoRAs that are on, 0 for none; the product
-        of the first with the second transposed is to be added.
+        [B, N, R] and [features, R], R the ranks of all LoRAs that are on; the product of the first
+        with the second transposed is to be added. The second is block diagonal: how many columns
+        each layer has comes last.
     """
     loras = _side_by_side(layers, x)
     if loras is None:
-        return x[..., :0], x.new_zeros(sum(layer.out_features for layer in layers), 0)
+        features = sum(layer.out_features for layer in layers)
+        return x[..., :0], x.new_zeros(features, 0), [0] * len(layers)
     down, up, scales, _ = loras
-    return F.linear(x, down) * scales, up
+    return F.linear(x, down) * scales, up, [_rank(layer) for layer in layers]
+
+
+def _rank(layer: nn.Linear) -> int:
+    """Add up the ranks of a layer's LoRAs that are on."""
+    if not isinstance(layer, _RowwiseLinear):
+        return 0
+    on = [name for name in layer.routing.names if name in layer.lora_A]
+    return sum(len(layer.lora_A[name].weight) for name in on)
 
 
 def _side_by_side(

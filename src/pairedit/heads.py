@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 from pairedit.adapters import low_rank, multiply_together
 from pairedit.attention import KERNELS, Attend
 
-RANKS = 128  # that fit where the kernel makes the heads
+RANKS = 128  # of one projection: fit where the kernel makes the heads
 Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32 [N, D]; neighbours form a pair
 
 
@@ -61,8 +61,9 @@ class FusedAttention:
             loras = [low_rank(layers, x) for _, layers, x in streams]
             heads = to_heads(
                 [fused(x) for fused, _, x in streams],
-                [inner for inner, _ in loras],
-                [up for _, up in loras],
+                [inner for inner, _, _ in loras],
+                [up for _, up, _ in loras],
+                [rank for _, _, ranks in loras for rank in ranks],
                 [norm.weight for norm in norms],
                 *image_rotary_emb,
                 attn.norm_q.eps,
@@ -119,6 +120,7 @@ def to_heads(
     projected: list[Tensor],
     inner: list[Tensor],
     up: list[Tensor],
+    ranks: list[int],
     norms: list[Tensor],
     cosine: Tensor,
     sine: Tensor,
@@ -129,7 +131,8 @@ def to_heads(
     Args:
         projected: of each stream in their order, query, key and value side by side, [B, n, 3 H D].
         inner: what A makes of the stream's input, scaled, [B, n, R]; R may be 0.
-        up: B of each stream, [3 H D, R].
+        up: B of each stream, [3 H D, R], block diagonal.
+        ranks: columns of B that belong to each stream's query, key and value.
         norms: weights [D] of each stream's query, then of its key.
         cosine: float32 [N, D].
         sine: the same.
@@ -146,10 +149,12 @@ def to_heads(
         heads = tuple(projected[0].new_empty(shape) for _ in range(3))
         start = 0
         for number, (x, low, b) in enumerate(zip(projected, inner, up, strict=True)):
-            if low.shape[-1] > RANKS:
-                x, low = x + F.linear(low, b), low[..., :0]
+            columns = ranks[3 * number : 3 * number + 3]
+            if max(columns) > RANKS:
+                x, columns = x + F.linear(low, b), [0, 0, 0]
             weights = norms[2 * number : 2 * number + 2]
-            kernel(x.contiguous(), low.contiguous(), b, weights, (cosine, sine), eps, start, heads)
+            factors = (low.contiguous(), b, columns)
+            kernel(x.contiguous(), factors, weights, (cosine, sine), eps, start, heads)
             start += x.shape[1]
         return heads
     streams = []
@@ -170,6 +175,7 @@ def _(
     projected: list[Tensor],
     inner: list[Tensor],
     up: list[Tensor],
+    ranks: list[int],
     norms: list[Tensor],
     cosine: Tensor,
     sine: Tensor,

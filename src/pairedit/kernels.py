@@ -12,8 +12,8 @@ from torch import Tensor
 from pairedit.quantised import F8, F8_MAX, SMALLEST
 
 WARPS = 8
-TOKENS = 32  # of one program
-HEADS = 4  # of one program, which reads the angles of its tokens once
+TOKENS = 16  # of one program
+HEADS = 12  # of one program, which reads the angles of its tokens once
 
 
 def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,8 +74,7 @@ def _round_gelu(
 
 def to_heads(
     projected: Tensor,
-    inner: Tensor,
-    up: Tensor,
+    loras: tuple[Tensor, Tensor, list[int]],
     norms: list[Tensor],
     rotation: tuple[Tensor, Tensor],
     eps: float,
@@ -85,9 +84,8 @@ def to_heads(
     """Write one stream's query, key and value.
 
     Args:
-        projected: see `heads.to_heads`, as the next two.
-        inner: contiguous.
-        up: any strides.
+        projected: see `heads.to_heads`, contiguous.
+        loras: inner, contiguous, up, and the ranks of query, key and value; see there.
         norms: weights of query and key.
         rotation: cosine and sine of all tokens.
         eps: of the norms.
@@ -97,7 +95,7 @@ def to_heads(
     rows, tokens, _ = projected.shape
     _, total, count, features = heads[0].shape
     group = math.gcd(count, HEADS)
-    rank = inner.shape[-1]
+    inner, up, ranks = loras
     _to_heads[(triton.cdiv(tokens, TOKENS), 3 * count // group, rows)](
         projected,
         inner,
@@ -114,8 +112,11 @@ def to_heads(
         COUNT=count,
         GROUP=group,
         FEATURES=features,
-        RANK=rank,
-        RANK_BLOCK=max(16, triton.next_power_of_2(rank)) if rank else 0,
+        RANKS=inner.shape[-1],
+        QUERY_RANK=ranks[0],
+        KEY_RANK=ranks[1],
+        VALUE_RANK=ranks[2],
+        RANK_BLOCK=max(16, triton.next_power_of_2(max(ranks))) if max(ranks) else 0,
         TOKENS=TOKENS,
         num_warps=4,
     )
@@ -142,7 +143,10 @@ def _to_heads(
     COUNT: tl.constexpr,
     GROUP: tl.constexpr,
     FEATURES: tl.constexpr,
-    RANK: tl.constexpr,
+    RANKS: tl.constexpr,
+    QUERY_RANK: tl.constexpr,
+    KEY_RANK: tl.constexpr,
+    VALUE_RANK: tl.constexpr,
     RANK_BLOCK: tl.constexpr,
     TOKENS: tl.constexpr,
 ):
@@ -160,9 +164,16 @@ def _to_heads(
     c = tl.load(cosine + angle, mask=there, other=0.0)
     s = tl.load(sine + angle, mask=there, other=0.0)
     if RANK_BLOCK > 0:
-        rank = tl.arange(0, RANK_BLOCK)
-        known = rank < RANK
-        low = tl.load(inner + source * RANK + rank[None, :], mask=there & known[None, :], other=0.0)
+        if part == 0:
+            before, count = 0, QUERY_RANK
+        elif part == 1:
+            before, count = QUERY_RANK, KEY_RANK
+        else:
+            before, count = QUERY_RANK + KEY_RANK, VALUE_RANK
+        rank = before + tl.arange(0, RANK_BLOCK)
+        known = rank < before + count
+        place = source * RANKS + rank[None, :]
+        low = tl.load(inner + place, mask=there & known[None, :], other=0.0)
     if part == 0:
         weight = tl.load(norm_query + feature).to(tl.float32)
     else:

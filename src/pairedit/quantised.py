@@ -41,6 +41,10 @@ class Quantised(nn.Linear):
         """Map [..., in] to [..., out], without gradient."""
         return F.linear(x, self.dense(), self.bias)
 
+    def back(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two factors of the input's gradient, from the output's [..., out]."""
+        return grad, self.dense()
+
 
 class EightBit(Quantised):
     """Hold int8 weights, with a scale for each output."""
@@ -58,6 +62,13 @@ class EightBit(Quantised):
     def dense(self) -> Tensor:
         """Return the weights [out, in] in the precision that they were quantised from."""
         return (self.weight.float() * self.scale).to(self.dtype)
+
+    def back(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two factors of the input's gradient, from the output's [..., out].
+
+        Not `dense`: compiled, what the way there made of all weights would be kept for this way.
+        """
+        return grad * self.scale.view(-1).to(grad.dtype), self.weight.to(self.dtype)
 
 
 class Float8(EightBit):
@@ -126,7 +137,8 @@ class _Frozen(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
-        return grad @ ctx.layer.dense(), None
+        left, right = ctx.layer.back(grad)
+        return left @ right, None
 
 
 def quantiser(precision: str) -> Quantise | None:
@@ -190,3 +202,8 @@ def name_parts(layers: Sequence[nn.Linear], whole: nn.Linear) -> None:
 def weight_of(layer: nn.Linear) -> Tensor:
     """Return the weights [out, in] of a linear layer, quantised or not."""
     return layer.dense() if isinstance(layer, Quantised) else layer.weight
+
+
+def back_through(layer: nn.Linear, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """Return two factors of the input's gradient, of a linear layer, quantised or not."""
+    return layer.back(grad) if isinstance(layer, Quantised) else (grad, layer.weight)

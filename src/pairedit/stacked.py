@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairedit.quantised import Float8, weight_of
+from pairedit.quantised import Float8, back_through, weight_of
 
 
 def multiply(
@@ -58,7 +58,7 @@ class _Product(torch.autograd.Function):
         x, grad = x.flatten(0, -2), grad.flatten(0, -2)
         to_inner = (grad @ up).view_as(inner) * scales
         to_x = to_inner.flatten(0, -2) @ down
-        add_product(to_x, grad, weight_of(ctx.layer))
+        add_product(to_x, *back_through(ctx.layer, grad))
         to_down = (to_inner * learns).flatten(0, -2).T @ x
         to_up = grad.T @ (inner * learns).flatten(0, -2)
         return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None
