@@ -62,7 +62,8 @@ VARIANTS = {
     "train-24gb": _ours("train", 45, "24gb", cap=24 * GB),
     "train-12gb": _ours("train", 60, "12gb", cap=12 * GB),
     "sample-80gb-seeds": _ours("sample", 80, "80gb", seeds=4),
-    "sample-24gb": _ours("sample", 60, "24gb"),
+    "sample-24gb": _ours("sample", 60, "24gb", cap=24 * GB),
+    "sample-12gb": _ours("sample", 60, "12gb", cap=12 * GB),
 }
 ON_REQUEST = {
     "train-fp8": _ours("train", 60, "80gb", precision="fp8"),

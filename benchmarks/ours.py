@@ -38,6 +38,13 @@ def flux(bench: Bench, size: Size, wanted: Hardware) -> Flux:
     return Flux(build(size), device=bench.device, max_sequence_length=size.length, hardware=wanted)
 
 
+def limit(bench: Bench, cap: float) -> None:
+    """Let torch take no more than `cap` bytes of the GPU; 0 for all."""
+    if cap and bench.device.type == "cuda":
+        total = torch.cuda.get_device_properties(bench.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(cap / total)
+
+
 def train(
     bench: Bench,
     *,
@@ -58,9 +65,7 @@ def train(
         changes: fields of the profile that differ.
     """
     size, wanted = bench.size, hardware(bench, name, **changes)
-    if cap and bench.device.type == "cuda":
-        total = torch.cuda.get_device_properties(bench.device).total_memory
-        torch.cuda.set_per_process_memory_fraction(cap / total)
+    limit(bench, cap)
     clock = Clock(bench, profiled=profiled)
     model = flux(bench, size, wanted)
     built = bench.elapsed
@@ -98,7 +103,13 @@ def train(
 
 
 def sample(
-    bench: Bench, *, name: str, seeds: int = 1, profiled: bool = False, **changes: Any
+    bench: Bench,
+    *,
+    name: str,
+    seeds: int = 1,
+    cap: float = 0.0,
+    profiled: bool = False,
+    **changes: Any,
 ) -> dict[str, Any]:
     """Measure rows of images in one call of `generate`.
 
@@ -106,10 +117,12 @@ def sample(
         bench: what to measure on.
         name: of the hardware profile.
         seeds: rows in flight at once.
+        cap: bytes of the GPU that torch may take; 0 for all.
         profiled: record the second row, which then has two steps.
         changes: fields of the profile that differ.
     """
     size, wanted = bench.size, hardware(bench, name, **changes)
+    limit(bench, cap)
     if profiled:
         size = replace(size, steps=2, skip=1, rows=1)
     model = flux(bench, size, wanted)

@@ -156,6 +156,45 @@ def test_loras_on_a_few_of_the_joint_projections_act_all_the_same(results):
         torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("learning", [False, True])
+def test_loras_of_any_module_and_rank_act_on_their_rows(tiny_flux_folder, learning):
+    targets = {
+        "a": (3, [r"attn\.to_(k|v)", "proj_mlp", r"ff\.net\.2"]),
+        "b": (5, "attention"),
+        "c": (2, ["proj_out"]),
+    }
+    rows = [
+        Row(scales={"a": 0.5}),
+        Row(scales={"b": -0.7, "a": 1.2, "c": 1.0}, learns=frozenset({"a"})),
+        Row(),
+    ]
+
+    def run(hardware):
+        flux = open_flux(tiny_flux_folder, hardware)
+        sigmas, text = flux.sigmas(48, 4), flux.encode_prompt(["", "a", "b"])
+        flux.prepare(sigmas, text, 3.5)
+        generator = torch.Generator().manual_seed(0)
+        adapters = Adapters(flux.transformer, stacked=hardware.fused)
+        for name, (rank, modules) in targets.items():
+            adapters.add(name, rank=rank, alpha=2, targets=modules, generator=generator)
+        for name in targets:
+            for weight in adapters.parameters(name)[1::2]:
+                weight.data.normal_(generator=generator)
+        latents = torch.randn(3, *flux.latent_shape(48), generator=generator)
+        with adapters.rows(rows), torch.set_grad_enabled(learning):
+            output = flux.velocity(latents, sigmas[1], text, 3.5)
+            if learning:
+                output.square().sum().backward()
+        found = [output.detach()]
+        found += [weight.grad for weight in adapters.parameters("a") if learning]
+        adapters.remove()
+        load.cache_clear()
+        return found
+
+    for found, expected in zip(run(FUSED), run(Hardware()), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_projections_that_stay_apart_give_the_plain_result(results, monkeypatch):
     fuse = placing._fuse
     # As 4-bit ones do.
@@ -341,11 +380,14 @@ def test_an_mlp_gives_the_same_with_and_without_a_gradient(kind, beside):
     assert found.shape == x.shape
 
 
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def needs(capability):
+    there = torch.cuda.get_device_capability() if torch.cuda.is_available() else (0, 0)
+    reason = f"needs a CUDA device of compute capability {capability}"
+    return pytest.mark.skipif(there < capability, reason=reason)
 
 
 @pytest.mark.gpu
-@gpu
+@needs((9, 0))
 def test_cudnn_attention_agrees_with_torch():
     from pairedit.attention import cudnn, plain
 
@@ -363,7 +405,7 @@ def test_cudnn_attention_agrees_with_torch():
 
 
 @pytest.mark.gpu
-@gpu
+@needs((8, 9))
 @pytest.mark.parametrize("features", [0, 96, 128])
 def test_gpu_kernels_of_the_mlp_agree_with_torch(features):
     hidden = draw(70, 320, device="cuda") * torch.logspace(-3, 3, 70, device="cuda")[:, None]
@@ -381,20 +423,23 @@ def test_gpu_kernels_of_the_mlp_agree_with_torch(features):
 
 
 @pytest.mark.gpu
-@gpu
-@pytest.mark.parametrize("ranks", [(0, 0, 0), (5, 0, 3), (16, 16, 16), (4, 160, 4)])
+@needs((8, 0))
+# Text before image, by their own ranks of query, key and value.
+@pytest.mark.parametrize(
+    "ranks", [(0, 0, 0, 0, 0, 0), (5, 0, 3, 0, 0, 0), (16, 16, 16, 1, 2, 3), (1, 1, 1, 4, 160, 4)]
+)
 @pytest.mark.parametrize("lengths", [(70,), (37, 64)])
-def test_the_gpu_kernel_of_the_heads_agrees_with_torch(ranks, lengths):
-    counts, features = 6, 32
-    width = counts * features
-    streams = [
-        (
-            draw(2, length, 3 * width, seed=length),
-            draw(2, length, 2 * sum(ranks), seed=length + 1)[..., ::2],
-            torch.block_diag(*(draw(width, rank, seed=length + 2) for rank in ranks)).bfloat16(),
-        )
-        for length in lengths
-    ]
+@pytest.mark.parametrize("count", [6, 24])
+def test_the_gpu_kernel_of_the_heads_agrees_with_torch(ranks, lengths, count):
+    features = 32
+    width = count * features
+    ranks = ranks[-3 * len(lengths) :]
+    streams = []
+    for number, length in enumerate(lengths):
+        own = ranks[3 * number : 3 * number + 3]
+        up = torch.block_diag(*(draw(width, rank, seed=length + 2) for rank in own)).bfloat16()
+        inner = draw(2, length, 2 * sum(own), seed=length + 1)[..., ::2]
+        streams.append((draw(2, length, 3 * width, seed=length), inner, up))
     norms = [draw(features, seed=10 + number) for number in range(2 * len(lengths))]
     angles = torch.linspace(0, 90, sum(lengths) * features // 2).reshape(sum(lengths), -1)
     angles = angles.repeat_interleave(2, dim=1)
@@ -403,7 +448,7 @@ def test_the_gpu_kernel_of_the_heads_agrees_with_torch(ranks, lengths):
         parts = ([part.to(device) for part in kind] for kind in zip(*streams, strict=True))
         weights = [norm.to(device) for norm in norms]
         rotation = (angles.cos().to(device), angles.sin().to(device))
-        return to_heads(*parts, [*ranks] * len(lengths), weights, *rotation, 1e-6)
+        return to_heads(*parts, [*ranks], weights, *rotation, 1e-6)
 
     for found, expected in zip(run("cuda"), run("cpu"), strict=True):
         assert near(found.cpu(), expected, 1e-2)

@@ -1,7 +1,8 @@
 """Own attention by cuDNN, on Hopper twice as fast as the flash kernels that torch prefers.
 
 As part of compiled code torch's own binding of it fails: 2.11 reads memory that is not there in
-the backward pass. So compiled code sees one operation, with plain memory on both sides.
+the backward pass. So compiled code sees one operation. Its inputs may be strided, its outputs are
+contiguous.
 Shape letters: B rows, N tokens, H heads, D features of a head.
 """
 
@@ -63,7 +64,11 @@ def _agrees() -> bool:
 
 @torch.library.custom_op("pairedit::attend", mutates_args=())
 def _attend(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the output [B, N, H, D] and, for the backward pass, log-sum-exp [B, H, N, 1]."""
+    """Attend, all [B, N, H, D].
+
+    Returns:
+        The output and, for the backward pass, log-sum-exp [B, H, N, 1].
+    """
     heads = [part.transpose(1, 2) for part in (query, key, value)]
     output, sums, *_ = torch.ops.aten._scaled_dot_product_cudnn_attention(*heads, None, True)
     return output.transpose(1, 2).contiguous(), sums.reshape(*output.shape[:3], 1)

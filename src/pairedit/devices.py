@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 import torch
 from accelerate import Accelerator
@@ -46,6 +48,16 @@ def settle_gpu() -> None:
         change = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
         change = change or torch.cuda.memory._set_allocator_settings
         change("expandable_segments:True")
+
+
+@functools.cache
+def runs_triton(device: torch.device) -> bool:
+    """Say whether our Triton kernels run there: not on Windows, nor on GPUs older than bf16."""
+    return (
+        device.type == "cuda"
+        and find_spec("triton") is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
 
 
 def bring(values: Tensor, device: torch.device) -> Tensor:

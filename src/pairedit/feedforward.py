@@ -3,8 +3,8 @@
     y = W2 [beside, gelu(W1 x + b1)] + b2        beside: a single block's attention, else nothing
 
 When sampling, gelu is part of the product before it or of the rounding to fp8 after it, and what
-stands side by side is never copied together. Under a gradient, or with LoRAs on these layers, this
-is diffusers' own sequence of operations.
+stands side by side is never copied together. Under a gradient, with LoRAs on these layers, and on
+int8 and nf4 bases this is diffusers' own sequence of operations.
 Shape letters: B rows, N tokens, M = B N, D features, K those in between.
 """
 
@@ -18,6 +18,7 @@ from diffusers.models.attention import FeedForward
 from diffusers.models.transformers.transformer_flux import FluxSingleTransformerBlock
 from torch import Tensor, nn
 
+from pairedit.devices import runs_triton
 from pairedit.quantised import F8, Float8, round_rows
 from pairedit.stacked import add_product
 
@@ -34,7 +35,8 @@ def fuse_mlps(block: nn.Module) -> None:
 class SingleBlock(FluxSingleTransformerBlock):
     """Run a single block, whose MLP stands beside its attention.
 
-    Source: diffusers' FluxSingleTransformerBlock, whose result this is.
+    Source: diffusers' FluxSingleTransformerBlock, whose result this is (but in float16, which that
+    one clips).
     """
 
     def forward(
@@ -45,7 +47,16 @@ class SingleBlock(FluxSingleTransformerBlock):
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
         joint_attention_kwargs: dict[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Map the image's and the text's tokens [B, N, D]; return the text's first."""
+        """Map the image's and the text's tokens, both [B, tokens, D]; return the text's first.
+
+        Args:
+            hidden_states: the image's.
+            encoder_hidden_states: the text's.
+            temb: what `norm` takes.
+            image_rotary_emb: cosine and sine of all tokens, the text's first, float32 [N, features
+                of a head].
+            joint_attention_kwargs: for the attention.
+        """
         joint = torch.cat([encoder_hidden_states, hidden_states], dim=1)
         x, gate = self.norm(joint, emb=temb)
         attended = self.attn(x, image_rotary_emb=image_rotary_emb, **(joint_attention_kwargs or {}))
@@ -122,7 +133,7 @@ def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         fp8 [M, features + K], and float32 [M, 1].
     """
-    if hidden.is_cuda:
+    if runs_triton(hidden.device):
         from pairedit.kernels import round_gelu as kernel
 
         return kernel(beside.contiguous(), hidden.contiguous())

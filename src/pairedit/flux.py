@@ -119,7 +119,7 @@ class Flux:
             part.requires_grad_(False).eval()
         if hardware.fused:
             # Attention leaves its output transposed, which all that follows is slower on.
-            for layer in pipeline.vae.decoder.mid_block.attentions:
+            for layer in filter(None, pipeline.vae.decoder.mid_block.attentions):
                 layer.register_forward_hook(lambda *given: given[-1].contiguous())
 
     @property
@@ -235,14 +235,20 @@ class Flux:
         count = len(latents)
         if large:
             count = max(1, DECODED // (latents[0, 0].numel() * self.pipeline.vae_scale_factor**2))
-        parts = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
-        with self._on_device(*parts, dtype=self.dtype if large else None) as device:
+        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
+        with self._on_device(*used, dtype=self.dtype if large else None) as device:
             raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
             raw = raw.to(next(vae.decoder.parameters()).dtype)
-            images = torch.cat(
-                [vae.decode(some, return_dict=False)[0] for some in raw.split(count)]
-            )
-        return images.float()
+
+            def images(count: int) -> Tensor:
+                parts = [vae.decode(part, return_dict=False)[0] for part in raw.split(count)]
+                return torch.cat(parts).float()
+
+            try:
+                return images(count)
+            except torch.OutOfMemoryError:
+                torch.cuda.empty_cache()
+                return images(1)
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Make the transformer ready for passes at some noise levels, for some prompts.

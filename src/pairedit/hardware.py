@@ -30,7 +30,7 @@ class Hardware:
     batch_size: int = 8  # images in one forward pass of sampling
     batch_terms: bool = True  # all terms of a training step as one batch
     gradient_checkpointing: float = 0.0  # share of the blocks that run again in the backward pass
-    fused: bool = False  # modulations computed ahead, projections side by side, LoRAs stacked
+    fused: bool = False  # fewer, larger operations; see `placing`
     compile: bool = False  # the blocks, by torch.compile
     graphs: bool = False  # a pass becomes one CUDA graph
 

@@ -2,8 +2,9 @@
 
     heads    projected + LoRAs, query and key normed (RMS) and rotated, text before image
 
-When sampling, on a GPU, they are made in one walk through memory for each stream, the second factor
-of the LoRAs included. Under a gradient that is a sequence of operations, which torch compiles.
+When sampling on a GPU with joint projections they are made in one walk through memory for each
+stream, the second factor of the LoRAs included. Otherwise that is a sequence of operations, which
+torch compiles.
 Shape letters: B rows, n tokens of one stream, N of all, H heads, D features of a head, R the ranks
 of all LoRAs together.
 """
@@ -20,8 +21,9 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from pairedit.adapters import low_rank, multiply_together
 from pairedit.attention import KERNELS, Attend
+from pairedit.devices import runs_triton
 
-RANKS = 128  # of one projection: fit where the kernel makes the heads
+RANK_LIMIT = 128  # of one projection: fit where the kernel makes the heads
 Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32 [N, D]; neighbours form a pair
 
 
@@ -115,7 +117,13 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     return (x.float() * cosine + others.float() * torch.where(first, -sine, sine)).to(x.dtype)
 
 
-@torch.library.custom_op("pairedit::to_heads", mutates_args=())
+# Said, since torch 2.6 does not read it off `list[Tensor]`.
+@torch.library.custom_op(
+    "pairedit::to_heads",
+    mutates_args=(),
+    schema="(Tensor[] projected, Tensor[] inner, Tensor[] up, int[] ranks, Tensor[] norms, "
+    "Tensor cosine, Tensor sine, float eps) -> (Tensor, Tensor, Tensor)",
+)
 def to_heads(
     projected: list[Tensor],
     inner: list[Tensor],
@@ -142,7 +150,7 @@ def to_heads(
         Query, key and value, [B, N, H, D].
     """
     tokens, features = cosine.shape
-    if projected[0].is_cuda:
+    if runs_triton(projected[0].device):
         from pairedit.kernels import to_heads as kernel
 
         shape = (len(projected[0]), tokens, projected[0].shape[-1] // (3 * features), features)
@@ -150,7 +158,7 @@ def to_heads(
         start = 0
         for number, (x, low, b) in enumerate(zip(projected, inner, up, strict=True)):
             columns = ranks[3 * number : 3 * number + 3]
-            if max(columns) > RANKS:
+            if max(columns) > RANK_LIMIT:
                 x, columns = x + F.linear(low, b), [0, 0, 0]
             weights = norms[2 * number : 2 * number + 2]
             factors = (low.contiguous(), b, columns)

@@ -1,4 +1,4 @@
-"""Own GPU kernels in Triton, which only a GPU's build of torch brings: imported there alone."""
+"""Own GPU kernels in Triton: imported only where `devices.runs_triton`."""
 
 from __future__ import annotations
 
@@ -65,10 +65,11 @@ def _round_gelu(
     scale = tl.maximum(largest, SMALLEST) / LARGEST
     tl.store(scales + row, scale)
     start = rounded + row * (FEATURES + HIDDEN)
+    # A NaN stays one: whoever looks at the image must see it.
     if FEATURES_BLOCK > 0:
-        side = (side / scale).to(rounded.dtype.element_ty)
-        tl.store(start + places, side, mask=places < FEATURES)
-    x = tl.minimum(tl.maximum(x / scale, -LARGEST), LARGEST)
+        side = tl.clamp(side / scale, -LARGEST, LARGEST, propagate_nan=tl.PropagateNan.ALL)
+        tl.store(start + places, side.to(rounded.dtype.element_ty), mask=places < FEATURES)
+    x = tl.clamp(x / scale, -LARGEST, LARGEST, propagate_nan=tl.PropagateNan.ALL)
     tl.store(start + FEATURES + columns, x.to(rounded.dtype.element_ty), mask=columns < HIDDEN)
 
 

@@ -113,8 +113,16 @@ class FourBit(Quantised):
 
     def dense(self) -> Tensor:
         """Return the weights [out, in] in the precision that they were quantised from."""
+        return self._dense(self.absmax)
+
+    def back(self, grad: Tensor) -> tuple[Tensor, Tensor]:
+        """Return two factors of the input's gradient, from the output's [..., out]."""
+        # A call of its own, see `EightBit.back`.
+        return grad, self._dense(self.absmax.clone())
+
+    def _dense(self, absmax: Tensor) -> Tensor:
         return torch.ops.bitsandbytes.dequantize_4bit(
-            self.weight, self.absmax, 64, "nf4", self.shape, self.dtype
+            self.weight, absmax, 64, "nf4", self.shape, self.dtype
         )
 
 
