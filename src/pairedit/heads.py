@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from pairedit.adapters import low_rank, multiply_together
 from pairedit.attention import KERNELS, Attend
 from pairedit.devices import runs_triton
+from pairedit.rowwise import low_rank, multiply_together
 
 RANK_LIMIT = 128  # of one projection: fit where the kernel makes the heads
 Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32 [N, D]; neighbours form a pair
