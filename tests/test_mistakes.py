@@ -342,6 +342,13 @@ def test_one_clear_message(outcomes, places, name):
     assert outcome["seconds"] < 3
 
 
+def test_the_commands_import_nothing_slow():
+    code = "import sys, pairedit.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"torch", "diffusers", "transformers", "peft", "numpy", "matplotlib", "wandb"}
+    assert not slow & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("name", FINE)
 def test_questions_are_answered_without_torch(outcomes, name):
     outcome = outcomes[name]
