@@ -17,7 +17,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pairedit.config import CONF, register
 from pairedit.evalplan import plan_eval
@@ -141,6 +141,10 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     parser = get_args_parser()
     parser.error = _misread  # type: ignore[method-assign, assignment]
     arguments = parser.parse_args()
+    if arguments.help:
+        # Hydra would list every group it knows first, which takes a second and is not shown.
+        print(OmegaConf.load(CONF / f"hydra/help/{name}.yaml").template)
+        return
     try:
         # Hydra prints an error and exits unless asked for everything; then it raises, and the
         # error is said below in our words.
