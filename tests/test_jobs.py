@@ -127,6 +127,19 @@ def test_gen_passes_every_value_on(command, flux, tmp_path):
         assert abs(found - render(**other)).max() > 1, other
 
 
+def test_the_jobs_of_a_sweep_load_the_base_model_once(command, pair_folder, tmp_path):
+    load.cache_clear()
+    words = ["-m", "method=full,wocontent", "cfg_eta=2,4", "dataset=folder", f"pairs={pair_folder}"]
+    words += [*QUICK, "preview=false", "report=false", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    assert command("train", *words)[0] == 0
+    paths = sorted(tmp_path.glob("sweep/*/disc/semantic.safetensors"))
+    assert len(paths) == 4
+    words = ["-m", "skip=0,1", f"lora={paths[0]}", "seeds=[0]", f"hydra.sweep.dir={tmp_path / 'b'}"]
+    assert command("gen", *words)[0] == 0
+    assert len(list(tmp_path.glob("b/*/sheet.png"))) == 2
+    assert load.cache_info().misses == 1
+
+
 def test_two_datasets_one_model_and_the_same_loras_as_alone(command, pair_folder, tmp_path):
     load.cache_clear()
     other = write_pairs(tmp_path / "other", count=1, side=48)

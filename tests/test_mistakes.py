@@ -342,6 +342,29 @@ def test_one_clear_message(outcomes, places, name):
     assert outcome["seconds"] < 3
 
 
+def test_the_commands_import_nothing_slow():
+    code = "import sys, pairedit.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    slow = {"torch", "diffusers", "transformers", "peft", "numpy", "matplotlib", "wandb"}
+    assert not slow & set(done.stdout.split())
+
+
+def test_the_garbage_collector_rests_only_while_torch_is_imported():
+    code = """
+import gc
+from pairedit.cli import collector_at_rest
+with collector_at_rest():
+    import torch
+    assert not gc.isenabled()
+frozen = gc.get_freeze_count()
+assert gc.isenabled() and frozen > 100_000, frozen
+with collector_at_rest():
+    assert gc.isenabled()
+assert gc.get_freeze_count() <= frozen
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("name", FINE)
 def test_questions_are_answered_without_torch(outcomes, name):
     outcome = outcomes[name]

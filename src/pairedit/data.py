@@ -1,8 +1,8 @@
 """Own what is read from disk: pairs by stem, single images, prompts; and how files are replaced.
 
 An image becomes sRGB on white, centre-cropped to a square, then a tensor x = pixel / 127.5 - 1.
-Shape letters: H height, W width. Torch is imported only where a tensor is made, so that bad
-pairs are reported before it loads.
+Shape letters: H height, W width. Torch and numpy are imported only where an array is made, so that
+bad pairs are reported before they load.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from PIL import Image, ImageCms, ImageOps
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
         raise ValueError(f"{folder}: {source}/ cannot be before and after")
     sides = {side: _images_by_stem(folder / side, problems) for side in (source, target)}
     pairs = []
-    seen: dict[bytes, str] = {}  # stem by content
+    seen: dict[tuple[bytes, bytes], str] = {}  # stem by content
     for stem in sorted(sides[source].keys() | sides[target].keys()):
         for side, other in ((source, target), (target, source)):
             # A side that could not be listed is one problem, not one for each file opposite.
@@ -145,14 +144,14 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
             continue
         pair = Pair(stem=stem, source=sides[source][stem][0], target=sides[target][stem][0])
         before, after = decoded
-        if None not in (before, after) and np.array_equal(before, after):
-            problems.append(
-                f"{source}/{pair.source.name} and {target}/{pair.target.name}: "
-                "equal pixels, the pair shows no edit"
-            )
-        elif None not in (before, after):
-            content = _digest(before) + _digest(after)
-            if content in seen:
+        if before and after:
+            content = _digest(before), _digest(after)
+            if content[0] == content[1]:
+                problems.append(
+                    f"{source}/{pair.source.name} and {target}/{pair.target.name}: "
+                    "equal pixels, the pair shows no edit"
+                )
+            elif content in seen:
                 problems.append(
                     f"{seen[content]} and {pair.source.name}: the same pair twice, "
                     "it would count double"
@@ -267,6 +266,7 @@ def to_tensor(image: Image.Image) -> torch.Tensor:
     Raises:
         ValueError: the image is not RGB.
     """
+    import numpy as np
     import torch
 
     if image.mode != "RGB":
@@ -469,6 +469,8 @@ def _decode(path: Path, name: str) -> Image.Image:
 
 def _from_16_bit(image: Image.Image) -> Image.Image:
     """Scale 16-bit gray to 8 bits, where Pillow's own conversion would clip at 255."""
+    import numpy as np
+
     values = np.asarray(image).astype(np.int64)
     gray = Image.fromarray(((values.clip(0, 65535) + 128) // 257).astype(np.uint8))
     clear = image.info.get("transparency")
