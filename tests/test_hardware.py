@@ -298,24 +298,26 @@ def test_quantised_bases_are_near_the_full_one_or_ask_for_their_library(
     assert (latents - plain).norm() < 0.2 * plain.norm()
 
 
+def quantise(layer, kind):
+    """Do what torchao does, which is not always there."""
+    weight = layer.weight.detach().float()
+    scale = weight.abs().amax(1, keepdim=True) / {Float8: 448, EightBit: 127}[kind]
+    scaled = weight / scale
+    rounded = scaled.to(torch.float8_e4m3fn) if kind is Float8 else scaled.round().to(torch.int8)
+    layer.__class__ = kind
+    layer.take(SimpleNamespace(qdata=rounded, scale=scale, dtype=torch.bfloat16))
+
+
 @pytest.mark.parametrize("kind", [Float8, EightBit])
 def test_eight_bit_layers_multiply_and_pass_gradient_like_the_full_one(kind):
     generator = torch.Generator().manual_seed(0)
     full = torch.nn.Linear(64, 48)
     layer = copy.deepcopy(full)
-    largest = full.weight.detach().abs().amax(1, keepdim=True)
-    if kind is Float8:
-        scale = largest / 448
-        rounded = (full.weight.detach() / scale).to(torch.float8_e4m3fn)
-    else:
-        scale = largest / 127
-        rounded = (full.weight.detach() / scale).round().to(torch.int8)
-    layer.__class__ = kind
-    layer.take(SimpleNamespace(qdata=rounded, scale=scale, dtype=torch.float32))
+    quantise(layer, kind)
     inputs = torch.randn(2, 5, 64, generator=generator)
     # Large in one token, small in another: each has its own scale.
     inputs = (inputs * torch.logspace(-3, 3, 5)[:, None]).bfloat16().requires_grad_()
-    layer.bias.data, layer.dtype = layer.bias.data.bfloat16(), torch.bfloat16
+    layer.bias.data = layer.bias.data.bfloat16()
     output = layer(inputs)
     expected = full.bfloat16()(inputs)
     errors = (output - expected).norm(dim=-1) / expected.norm(dim=-1)
@@ -397,10 +399,7 @@ def test_an_mlp_gives_the_same_with_and_without_a_gradient(kind, beside):
     up, down = torch.nn.Linear(32, 64).bfloat16(), torch.nn.Linear(64 + beside, 32).bfloat16()
     for layer in (up, down):
         if kind is Float8:
-            scale = layer.weight.detach().float().abs().amax(1, keepdim=True) / 448
-            rounded = (layer.weight.detach().float() / scale).to(torch.float8_e4m3fn)
-            layer.__class__ = Float8
-            layer.take(SimpleNamespace(qdata=rounded, scale=scale, dtype=torch.bfloat16))
+            quantise(layer, kind)
     x, other = draw(2, 5, 32), draw(2, 5, beside) if beside else None
     with torch.no_grad():
         found = feed(up, down, x, other)
