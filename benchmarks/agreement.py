@@ -18,11 +18,11 @@ from ours import flux, hardware, random_lora
 from sizes import SHALLOW, TINY, Size
 from torch import Tensor
 
-from pairedit.adapters import Adapters
-from pairedit.devices import make_accelerator
-from pairedit.flux import Flux
-from pairedit.graphs import Graphs
-from pairedit.lora import read_lora, write_lora
+from pairedit.bases.flux1.flux import Flux
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import read_lora, write_lora
+from pairedit.machine.devices import make_accelerator
+from pairedit.machine.graphs import Graphs
 from pairedit.methods import PairEdit, Step
 from pairedit.sample import Slider, generate
 from pairedit.train import backward

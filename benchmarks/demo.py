@@ -41,18 +41,21 @@ PHASES = {
 }
 # Where a phase begins: a module as its users name it, a function, the phase.
 DOORS = (
-    ("jobs", "load", "load"),
+    ("opening", "load", "load"),
     ("train", "encode_pairs", "encode"),
     ("flux.Flux", "encode_prompt", "encode"),
-    ("jobs", "fit", "train"),
-    ("jobs", "generate", "sample"),
+    ("job", "fit", "train"),
+    ("job", "generate", "sample"),
+    ("gen", "generate", "sample"),
     ("flux.Flux", "decode", "decode"),
-    ("jobs", "open_readers", "measure"),
-    ("jobs", "update_of", "measure"),
-    ("jobs", "close", "measure"),
-    ("jobs", "draw_sheet", "write"),
-    ("jobs", "save_png", "write"),
-    ("jobs", "write_yaml", "write"),
+    ("job", "open_readers", "measure"),
+    ("job", "update_of", "measure"),
+    ("job", "close", "measure"),
+    ("job", "draw_sheet", "write"),
+    ("gen", "draw_sheet", "write"),
+    ("job", "save_png", "write"),
+    ("gen", "save_png", "write"),
+    ("gen", "write_yaml", "write"),
     ("train", "write_checkpoint", "write"),
     ("train", "write_lora", "write"),
 )
@@ -140,9 +143,12 @@ def measure(started: str, out: str, command: str, *words: str) -> None:
 
     os.environ.setdefault(*cli.SPIN)  # read when torch is imported
     with cli.collector_at_rest():
-        from pairedit import flux, jobs, train
+        from pairedit import train
+        from pairedit.bases.flux1 import flux
+        from pairedit.jobs import gen, opening
+        from pairedit.jobs import train as job
 
-    modules = {"jobs": jobs, "train": train, "flux.Flux": flux.Flux}
+    modules = {"job": job, "gen": gen, "opening": opening, "train": train, "flux.Flux": flux.Flux}
     for owner, name, phase in DOORS:
         split.watch(modules[owner], name, phase)
     sys.argv[1:] = words

@@ -116,7 +116,7 @@ class Card:
 
 def measure() -> None:
     """Import everything, wait for a line that names a variant, run it and write what it found."""
-    import pairedit.flux  # noqa: F401, I001  (first: it keeps transformers quiet)
+    import pairedit.bases.flux1.flux  # noqa: F401, I001  (first: it keeps transformers quiet)
     import torch
 
     import agreement  # noqa: F401  (and with it all the others)

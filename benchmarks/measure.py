@@ -13,7 +13,7 @@ import torch
 from diffusers import FluxTransformer2DModel
 from sizes import Size
 
-from pairedit.tracking import Silent
+from pairedit.runs.tracking import Silent
 
 GIB = 2**30
 CLOCK = 256  # features that a noise level is embedded in, before FLUX's own layers

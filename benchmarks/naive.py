@@ -25,8 +25,9 @@ from peft.tuners.lora import LoraLayer
 from sizes import Size, build
 from torch import Tensor, nn
 
-from pairedit.config import locate
-from pairedit.data import find_pairs, load_image, to_tensor
+from pairedit.data.examples import find_pairs
+from pairedit.data.images import load_image, to_tensor
+from pairedit.files import locate
 
 ROLES = ("content", "semantic")
 RANK, ALPHA, RATE, ETA, GUIDANCE = 16, 1.0, 2e-3, 4.0, 3.5  # published

@@ -13,15 +13,16 @@ from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
 from sizes import Size, build
 from torch import Tensor, nn
 
-from pairedit.adapters import find_modules
-from pairedit.config import locate
-from pairedit.data import find_pairs
-from pairedit.flux import Flux
-from pairedit.hardware import Hardware, profile
-from pairedit.lora import read_lora, write_lora
+from pairedit.bases.flux1.flux import Flux
+from pairedit.data.examples import find_pairs
+from pairedit.files import locate
+from pairedit.lora.adapters import find_modules
+from pairedit.lora.file import read_lora, write_lora
+from pairedit.machine.hardware import Hardware, profile
 from pairedit.methods import PairEdit
 from pairedit.sample import Slider, generate
-from pairedit.train import Settings, fit
+from pairedit.settings import Settings
+from pairedit.train import fit
 
 
 def hardware(bench: Bench, name: str, **changes: Any) -> Hardware:

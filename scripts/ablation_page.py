@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pairedit.results import markdown_table
+from pairedit.measure.table import markdown_table
 
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 

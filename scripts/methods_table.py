@@ -16,7 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
 import torch
 
-from pairedit.evidence import at, crossing
+from pairedit.measure.intervals import at, crossing
 from tables import digest, kept, measure, put, train, weights
 
 README = Path(__file__).parents[1] / "README.md"

@@ -15,12 +15,12 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 import torch
 from PIL import Image
 
-from pairedit import flux
-from pairedit.config import locate
-from pairedit.data import to_image, to_tensor
-from pairedit.devices import make_accelerator
-from pairedit.faces import ATTRIBUTES, INDEX, render, sample_attributes
-from pairedit.probe import determination, read
+from pairedit.bases.flux1 import flux
+from pairedit.data.images import to_image, to_tensor
+from pairedit.files import locate
+from pairedit.machine.devices import make_accelerator
+from pairedit.mini.faces import ATTRIBUTES, INDEX, render, sample_attributes
+from pairedit.mini.probe import determination, read
 from pairedit.sample import generate
 
 ROOT = Path(__file__).parents[1]

@@ -22,17 +22,17 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 import torch
 from tqdm import tqdm
 
-from pairedit import flux
-from pairedit.adapters import Adapters, Row
-from pairedit.config import Model
-from pairedit.data import load_image, to_image, to_tensor
-from pairedit.edits import RealImage
-from pairedit.evidence import at, crossing
-from pairedit.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
+from pairedit.bases.base import Model
+from pairedit.bases.flux1 import flux
+from pairedit.data.images import load_image, to_image, to_tensor
+from pairedit.edits import Photo, RealImage
 from pairedit.flow import Flow
-from pairedit.lora import read_lora
-from pairedit.photos import Photo
-from pairedit.probe import read
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import read_lora
+from pairedit.lora.rows import Row
+from pairedit.measure.intervals import at, crossing
+from pairedit.mini.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
+from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
 from tables import digest, kept, mini, put, train, weights
 

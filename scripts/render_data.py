@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from pairedit.data import to_image
-from pairedit.faces import INDEX, render, sample_attributes, with_attribute
+from pairedit.data.images import to_image
+from pairedit.mini.faces import INDEX, render, sample_attributes, with_attribute
 
 DATA = Path(__file__).parents[1] / "data"
 # edit -> (attribute, before, after, seeds of the people)

@@ -15,13 +15,15 @@ from queue import SimpleQueue
 
 from omegaconf import OmegaConf
 
-from pairedit import evaluate as evaluation
-from pairedit.config import CONF, Model, build, locate
-from pairedit.evidence import Summary
-from pairedit.flux import Flux
-from pairedit.jobs import open_model
-from pairedit.lora import read_lora
-from pairedit.probe import read
+from pairedit.bases.base import Model
+from pairedit.bases.flux1.flux import Flux
+from pairedit.files import CONF, locate
+from pairedit.jobs.opening import open_model
+from pairedit.lora.file import read_lora
+from pairedit.measure import evaluate as evaluation
+from pairedit.measure.intervals import Summary
+from pairedit.mini.probe import read
+from pairedit.plan.build import build
 
 TRAIN = (sys.executable, "-c", "from pairedit.cli import train; train()")
 

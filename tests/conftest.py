@@ -124,7 +124,7 @@ def tiny_flux_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def flux(tiny_flux_folder):
     """The tiny model with every LoRA off; fails a test that leaves one attached."""
-    from pairedit.flux import load
+    from pairedit.bases.flux1.flux import load
 
     flux = load(str(tiny_flux_folder), device="cpu", precision="float32", max_sequence_length=32)
     yield flux
@@ -152,13 +152,14 @@ def tiny_overrides(tiny_flux_folder, pair_folder) -> list[str]:
 @pytest.fixture(scope="session")
 def smile(tmp_path_factory) -> Path:
     """A smile slider of flux-mini after 60 steps of the published method."""
-    from pairedit.config import locate
-    from pairedit.data import find_pairs
-    from pairedit.flux import load
+    from pairedit.bases.flux1.flux import load
+    from pairedit.data.examples import find_pairs
+    from pairedit.files import locate
     from pairedit.methods import PairEdit
     from pairedit.noising import ContentPreserving
-    from pairedit.tracking import JsonLines
-    from pairedit.train import Settings, fit
+    from pairedit.runs.tracking import JsonLines
+    from pairedit.settings import Settings
+    from pairedit.train import fit
 
     place = tmp_path_factory.mktemp("smile")
     run = JsonLines(place / "metrics.jsonl")

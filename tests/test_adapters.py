@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from pairedit.adapters import Adapters, Row, find_modules
-from pairedit.lora import LoraFile, inspect_lora, read_lora, write_lora
+from pairedit.lora.adapters import Adapters, find_modules
+from pairedit.lora.file import LoraFile, inspect_lora, read_lora, write_lora
+from pairedit.lora.rows import Row
 
 BOTH = {"content": 1.0, "semantic": 1.0}
 ROWS = [

@@ -14,19 +14,20 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 
-from pairedit.closing import LANES, Update, further_lanes, update_of
-from pairedit.config import locate
-from pairedit.data import find_pairs, read_image
-from pairedit.evalplan import find_sliders, origin
-from pairedit.evaluate import Setting, Subject, evaluate, open_readers, render
-from pairedit.flux import load
-from pairedit.jobs import run_training
-from pairedit.lora import annotate_lora, inspect_lora, read_lora, write_lora
-from pairedit.plan import plan_train
-from pairedit.readers import AttributeProbe
-from pairedit.results import HEADS
+from pairedit.bases.flux1.flux import load
+from pairedit.data.examples import find_pairs
+from pairedit.data.images import read_image
+from pairedit.files import locate
+from pairedit.jobs.train import run_training
+from pairedit.lora.file import annotate_lora, inspect_lora, read_lora, write_lora
+from pairedit.measure.evaluate import Setting, Subject, evaluate, open_readers, render
+from pairedit.measure.readers import AttributeProbe
+from pairedit.measure.selfcheck import LANES, Update, further_lanes, update_of
+from pairedit.measure.table import HEADS
+from pairedit.pictures.png import read_metadata
+from pairedit.plan.eval import find_sliders, origin
+from pairedit.plan.train import plan_train
 from pairedit.sample import Slider, generate
-from pairedit.sheets import read_metadata
 from test_config import composed
 from test_jobs import command, train_disc  # noqa: F401
 from test_sample import strong_lora

@@ -8,13 +8,15 @@ import torch
 from omegaconf import OmegaConf
 from transformers import T5Tokenizer
 
-from pairedit.adapters import Adapters, Row
-from pairedit.config import locate
-from pairedit.data import read_image, read_prompts, to_image
-from pairedit.faces import PHRASES, SUBJECT
+from pairedit.data.images import read_image, to_image
+from pairedit.data.prompts import read_prompts
+from pairedit.files import locate
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.rows import Row
+from pairedit.mini.faces import PHRASES, SUBJECT
+from pairedit.pictures.png import read_metadata
+from pairedit.plan.parse import choose_prompts, parse_prompts, parse_sliders
 from pairedit.sample import Slider, generate
-from pairedit.sheets import read_metadata
-from pairedit.values import choose_prompts, parse_prompts, parse_sliders
 from test_jobs import command  # noqa: F401
 from test_sample import strong_lora
 

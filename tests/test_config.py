@@ -7,25 +7,26 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from conftest import write_pairs
-from pairedit.config import (
-    CONF,
+from pairedit.bases.base import Model
+from pairedit.data.sets import Examples
+from pairedit.edits import Edit
+from pairedit.files import CONF
+from pairedit.machine.hardware import Hardware
+from pairedit.measure.readers import Reader
+from pairedit.methods import Method
+from pairedit.plan.build import build
+from pairedit.plan.gen import plan_gen
+from pairedit.plan.keys import (
     EvalConfig,
-    Examples,
     ExportConfig,
     GenConfig,
-    Model,
     TrainConfig,
-    build,
     folder_name,
     register,
 )
-from pairedit.edits import Edit
-from pairedit.hardware import Hardware
-from pairedit.methods import Method
-from pairedit.plan import plan_gen, plan_train
-from pairedit.readers import Reader
-from pairedit.tracking import Tracker
-from pairedit.values import DEFAULT_SCALES, parse_prompts, parse_seeds, parse_sliders
+from pairedit.plan.parse import DEFAULT_SCALES, parse_prompts, parse_seeds, parse_sliders
+from pairedit.plan.train import plan_train
+from pairedit.runs.tracking import Tracker
 
 KINDS = {
     "method": Method,
@@ -124,7 +125,7 @@ def test_types_inside_groups_are_checked_and_converted():
         build(config.method, "method", Method)
     built = build(composed("train", "method.eta=3").method, "method", Method)
     assert isinstance(built.eta, float)
-    config = composed("train", "method.noising._target_=pairedit.tracking.NoTracker")
+    config = composed("train", "method.noising._target_=pairedit.runs.tracking.NoTracker")
     with pytest.raises(ValueError, match="method"):
         build(config.method, "method", Method)
     with pytest.raises(ValueError, match="NoTracker is no Method"):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from pairedit import data
+from pairedit import files
+from pairedit.data import examples, images, prompts
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 
 def problem(folder: Path) -> str:
     with pytest.raises(ValueError, match=re.escape(str(folder))) as caught:
-        data.find_pairs(folder)
+        examples.find_pairs(folder)
     return str(caught.value)
 
 
@@ -44,7 +45,7 @@ def test_pairs_are_matched_by_stem_whatever_the_suffix(folder: Path) -> None:
     (folder / "source" / ".DS_Store").write_bytes(b"junk")
     (folder / "source" / "._a.png").write_bytes(b"junk")
     (folder / "target" / "notes.txt").write_text("ignored")
-    pairs = data.find_pairs(folder)
+    pairs = examples.find_pairs(folder)
     assert [pair.stem for pair in pairs] == ["0", "a", "b", "x.y"]
     assert [pair.source.name for pair in pairs] == ["0.JPG", "a.png", "b.png", "x.y.jpeg"]
     assert [pair.target.name for pair in pairs] == ["0.WebP", "a.png", "b.png", "x.y.png"]
@@ -54,7 +55,7 @@ def test_pairs_are_matched_by_stem_whatever_the_suffix(folder: Path) -> None:
 def test_composed_and_decomposed_accents_are_one_stem(folder: Path) -> None:
     picture(1).save(folder / "source" / "e\u0301.png")
     picture(2).save(folder / "target" / "\u00e9.png")
-    assert [pair.stem for pair in data.find_pairs(folder)] == ["a", "b", "\u00e9"]
+    assert [pair.stem for pair in examples.find_pairs(folder)] == ["a", "b", "\u00e9"]
 
 
 def test_one_error_names_every_problem(folder: Path) -> None:
@@ -143,7 +144,7 @@ def test_decompression_bombs_are_refused_unread(folder: Path, side: int) -> None
 
 def test_load_image_keeps_an_image_of_the_right_size(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png")
-    loaded = data.load_image(tmp_path / "a.png", 32)
+    loaded = images.load_image(tmp_path / "a.png", 32)
     assert loaded.mode == "RGB"
     np.testing.assert_array_equal(loaded, picture())
 
@@ -154,7 +155,7 @@ def test_load_image_crops_the_centre(tmp_path: Path) -> None:
     wide.save(tmp_path / "wide.png")
     wide.rotate(90, expand=True).save(tmp_path / "tall.png")
     for name in ("wide", "tall"):
-        loaded = data.load_image(tmp_path / f"{name}.png", 48)
+        loaded = images.load_image(tmp_path / f"{name}.png", 48)
         assert loaded.size == (48, 48)
         assert loaded.getcolors() == [(48 * 48, GREEN)]
 
@@ -180,48 +181,48 @@ def test_exif_rotation_is_applied(tmp_path: Path, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     stored.save(tmp_path / "a.png", exif=exif)
-    np.testing.assert_array_equal(data.load_image(tmp_path / "a.png", 64), upright)
+    np.testing.assert_array_equal(images.load_image(tmp_path / "a.png", 64), upright)
 
 
 def test_alpha_is_composited_on_white_before_resizing(tmp_path: Path) -> None:
     image = Image.new("RGBA", (32, 32), (*RED, 255))
     image.paste((0, 0, 0, 0), (0, 0, 16, 32))  # transparent black: must turn white, never gray
     image.save(tmp_path / "rgba.png")
-    loaded = data.load_image(tmp_path / "rgba.png", 32)
+    loaded = images.load_image(tmp_path / "rgba.png", 32)
     assert loaded.getpixel((4, 16)) == WHITE
     assert loaded.getpixel((28, 16)) == RED
     half = Image.new("RGBA", (32, 32), (0, 0, 0, 128))
     half.save(tmp_path / "half.webp", lossless=True, exact=True)
-    assert data.load_image(tmp_path / "half.webp", 16).getpixel((8, 8)) == (127, 127, 127)
+    assert images.load_image(tmp_path / "half.webp", 16).getpixel((8, 8)) == (127, 127, 127)
 
 
 def test_gray_palette_and_16_bit_images(tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 32).round().astype(np.uint16)
     Image.fromarray(np.tile(ramp, (32, 1))).save(tmp_path / "deep.png")
-    deep = np.asarray(data.load_image(tmp_path / "deep.png", 32))
+    deep = np.asarray(images.load_image(tmp_path / "deep.png", 32))
     np.testing.assert_array_equal(deep[0, :, 0], (ramp / 257).round().astype(np.uint8))
     np.testing.assert_array_equal(deep[..., 0], deep[..., 2])
 
     Image.new("L", (32, 32), 77).save(tmp_path / "gray.png")
-    assert data.load_image(tmp_path / "gray.png", 16).getpixel((0, 0)) == (77, 77, 77)
+    assert images.load_image(tmp_path / "gray.png", 16).getpixel((0, 0)) == (77, 77, 77)
 
     palette = Image.new("P", (32, 32), 1)
     palette.putpalette([*BLUE, *GREEN])
     palette.paste(0, (0, 0, 16, 32))
     palette.save(tmp_path / "palette.png", transparency=0)
-    loaded = data.load_image(tmp_path / "palette.png", 32)
+    loaded = images.load_image(tmp_path / "palette.png", 32)
     assert (loaded.getpixel((2, 2)), loaded.getpixel((30, 2))) == (WHITE, GREEN)
 
     Image.new("LA", (32, 32), (10, 0)).save(tmp_path / "la.png")
-    assert data.load_image(tmp_path / "la.png", 16).getpixel((0, 0)) == WHITE
+    assert images.load_image(tmp_path / "la.png", 16).getpixel((0, 0)) == WHITE
 
     Image.new("RGB", (32, 32), RED).save(tmp_path / "key.png", transparency=RED)
-    assert data.load_image(tmp_path / "key.png", 16).getpixel((0, 0)) == WHITE
+    assert images.load_image(tmp_path / "key.png", 16).getpixel((0, 0)) == WHITE
 
 
 def test_cmyk_is_converted(tmp_path: Path) -> None:
     Image.new("CMYK", (32, 32), (0, 255, 255, 0)).save(tmp_path / "a.jpg", quality=100)
-    red, green, blue = data.load_image(tmp_path / "a.jpg", 16).getpixel((8, 8))
+    red, green, blue = images.load_image(tmp_path / "a.jpg", 16).getpixel((8, 8))
     assert red > 250
     assert max(green, blue) < 5
 
@@ -232,10 +233,10 @@ def test_a_colour_profile_is_applied_and_a_broken_one_reported(
     image = Image.new("RGB", (32, 32), (200, 100, 50))
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     image.save(tmp_path / "srgb.png", icc_profile=srgb)
-    assert data.load_image(tmp_path / "srgb.png", 32).getpixel((0, 0)) == (200, 100, 50)
+    assert images.load_image(tmp_path / "srgb.png", 32).getpixel((0, 0)) == (200, 100, 50)
     assert not caplog.records
     image.save(tmp_path / "broken.png", icc_profile=b"nonsense")
-    assert data.load_image(tmp_path / "broken.png", 32).getpixel((0, 0)) == (200, 100, 50)
+    assert images.load_image(tmp_path / "broken.png", 32).getpixel((0, 0)) == (200, 100, 50)
     assert "colour profile" in caplog.text
     # A profile whose red and blue are swapped must swap them in the result.
     swapped = bytearray(srgb)
@@ -247,7 +248,7 @@ def test_a_colour_profile_is_applied_and_a_broken_one_reported(
     )
     name = bytes(swapped).replace("sRGB".encode("utf-16-be"), "xRGB".encode("utf-16-be"))
     image.save(tmp_path / "swapped.png", icc_profile=name)
-    red, green, blue = data.load_image(tmp_path / "swapped.png", 32).getpixel((0, 0))
+    red, green, blue = images.load_image(tmp_path / "swapped.png", 32).getpixel((0, 0))
     assert abs(red - 50) <= 2
     assert abs(green - 100) <= 2
     assert abs(blue - 200) <= 2
@@ -259,12 +260,12 @@ def test_the_second_picture_of_a_camera_file_is_no_animation(tmp_path: Path) -> 
     (tmp_path / "a.jpg").write_bytes(content.getvalue())
     with Image.open(tmp_path / "a.jpg") as image:
         assert (image.format, image.n_frames) == ("MPO", 2)
-    assert data.load_image(tmp_path / "a.jpg", 32).size == (32, 32)
+    assert images.load_image(tmp_path / "a.jpg", 32).size == (32, 32)
 
 
 def test_load_image_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.png: no such file"):
-        data.load_image(tmp_path / "gone.png", 32)
+        images.load_image(tmp_path / "gone.png", 32)
 
 
 def test_tensors_hold_every_byte_exactly() -> None:
@@ -272,57 +273,57 @@ def test_tensors_hold_every_byte_exactly() -> None:
 
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16)
     image = Image.fromarray(np.stack([pixels, pixels.T, 255 - pixels], axis=-1))
-    tensor = data.to_tensor(image)
+    tensor = images.to_tensor(image)
     assert (tensor.dtype, tensor.shape) == (torch.float32, (3, 16, 16))
     assert tensor.is_contiguous()
     assert (tensor.min().item(), tensor.max().item()) == (-1, 1)
     assert tensor[1, 0, 15] == np.float32(240 / 127.5 - 1)
-    np.testing.assert_array_equal(data.to_image(tensor), image)
+    np.testing.assert_array_equal(images.to_image(tensor), image)
 
 
 def test_to_image_clamps_rounds_and_refuses() -> None:
     import torch
 
     tensor = torch.tensor([-9.0, 9.0, (100.4 / 127.5) - 1, (100.6 / 127.5) - 1])
-    image = data.to_image(tensor.reshape(1, 1, 4).expand(3, 1, 4).to(torch.float64))
+    image = images.to_image(tensor.reshape(1, 1, 4).expand(3, 1, 4).to(torch.float64))
     assert [image.getpixel((x, 0))[0] for x in range(4)] == [0, 255, 100, 101]
     with pytest.raises(ValueError, match=r"shape \[1, 3, 4, 4\]"):
-        data.to_image(torch.zeros(1, 3, 4, 4))
+        images.to_image(torch.zeros(1, 3, 4, 4))
     with pytest.raises(ValueError, match="not finite"):
-        data.to_image(torch.full((3, 4, 4), torch.nan))
+        images.to_image(torch.full((3, 4, 4), torch.nan))
     with pytest.raises(ValueError, match="mode RGBA"):
-        data.to_tensor(Image.new("RGBA", (4, 4)))
+        images.to_tensor(Image.new("RGBA", (4, 4)))
 
 
 def test_prompts(tmp_path: Path) -> None:
     path = tmp_path / "prompts.txt"
     path.write_bytes("\ufeff# people\r\n\r\n  a person, 30 # years \r\n#x\r\nÉva\r\n".encode())
-    assert data.read_prompts(path) == ["a person, 30 # years", "Éva"]
+    assert prompts.read_prompts(path) == ["a person, 30 # years", "Éva"]
     path.write_text("# nothing\n\n")
     with pytest.raises(ValueError, match=r"prompts\.txt: no prompt"):
-        data.read_prompts(path)
+        prompts.read_prompts(path)
     path.write_bytes(b"caf\xe9\n")
     with pytest.raises(ValueError, match="not UTF-8"):
-        data.read_prompts(path)
+        prompts.read_prompts(path)
     with pytest.raises(ValueError, match="no such file"):
-        data.read_prompts(tmp_path / "gone.txt")
+        prompts.read_prompts(tmp_path / "gone.txt")
 
 
 def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.txt"
-    with data.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text("one")
         assert (temporary.suffix, temporary.parent) == (".txt", path.parent)
         assert not path.exists()
     assert path.read_text() == "one"
     assert path.stat().st_mode & 0o600 == 0o600
-    with pytest.raises(KeyError), data.replacing(path) as temporary:
+    with pytest.raises(KeyError), files.replacing(path) as temporary:
         {}[temporary.write_text("two")]
     assert path.read_text() == "one"
     assert list(path.parent.iterdir()) == [path]
     # Who has the old file open keeps reading it whole.
     with path.open() as old:
-        with data.replacing(path) as temporary:
+        with files.replacing(path) as temporary:
             temporary.write_text("three")
         assert (old.read(), path.read_text()) == ("one", "three")
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from pairedit.adapters import Adapters, Row
 from pairedit.edits import Edit, Lane, RealImage, TextToImage
 from pairedit.flow import Flow, euler, invert
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.rows import Row
 from test_sample import strong_lora
 
 SIGMAS = torch.linspace(1, 0, 9)

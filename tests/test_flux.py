@@ -7,7 +7,7 @@ from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
 from conftest import write_tiny_flux
-from pairedit.flux import image_ids, load, pack, unpack
+from pairedit.bases.flux1.flux import image_ids, load, pack, unpack
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from pairedit.config import locate
-from pairedit.data import to_tensor
-from pairedit.faces import ATTRIBUTES, INDEX, describe, render, sample_attributes
-from pairedit.flux import load
-from pairedit.lora import read_lora
-from pairedit.probe import read
+from pairedit.bases.flux1.flux import load
+from pairedit.data.images import to_tensor
+from pairedit.files import locate
+from pairedit.lora.file import read_lora
+from pairedit.mini.faces import ATTRIBUTES, INDEX, describe, render, sample_attributes
+from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
 
 FOLDER = locate("pkg://flux_mini")

@@ -12,20 +12,23 @@ from functorch.compile import min_cut_rematerialization_partition
 from torch._dynamo.backends.common import aot_autograd
 
 from conftest import write_pairs
-from pairedit import heads, placing
-from pairedit.adapters import Adapters, Row
-from pairedit.data import find_pairs
-from pairedit.devices import memory_advice, settle_gpu
-from pairedit.feedforward import feed, multiply_gelu, round_gelu
-from pairedit.flux import load
-from pairedit.hardware import Hardware, choose, profile
-from pairedit.heads import to_heads
-from pairedit.lora import read_lora
+from pairedit.bases.flux1 import heads
+from pairedit.bases.flux1 import place as placing
+from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.heads import to_heads
+from pairedit.bases.flux1.mlps import feed, multiply_gelu, round_gelu
+from pairedit.bases.flux1.place import training_blocks
+from pairedit.data.examples import find_pairs
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import read_lora
+from pairedit.lora.rows import Row
+from pairedit.machine.devices import memory_advice, settle_gpu
+from pairedit.machine.hardware import Hardware, choose, profile
+from pairedit.machine.quantised import EightBit, Float8
 from pairedit.methods import PairEdit
-from pairedit.placing import training_blocks
-from pairedit.quantised import EightBit, Float8
 from pairedit.sample import Slider, generate
-from pairedit.train import Settings, fit
+from pairedit.settings import Settings
+from pairedit.train import fit
 
 FUSED = Hardware(name="fused", fused=True)
 BIG = 12_000_000_000
@@ -416,7 +419,7 @@ def needs(capability):
 @pytest.mark.gpu
 @needs((9, 0))
 def test_cudnn_attention_agrees_with_torch():
-    from pairedit.attention import cudnn, plain
+    from pairedit.machine.attention import cudnn, plain
 
     settle_gpu()
     # Value and gradient as parts of larger tensors, as those of joint projections are.

@@ -10,11 +10,11 @@ import yaml
 
 from conftest import write_pairs
 from pairedit import cli
-from pairedit.data import read_image
-from pairedit.flux import load
-from pairedit.lora import read_lora
+from pairedit.bases.flux1.flux import load
+from pairedit.data.images import read_image
+from pairedit.lora.file import read_lora
+from pairedit.pictures.png import read_metadata
 from pairedit.sample import Slider, generate
-from pairedit.sheets import read_metadata
 from test_sample import strong_lora
 
 QUICK = ["steps=2", "lora.rank=2"]

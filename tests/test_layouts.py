@@ -10,9 +10,9 @@ import torch
 from diffusers import FluxPipeline
 from safetensors.torch import load_file, save_file
 
-from pairedit.adapters import Adapters, find_modules
-from pairedit.layouts import LAYOUTS, to_tensors
-from pairedit.lora import LoraFile, read_lora, write_lora
+from pairedit.lora.adapters import Adapters, find_modules
+from pairedit.lora.file import LoraFile, read_lora, write_lora
+from pairedit.lora.layouts import LAYOUTS, to_tensors
 from pairedit.sample import Slider, generate
 
 SUFFIX = {"diffusers": ".safetensors", "kohya": ".safetensors", "published": ".pt"}

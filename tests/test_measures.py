@@ -7,13 +7,16 @@ from functools import cache
 import pytest
 import torch
 
-from pairedit import evidence, measures
-from pairedit.data import to_image, to_tensor
-from pairedit.evaluate import gather
-from pairedit.evidence import MEASURES, Evidence, Reading, crossing, effect, summarise, worth
-from pairedit.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes, with_attribute
-from pairedit.probe import read
-from pairedit.verdict import ADVICE, judge
+from pairedit.data.images import to_image, to_tensor
+from pairedit.measure import evidence, measures
+from pairedit.measure.effect import effect, worth
+from pairedit.measure.evaluate import gather
+from pairedit.measure.evidence import Evidence, Reading
+from pairedit.measure.intervals import crossing, summarise
+from pairedit.measure.measures import MEASURES
+from pairedit.measure.verdict import ADVICE, judge
+from pairedit.mini.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes, with_attribute
+from pairedit.mini.probe import read
 
 SCALES = (0.0, 0.25, 0.5)
 BEFORE, AFTER = 0.2, 0.7  # the pairs' attribute; half of the range is one pair's worth

@@ -4,8 +4,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from pairedit.config import CONF, build, register
+from pairedit.files import CONF
 from pairedit.methods import Method, Step
+from pairedit.plan.build import build
+from pairedit.plan.keys import register
 
 ETA, BETA, SIGMA = 3.0, 1.5, 0.7
 C, S = frozenset({"content"}), frozenset({"semantic"})

@@ -8,21 +8,22 @@ import numpy as np
 import pytest
 import torch
 
-from pairedit.adapters import Adapters, find_modules
-from pairedit.config import locate
-from pairedit.data import Single, load_image, to_tensor
-from pairedit.edits import RealImage
-from pairedit.faces import INDEX
-from pairedit.flux import load
-from pairedit.lora import LoraFile, read_lora, write_lora
+from pairedit.bases.flux1.flux import load
+from pairedit.data.examples import Single
+from pairedit.data.images import load_image, to_tensor
+from pairedit.edits import Photo, RealImage
+from pairedit.files import locate
+from pairedit.lora.adapters import Adapters, find_modules
+from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.methods import Inversion
+from pairedit.mini.faces import INDEX
+from pairedit.mini.probe import read
 from pairedit.noising import Rectified
-from pairedit.photos import Photo
-from pairedit.probe import read
+from pairedit.plan.parse import choose_prompts, parse_prompts
+from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
-from pairedit.tracking import Silent
-from pairedit.train import Settings, fit
-from pairedit.values import choose_prompts, parse_prompts
+from pairedit.settings import Settings
+from pairedit.train import fit
 
 SMILE = INDEX["smile"]
 COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "resolution": 128, "batch_size": 16}

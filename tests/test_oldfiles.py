@@ -8,11 +8,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from conftest import write_pairs
-from pairedit.config import CONF, register
-from pairedit.lora import read_lora
-from pairedit.oldfiles import KEYS, LABELS, expand, translate
-from pairedit.plan import plan_gen, plan_train
-from pairedit.sheets import read_metadata
+from pairedit.files import CONF
+from pairedit.lora.file import read_lora
+from pairedit.pictures.png import read_metadata
+from pairedit.plan.gen import plan_gen
+from pairedit.plan.keys import register
+from pairedit.plan.published import KEYS, LABELS, expand, translate
+from pairedit.plan.train import plan_train
 from test_jobs import command  # noqa: F401
 from test_sample import strong_lora
 

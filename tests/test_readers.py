@@ -5,11 +5,11 @@ import importlib.util
 import pytest
 import torch
 
-from pairedit import readers
-from pairedit.config import locate
-from pairedit.evaluate import open_readers
-from pairedit.probe import read
-from pairedit.readers import ArcFace, AttributeProbe, Clip, Dino, Lpips, Missing
+from pairedit.files import locate
+from pairedit.measure import readers
+from pairedit.measure.evaluate import open_readers
+from pairedit.measure.readers import ArcFace, AttributeProbe, Clip, Dino, Lpips, Missing
+from pairedit.mini.probe import read
 
 PLACE = {"resolution": 64, "device": "cpu"}
 

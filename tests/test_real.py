@@ -12,16 +12,19 @@ import torch
 from PIL import Image
 
 from pairedit import cli
-from pairedit.adapters import Adapters, Row
-from pairedit.config import locate
-from pairedit.data import find_images, load_image, pick_images, read_image, to_image, to_tensor
-from pairedit.edits import RealImage
-from pairedit.flux import load
-from pairedit.lora import read_lora
-from pairedit.photos import Photo, find_photos, match_content
-from pairedit.plan import plan_gen, plan_train
+from pairedit.bases.flux1.flux import load
+from pairedit.data.examples import find_images, pick_images
+from pairedit.data.images import load_image, read_image, to_image, to_tensor
+from pairedit.edits import Photo, RealImage
+from pairedit.files import locate
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import read_lora
+from pairedit.lora.rows import Row
+from pairedit.pictures.png import read_metadata
+from pairedit.plan.gen import plan_gen
+from pairedit.plan.photos import find_photos, match_content
+from pairedit.plan.train import plan_train
 from pairedit.sample import Slider, generate
-from pairedit.sheets import read_metadata
 from test_config import composed
 from test_sample import strong_lora
 

@@ -13,16 +13,18 @@ import pytest
 import torch
 import yaml
 
-from pairedit.checkpoints import has_checkpoints, read_checkpoint
-from pairedit.data import Single, find_pairs, remove_temporaries, replacing
-from pairedit.divergence import GROWTH, WINDOW, LossWatch
-from pairedit.lora import read_lora
+from pairedit.data.examples import Single, find_pairs
+from pairedit.files import remove_temporaries, replacing
+from pairedit.lora.file import read_lora
 from pairedit.methods import Inversion, PairEdit, VisualSlider
-from pairedit.runs import begin, differences, expand_resume, locked, resume_command
-from pairedit.state import finite
-from pairedit.stopping import Stopped, Stopping
-from pairedit.tracking import JsonLines, Silent
-from pairedit.train import Settings, fit
+from pairedit.runs.checkpoints import finite, has_checkpoints, read_checkpoint
+from pairedit.runs.divergence import GROWTH, WINDOW, LossWatch
+from pairedit.runs.folder import begin, differences, locked
+from pairedit.runs.resume import expand_resume, resume_command
+from pairedit.runs.stopping import Stopped, Stopping
+from pairedit.runs.tracking import JsonLines, Silent
+from pairedit.settings import Settings
+from pairedit.train import fit
 
 SETTINGS = Settings(
     steps=9,

@@ -8,9 +8,10 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
-from pairedit.adapters import Adapters, Row
-from pairedit.data import to_image
-from pairedit.lora import LoraFile, read_lora, write_lora
+from pairedit.data.images import to_image
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import LoraFile, read_lora, write_lora
+from pairedit.lora.rows import Row
 from pairedit.sample import Slider, file_name, generate
 
 SCALES = (-0.5, 0.0, 0.5, 1.0)

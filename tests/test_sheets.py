@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairedit import sheets
+from pairedit.pictures import sheet as sheets
 
 MAGENTA = (255, 0, 255)
 LONG = "an old man with glasses, a beard and a wide smile, photographed at night by the sea " * 4

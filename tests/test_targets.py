@@ -5,11 +5,12 @@ import re
 import pytest
 from hydra import compose, initialize_config_dir
 
-from pairedit.adapters import Adapters, _linears, find_modules
-from pairedit.config import CONF, register
-from pairedit.lora import read_lora
-from pairedit.plan import plan_train
-from pairedit.targets import BLOCK, TARGETS, block_modules, match_targets
+from pairedit.files import CONF
+from pairedit.lora.adapters import Adapters, _linears, find_modules
+from pairedit.lora.file import read_lora
+from pairedit.lora.targets import BLOCK, TARGETS, block_modules, match_targets
+from pairedit.plan.keys import register
+from pairedit.plan.train import plan_train
 
 FLUX = block_modules(19, 38)
 
@@ -92,10 +93,11 @@ def test_patterns_are_tried_before_weights_load(tiny_overrides, pair_folder):
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_every_set_trains_and_its_file_loads(flux, pair_folder, tmp_path, name):
-    from pairedit.data import find_pairs
+    from pairedit.data.examples import find_pairs
     from pairedit.methods import PairEdit
-    from pairedit.tracking import Silent
-    from pairedit.train import Settings, fit
+    from pairedit.runs.tracking import Silent
+    from pairedit.settings import Settings
+    from pairedit.train import fit
 
     settings = Settings(steps=2, rank=2, resolution=32, num_inference_steps=4, end_step=3)
     files = fit(

@@ -7,18 +7,23 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from pairedit.config import CONF, TextDataset, build, locate, register
-from pairedit.data import Contrast, to_tensor
-from pairedit.evalplan import attribute_of
-from pairedit.faces import INDEX
-from pairedit.flux import load
-from pairedit.lora import read_lora
+from pairedit.bases.flux1.flux import load
+from pairedit.data.examples import Contrast
+from pairedit.data.images import to_tensor
+from pairedit.data.sets import TextDataset
+from pairedit.files import CONF, locate
+from pairedit.lora.file import read_lora
 from pairedit.methods import Method, Step, TextSlider
-from pairedit.plan import plan_train
-from pairedit.probe import read
+from pairedit.mini.faces import INDEX
+from pairedit.mini.probe import read
+from pairedit.plan.build import build
+from pairedit.plan.eval import attribute_of
+from pairedit.plan.keys import register
+from pairedit.plan.train import plan_train
+from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
-from pairedit.tracking import Silent
-from pairedit.train import Settings, fit
+from pairedit.settings import Settings
+from pairedit.train import fit
 from test_jobs import command  # noqa: F401
 
 AGE = Contrast(target="person", positive="old person", negative="young person")

@@ -6,12 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairedit.adapters import Adapters, Row
-from pairedit.data import find_pairs
-from pairedit.lora import read_lora
+from pairedit.data.examples import find_pairs
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import read_lora
+from pairedit.lora.rows import Row
 from pairedit.methods import PairEdit, Term, VisualConcept, VisualSlider
-from pairedit.tracking import JsonLines, Silent
-from pairedit.train import Settings, encode_pairs, fit
+from pairedit.runs.tracking import JsonLines, Silent
+from pairedit.settings import Settings
+from pairedit.train import encode_pairs, fit
 
 SETTINGS = Settings(
     steps=4,

@@ -46,13 +46,13 @@ def test_the_wheel_holds_the_package_its_config_and_its_data(wheel: Path) -> Non
         f"{prefix}{path.relative_to(ROOT / folder).as_posix()}"
         for folder, prefix in (
             ("src/pairedit", "pairedit/"),
-            ("conf", "pairedit/conf/"),
-            ("data", "pairedit/data/"),
+            ("conf", "pairedit/shipped/conf/"),
+            ("data", "pairedit/shipped/data/"),
         )
         for path in (ROOT / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and not path.name.startswith(".")
     }
-    assert "pairedit/conf/train.yaml" in expected
+    assert "pairedit/shipped/conf/train.yaml" in expected
     assert expected <= names, expected - names
     stray = [n for n in names if not n.startswith(("pairedit/", "pairedit-")) or "__pycache__" in n]
     assert not stray
@@ -60,10 +60,10 @@ def test_the_wheel_holds_the_package_its_config_and_its_data(wheel: Path) -> Non
 
 def test_the_installed_wheel_stands_alone(site: Path, tmp_path: Path) -> None:
     code = (
-        "import pairedit, pairedit.config as config, pairedit.data as data\n"
-        "print(pairedit.__file__, config.CONF, sep='\\n')\n"
+        "import pairedit, pairedit.files as files, pairedit.data.examples as data\n"
+        "print(pairedit.__file__, files.CONF, sep='\\n')\n"
         "for name in ('age', 'smile', 'glasses', 'beard'):\n"
-        "    pairs = data.find_pairs(config.locate(f'pkg://data/{name}'))\n"
+        "    pairs = data.find_pairs(files.locate(f'pkg://data/{name}'))\n"
         "    assert len(pairs) == 3, pairs\n"
         "    print(pairs[0].source)\n"
     )

@@ -19,8 +19,8 @@ from scripts.flux_mini import text, vae
 from scripts.flux_mini.run import HELD_OUT_SEED, Average, Run
 from torch import Tensor, nn
 
-from pairedit.faces import INDEX, phrases
-from pairedit.probe import Probe
+from pairedit.mini.faces import INDEX, phrases
+from pairedit.mini.probe import Probe
 
 
 def build() -> FluxTransformer2DModel:

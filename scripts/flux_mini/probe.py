@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from scripts.flux_mini.run import HELD_OUT_SEED, Average, Run
 from torch import Tensor
 
-from pairedit.faces import ATTRIBUTES
-from pairedit.probe import Probe, determination, visibility
+from pairedit.mini.faces import ATTRIBUTES
+from pairedit.mini.probe import Probe, determination, visibility
 
 
 def roughen(images: Tensor) -> Tensor:

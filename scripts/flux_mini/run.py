@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from pairedit.faces import render, sample_attributes
+from pairedit.mini.faces import render, sample_attributes
 
 HELD_OUT_SEED = 10_000_000  # no training face comes from a seed this large
 

@@ -19,7 +19,7 @@ from transformers import (
     T5Tokenizer,
 )
 
-from pairedit.faces import PHRASES, SUBJECT
+from pairedit.mini.faces import PHRASES, SUBJECT
 
 LENGTH = 32  # tokens, of both encoders
 SUBJECTS = (SUBJECT, SUBJECT, "photo of a person", "portrait of a person", "a person", "face")

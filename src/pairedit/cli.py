@@ -21,14 +21,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.config import CONF, register
-from pairedit.evalplan import plan_eval
-from pairedit.export import plan_export, run_export
-from pairedit.mistakes import compose_problems, describe, on_its_lines
-from pairedit.oldfiles import expand
-from pairedit.plan import plan_gen, plan_train
-from pairedit.runs import expand_resume, has_begun, resume_command
-from pairedit.stopping import Stopped, Stopping
+from pairedit.files import CONF
+from pairedit.jobs.export import run_export
+from pairedit.plan.eval import plan_eval
+from pairedit.plan.export import plan_export
+from pairedit.plan.gen import plan_gen
+from pairedit.plan.keys import register
+from pairedit.plan.published import expand
+from pairedit.plan.train import plan_train
+from pairedit.plan.wording import compose_problems, describe, on_its_lines
+from pairedit.runs.resume import expand_resume, has_begun, resume_command
+from pairedit.runs.stopping import Stopped, Stopping
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def _train(config: DictConfig, stopping: Stopping) -> None:
     hydra_config = HydraConfig.get()
     plan = plan_train(config, method_name=hydra_config.runtime.choices.get("method", "?"))
     with collector_at_rest():
-        from pairedit.jobs import run_training
+        from pairedit.jobs.train import run_training
 
     run_training(plan, _folder(), words=list(hydra_config.overrides.task), stopping=stopping)
 
@@ -80,7 +83,7 @@ def _gen(config: DictConfig, stopping: Stopping) -> None:
     """Check, then sample."""
     plan = plan_gen(config)
     with collector_at_rest():
-        from pairedit.jobs import run_sampling
+        from pairedit.jobs.gen import run_sampling
 
     run_sampling(plan, _folder())
 
@@ -89,7 +92,7 @@ def _eval(config: DictConfig, stopping: Stopping) -> None:
     """Check, then measure."""
     plan = plan_eval(config)
     with collector_at_rest():
-        from pairedit.compare import run_evaluation
+        from pairedit.jobs.eval import run_evaluation
 
     run_evaluation(plan, _folder())
 

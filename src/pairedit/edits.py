@@ -12,18 +12,42 @@ Without content LoRA v_c is v_base.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from PIL import Image
+
+from pairedit.lora.file import LoraFile
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from pairedit.flow import Blend, Flow
-    from pairedit.photos import Photo
 
 OWN_NOISE = ("ode", "both")  # start from the noise of the photograph itself
 INVERSIONS = ("auto", "ode", "lora", "both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photo:
+    """Hold one photograph to edit."""
+
+    path: Path
+    image: Image.Image  # RGB, square, at the run's resolution
+    content: LoraFile | None = None  # a LoRA that was trained on this image alone
+
+    @property
+    def name(self) -> str:
+        """Return the file stem, in letters that need no quotes anywhere."""
+        return plain_name(self.path)
+
+
+def plain_name(path: Path) -> str:
+    """Write a file's stem in letters, digits and ._+- only."""
+    return re.sub(r"[^\w.+-]+", "-", path.stem, flags=re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +87,7 @@ class TextToImage:
 
     def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
         """Return v_s."""
-        from pairedit.adapters import Row
+        from pairedit.lora.rows import Row
 
         return [(1.0, Row(scales=scales))]
 
@@ -116,7 +140,7 @@ class RealImage:
         """Reach step `skip` of the reconstruction: from its end backwards, or from noise."""
         import torch
 
-        from pairedit.data import to_tensor
+        from pairedit.data.images import to_tensor
 
         if self.inversion not in OWN_NOISE:
             return _from_noise(self, flow, lanes, skip=skip, resolution=resolution)
@@ -127,7 +151,7 @@ class RealImage:
 
     def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
         """Return v_c, and with a slider away from 0 the edit on top of it."""
-        from pairedit.adapters import Row
+        from pairedit.lora.rows import Row
 
         anchor = Row(scales={lane.content: 1.0}) if lane.content else Row()
         if not any(scales.values()):

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.adapters import Adapters, Row
-from pairedit.flux import Flux, Text
-from pairedit.graphs import EAGER, Graphs
+from pairedit.bases.flux1.flux import Flux, Text
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.rows import Row
+from pairedit.machine.graphs import EAGER, Graphs
 
 Blend = Sequence[tuple[float, Row]]  # weight and LoRAs of each term
 Velocity = Callable[[Tensor, Tensor], Tensor]  # ([B, C, h, w], sigma []) -> [B, C, h, w]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
-from pairedit.data import Contrast, Pair, Single
+from pairedit.data.examples import Contrast, Pair, Single
 from pairedit.noising import ContentPreserving, Noising, Rectified
 
 if TYPE_CHECKING:

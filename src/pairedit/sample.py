@@ -18,17 +18,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.adapters import Adapters
-from pairedit.data import to_image
-from pairedit.edits import Edit, Lane, TextToImage
+from pairedit.bases.flux1.flux import Flux, Text
+from pairedit.data.images import to_image
+from pairedit.edits import Edit, Lane, Photo, TextToImage
 from pairedit.flow import Flow
-from pairedit.flux import Flux, Text
-from pairedit.graphs import Graphs
-from pairedit.lora import LoraFile
-from pairedit.photos import Photo
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import LoraFile
+from pairedit.machine.graphs import Graphs
 
 T = TypeVar("T")
-
 PREPARED = 16  # prompts whose modulations fit side by side: 60 MB each on FLUX.1-dev
 
 

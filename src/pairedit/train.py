@@ -9,11 +9,13 @@ Shape letters: P pairs, T terms, C latent channels, h and w latent height and wi
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,44 +25,34 @@ from accelerate import Accelerator
 from torch import Tensor
 from tqdm import trange
 
-from pairedit.adapters import Adapters, Row
-from pairedit.checkpoints import Checkpoint, read_checkpoint, remove_checkpoints, write_checkpoint
-from pairedit.data import Example, load_image, to_tensor
-from pairedit.devices import bring, make_accelerator
-from pairedit.divergence import WINDOW, LossWatch
-from pairedit.flux import Flux, Posterior, Text
-from pairedit.graphs import EAGER, Graphs
-from pairedit.lora import write_lora
+from pairedit.bases.base import Posterior
+from pairedit.bases.flux1.flux import Flux, Text
+from pairedit.bases.flux1.place import training_blocks
+from pairedit.data.examples import Contrast, Example
+from pairedit.data.images import load_image, to_tensor
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import write_lora
+from pairedit.lora.rows import Row
+from pairedit.machine.devices import bring, make_accelerator
+from pairedit.machine.graphs import EAGER, Graphs
 from pairedit.methods import Method, Step, Term
-from pairedit.placing import training_blocks
-from pairedit.runs import CHECKPOINTS
-from pairedit.state import capture, check_same, describe_run, finite, restore
-from pairedit.stopping import Stopped, Stopping
-from pairedit.tracking import Run
+from pairedit.runs.checkpoints import (
+    Checkpoint,
+    capture,
+    finite,
+    read_checkpoint,
+    remove_checkpoints,
+    restore,
+    write_checkpoint,
+)
+from pairedit.runs.divergence import WINDOW, LossWatch
+from pairedit.runs.folder import CHECKPOINTS
+from pairedit.runs.progress import check_same
+from pairedit.runs.stopping import Stopped, Stopping
+from pairedit.runs.tracking import Run
+from pairedit.settings import Settings
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Hold the numbers of a training run, independent of model, method and data."""
-
-    steps: int = 500
-    learning_rate: float = 2e-3
-    rank: int = 16
-    alpha: float = 1.0
-    targets: str | tuple[str, ...] = "attention"
-    resolution: int = 512  # px
-    num_inference_steps: int = 28
-    start_step: int = 0
-    end_step: int = 27  # inclusive
-    guidance_scale: float | None = 3.5
-    seed: int = 0
-    save_every: int = 0  # updates between checkpoints; 0 writes none
-    snapshots: bool = False  # keep the LoRA files of every checkpoint
-    latents: str = "mode"  # mode or sample of the VAE's posterior
-    batch_terms: bool = True
-    gradient_checkpointing: float = 0.0  # share of the blocks
 
 
 def fit(
@@ -424,3 +416,17 @@ def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
     if missing:
         counts = ", ".join(f"{count} weights of {role}" for role, count in missing.items())
         raise ValueError(f"lora.targets: {counts} take no part in the model's output")
+
+
+def describe_run(method: Method, examples: Sequence[Example], settings: Settings) -> dict[str, Any]:
+    """Describe what a checkpoint belongs to, as JSON values."""
+    named = repr(method) if is_dataclass(method) else type(method).__qualname__
+    seen: dict[str, Any] = {}
+    for number, example in enumerate(examples):
+        if isinstance(example, Contrast):
+            seen[f"prompts {number}"] = asdict(example)
+        for path in example.images:
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            seen[f"{path.parent.name}/{path.name}"] = digest
+    about = {"method": named, "settings": asdict(settings), "examples": seen}
+    return json.loads(json.dumps({**about, "torch": torch.__version__}))

@@ -11,19 +11,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pairedit import cli
-from pairedit.config import (
+from pairedit.bases.base import Model
+from pairedit.machine.hardware import Hardware
+from pairedit.plan.eval import plan_eval
+from pairedit.plan.export import plan_export
+from pairedit.plan.gen import plan_gen
+from pairedit.plan.keys import (
     EvalConfig,
     ExportConfig,
     GenConfig,
     LoraConfig,
-    Model,
     SweepConfig,
     TrainConfig,
 )
-from pairedit.evalplan import plan_eval
-from pairedit.export import plan_export
-from pairedit.hardware import Hardware
-from pairedit.plan import plan_gen, plan_train
+from pairedit.plan.train import plan_train
 
 SLOW = 20.0  # s of computing; a refusal that takes more hangs
 PLANS = {

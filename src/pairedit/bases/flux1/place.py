@@ -1,0 +1,138 @@
+"""Own how the transformer lies on the accelerator: quantised, fused, compiled.
+
+    modulations   linear(silu(embedding)) of every norm, for each (noise level, prompt) of a job,
+                  are a table; a quarter of FLUX.1-dev's weights then stays off the accelerator
+    projections   q, k and v of one stream are one matrix product; see `heads`
+    MLPs          see `feedforward`
+    quantised     the linear layers of the blocks
+
+Shape letters: B rows, K modulations, N tokens, D features.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pairedit.bases.flux1.heads import FusedAttention
+from pairedit.bases.flux1.mlps import fuse_mlps
+from pairedit.bases.flux1.modulations import BLOCKS, Modulations, _blocks
+from pairedit.machine.attention import Attend, choose_attention
+from pairedit.machine.devices import bring
+from pairedit.machine.hardware import Hardware
+from pairedit.machine.quantised import Quantise, name_parts, quantiser
+
+
+def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> Modulations | None:
+    """Move a diffusers FLUX transformer to the device, block by block, as the hardware asks.
+
+    Returns:
+        What computes the modulations of a job, which must be called before the first pass; None
+        where the transformer computes them itself.
+
+    Raises:
+        ValueError: a library is missing.
+    """
+    quantise = quantiser(hardware.precision)
+    modulations = Modulations(transformer, device) if hardware.fused else None
+    attend = choose_attention(device, transformer.dtype)
+    for block in _blocks(transformer):
+        for weight in (*block.parameters(), *block.buffers()):
+            weight.data = bring(weight.data, device)
+        if hardware.fused:
+            # 4-bit weights do not stand side by side.
+            _fuse(block.attn, attend, quantise, wanted=hardware.precision != "nf4")
+            fuse_mlps(block)
+        if quantise:
+            for layer in block.modules():
+                if type(layer) is nn.Linear:
+                    quantise(layer)
+    transformer.to(device)
+    if hardware.compile:
+        # Warns of operations in place in what is checkpointed; there are none.
+        logging.getLogger("torch._higher_order_ops.wrap").setLevel(logging.ERROR)
+        gc.freeze()  # what is there by now need not be looked through while compiling
+        torch._dynamo.config.recompile_limit = 64  # LoRAs and batch sizes of one process
+        for block in _blocks(transformer):  # those of a kind share what is compiled
+            block.compile(fullgraph=True, dynamic=False)
+    return modulations
+
+
+def start_compiler() -> None:
+    """Start the processes that will compile, so that they are there when weights have loaded."""
+    from torch._inductor.async_compile import AsyncCompile
+
+    AsyncCompile.warm_pool()
+
+
+@contextmanager
+def training_blocks(transformer: nn.Module, hardware: Hardware, share: float) -> Iterator[None]:
+    """Let the blocks run for training, inside the block.
+
+    Args:
+        transformer: placed.
+        hardware: that it was placed for.
+        share: of the blocks that run again in the backward pass, the first ones.
+    """
+    blocks = list(_blocks(transformer))
+    again = {id(block) for block in blocks[: round(share * len(blocks))]}
+    firsts = [getattr(transformer, kind)[0] for kind in BLOCKS] if hardware.compile else []
+
+    def run(block: nn.Module, image: Tensor, text: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
+        if any(block is first for first in firsts):
+            image, text = _like_later_ones(image, text, joint=block is firsts[1])
+        if id(block) in again:
+            return checkpoint(block, image, text, *more, use_reentrant=False)
+        return block(image, text, *more)
+
+    if firsts or again:
+        transformer.enable_gradient_checkpointing(run)
+    try:
+        yield
+    finally:
+        transformer.disable_gradient_checkpointing()
+
+
+def _like_later_ones(image: Tensor, text: Tensor, *, joint: bool) -> tuple[Tensor, Tensor]:
+    """Make the inputs of a first block like those of later ones: compiled code serves all then.
+
+    They have a gradient, and those of single blocks are parts of one tensor.
+    """
+    if joint:
+        length = text.shape[1]
+        both = torch.cat([text, image], dim=1)
+        image, text = both[:, length:], both[:, :length]
+    if not image.requires_grad:
+        image, text = (part.detach().requires_grad_(True) for part in (image, text))
+    return image, text
+
+
+def _fuse(attn: nn.Module, attend: Attend, quantise: Quantise | None, *, wanted: bool) -> None:
+    """Lay the projections of each stream side by side and let one product make them."""
+    streams: list[nn.Linear | None] = []
+    for names in (("to_q", "to_k", "to_v"), ("add_q_proj", "add_k_proj", "add_v_proj")):
+        layers = [getattr(attn, name, None) for name in names]
+        streams.append(_side_by_side(layers) if wanted and all(layers) else None)
+        if streams[-1] is not None and quantise:
+            quantise(streams[-1])
+            name_parts(layers, streams[-1])
+    attn.set_processor(FusedAttention(*streams, attend))
+
+
+def _side_by_side(layers: Sequence[nn.Linear]) -> nn.Linear:
+    """Return one layer whose weights those of the others become views of."""
+    first = layers[0]
+    fused = nn.Linear(first.in_features, 3 * first.out_features, device="meta")
+    for name in ("weight", "bias"):
+        joint = torch.cat([getattr(layer, name).data for layer in layers])
+        setattr(fused, name, nn.Parameter(joint, requires_grad=False))
+        for layer, part in zip(layers, joint.chunk(3), strict=True):
+            getattr(layer, name).data = part
+    return fused

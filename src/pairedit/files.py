@@ -1,0 +1,109 @@
+"""Own where files lie and how they are replaced: `pkg://` paths, atomic writing, plain YAML."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PACKAGE = Path(__file__).parent
+# In a wheel conf/ and data/ lie inside the package, in a checkout beside src/.
+ROOT = inside if (inside := PACKAGE / "shipped").is_dir() else PACKAGE.parents[1]
+CONF = ROOT / "conf"
+SHIPPED = "pkg://"
+
+
+def locate(path: str) -> Path:
+    """Turn a configured path into a real one; pkg:// stands for what ships with pairedit."""
+    if path.startswith(SHIPPED):
+        name = path.removeprefix(SHIPPED)
+        inside = PACKAGE / name
+        return inside if inside.exists() else ROOT / name
+    return expand_home(path)
+
+
+def expand_home(path: str | Path) -> Path:
+    """Turn a leading ~ into the home folder; that of a user nobody knows stays as it is."""
+    # Not Path.expanduser, which raises for such a user.
+    return Path(os.path.expanduser(path))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path that becomes `path` once the block has ended well.
+
+    Nobody sees half a file: on an error the temporary file goes and an older `path` stays. What
+    was written survives a loss of power once the block has ended.
+
+    Args:
+        path: the file to write; missing parent folders are made.
+
+    Yields:
+        A path of the same suffix in the same folder, not existing yet.
+
+    Raises:
+        OSError: names `path`, also where the system names no file, as on a full disk.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Short, so that a file name near the system's limit works; not mkstemp, whose files are 0600.
+    temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
+    try:
+        try:
+            yield temporary
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what `replacing` left in a folder, two levels deep, when its process was killed.
+
+    Args:
+        folder: one in which no other process is writing.
+    """
+    name = "." + "[0-9a-f]" * 16
+    for pattern in (name, f"*/{name}", f"*/*/{name}"):
+        for path in (*folder.glob(pattern), *folder.glob(pattern + ".*")):
+            path.unlink()
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    """Write plain values as YAML, replaced atomically."""
+    plain = dict(content) if isinstance(content, Mapping) else list(content)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_yaml(path: Path, kind: type) -> Any:
+    """Read plain values.
+
+    Raises:
+        ValueError: names the file when it is missing, damaged or holds another kind.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = (str(error).splitlines() or [repr(error)])[0]
+        raise ValueError(f"{path}: cannot be read ({reason})") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path}: damaged, expected a {kind.__name__}")
+    return content

@@ -1,0 +1,243 @@
+"""Own an evaluation job: from a checked plan to report.html, eval.json, curves.png, sheets/."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pairedit.bases.flux1.flux import Flux
+from pairedit.files import locate, replacing, write_yaml
+from pairedit.jobs.opening import at_work, open_model
+from pairedit.lora.file import annotate_lora, read_lora
+from pairedit.measure.curves import write_curves
+from pairedit.measure.evaluate import Result, Setting, Subject, evaluate, open_readers, render
+from pairedit.measure.report import write_report
+from pairedit.measure.table import HEADS, comparable, numbers, table, text_table, to_json
+from pairedit.pictures.png import save_png
+from pairedit.pictures.sheet import contact_sheet
+from pairedit.plan.eval import EvalPlan
+from pairedit.runs.folder import CONFIG
+
+log = logging.getLogger(__name__)
+
+SHOWN = 4  # lanes on a sheet of sliders side by side
+SHOWN_ALONE = 8  # lanes on the sheet of a single slider
+SHOWN_ROWS = 3  # lanes on the sheets of every slider's scales
+
+
+def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
+    """Measure the sliders of a plan and compare those of one edit.
+
+    Args:
+        plan: a checked configuration.
+        folder: receives config.yaml, report.html, eval.json, curves.png and sheets/.
+
+    Returns:
+        The report.
+    """
+    for note in plan.notes:
+        log.warning("%s", note)
+    # Small files first: a bad LoRA is refused before the model is loaded.
+    subjects = [
+        Subject(
+            lora=read_lora(c.path),
+            label=c.label,
+            dataset=c.dataset,
+            pairs=c.pairs,
+            attribute=c.attribute,
+            skip=plan.skip,
+        )
+        for c in plan.candidates
+    ]
+    with at_work(plan, folder):
+        return _measure(plan, folder, subjects)
+
+
+def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
+    """Measure and compare the sliders of a plan; see `run_evaluation`."""
+    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    readers, missing = open_readers(
+        plan.readers,
+        model=locate(plan.model.path),
+        resolution=plan.resolution,
+        device=str(flux.device),
+    )
+    for name, why in missing.items():
+        log.info("not measured by %s: %s", name, why)
+    setting = Setting(
+        prompts=plan.prompts,
+        seeds=plan.seeds,
+        num_inference_steps=plan.num_inference_steps,
+        guidance_scale=plan.guidance_scale,
+        resolution=plan.resolution,
+        batch_size=flux.hardware.batch_size,
+    )
+    results = evaluate(
+        flux,
+        subjects,
+        scales=plan.scales,
+        setting=setting,
+        readers=readers,
+        missing=missing,
+        match=plan.match,
+    )
+    groups = by_edit(results)
+    sheets = {
+        edit: sheet_of_scales(group[0], SHOWN_ALONE, edit)
+        if len(group) == 1
+        else sheet_side_by_side(flux, group, setting)
+        for edit, group in groups.items()
+    }
+    # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
+    write_yaml(folder / CONFIG, plan.resolved)
+    for edit, sheet in sheets.items():
+        save_png(sheet, folder / "sheets" / f"{file_stem(edit)}.png", {"edit": edit})
+    write_curves(list(groups.values()), folder / "curves.png")
+    settings = {
+        key: plan.resolved[key]
+        for key in ("skip", "num_inference_steps", "guidance_scale", "resolution", "match")
+    }
+    settings |= {"model": plan.model.name, "seeds": plan.seeds, "prompts": plan.prompts}
+    write_report(
+        folder / "report.html",
+        groups,
+        sheets=sheets,
+        rows={
+            (r.subject.dataset, r.subject.label): sheet_of_scales(r, SHOWN_ROWS) for r in results
+        },
+        settings=settings,
+        notes=plan.notes,
+    )
+    with replacing(folder / "eval.json") as temporary:
+        text = json.dumps(to_json(results, settings), indent=1, ensure_ascii=False)
+        temporary.write_text(text, encoding="utf-8")
+    if plan.calibrate:
+        for result in results:
+            calibrate(result, settings)
+    track(plan, folder, results, groups)
+    log.info("\n%s\n", text_table(HEADS, table(results)))
+    for result in results:
+        if result.verdict.advice:
+            name = f"{result.subject.label} on {result.subject.dataset}"
+            log.warning("%s: %s, %s", name, result.verdict.name, result.verdict.advice)
+    log.info("report: %s", (folder / "report.html").resolve())
+    return folder / "report.html"
+
+
+def by_edit(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Put the results of one edit together, in the order they come."""
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(result.subject.dataset, []).append(result)
+    return groups
+
+
+def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
+    """Note in a LoRA file the scale that is worth one pair; take an older note away if none is."""
+    summary = result.summaries.get("calibration")
+    scale = None if summary is None else numbers(summary.mean)
+    lost = result.verdict.lost_at
+    note = None
+    # A scale at which the person is lost would be no slider's unit.
+    if scale and (lost is None or scale < lost):
+        note = {
+            "scale": scale,
+            "interval": [numbers(summary.low), numbers(summary.high)],
+            "attribute": result.seen.attribute,
+            "seeds": len(settings["seeds"]),
+            **{key: settings[key] for key in ("skip", "num_inference_steps", "model")},
+        }
+    path = result.subject.lora.path
+    if path.suffix != ".safetensors":
+        log.info("%s: holds no metadata, so no calibration is noted; export it first", path)
+        return
+    if note is None and "calibration" not in result.subject.lora.metadata:
+        return
+    try:
+        annotate_lora(path, calibration=note)
+    except OSError as error:
+        log.warning("%s: the calibration could not be noted (%s)", path, error)
+
+
+def sheet_of_scales(result: Result, lanes: int, title: str | None = None) -> Image.Image:
+    """Show one slider at every scale."""
+    seen = result.seen
+    return _sheet(
+        [
+            [result.samples[lane, k].image for k in range(len(seen.scales))]
+            for lane in range(min(lanes, len(seen.distance)))
+        ],
+        result,
+        [f"{scale:g}" for scale in seen.scales],
+        title,
+    )
+
+
+def sheet_side_by_side(flux: Flux, group: Sequence[Result], setting: Setting) -> Image.Image:
+    """Show the sliders of one edit at matched strength, rendered at exactly that scale.
+
+    Args:
+        flux: the model, without LoRAs.
+        group: results of one edit, on the same lanes.
+        setting: how they were rendered.
+    """
+    few = replace(setting, seeds=setting.seeds[:SHOWN], prompts=setting.prompts[:1])
+    places = [comparable(result) for result in group]
+    scales = [[scale] for scale, _ in places]
+    columns: list[list[Image.Image]] = [[] for _ in group]
+    for owners, sample in render(flux, [result.subject for result in group], scales, few):
+        columns[owners[0]].append(sample.image)
+    first = group[0]
+    bases = [first.samples[lane, first.seen.zero].image for lane in range(len(few.seeds))]
+    labels = [
+        f"{result.subject.label}\n{scale:.2f}" + ("" if matched else " (weak)")
+        for result, (scale, matched) in zip(group, places, strict=True)
+    ]
+    rows = [list(row) for row in zip(bases, *columns, strict=True)]
+    return _sheet(rows, first, ["base", *labels], first.subject.dataset)
+
+
+def _sheet(
+    rows: Sequence[Sequence[Image.Image]],
+    result: Result,
+    heads: Sequence[str],
+    title: str | None,
+) -> Image.Image:
+    """Lay rows of lanes out, named by their seeds."""
+    labels = [f"seed {result.samples[lane, 0].seed}" for lane in range(len(rows))]
+    return contact_sheet(rows, labels, heads, title)
+
+
+def track(
+    plan: EvalPlan, folder: Path, results: Sequence[Result], groups: Mapping[str, Any]
+) -> None:
+    """Log the table, its numbers and the pictures to the tracker."""
+    run = plan.tracker.open(f"eval-{'+'.join(groups)}", folder, plan.resolved, resume=False)
+    try:
+        run.table("sliders", HEADS, table(results), 0)
+        run.log(
+            0,
+            {
+                f"{result.subject.dataset}/{result.subject.label}/{name}": value
+                for result in results
+                for name, summary in result.summaries.items()
+                if not summary.mean.ndim and (value := numbers(summary.mean)) is not None
+            },
+        )
+        run.image("curves", folder / "curves.png", 0)
+        for edit in groups:
+            run.image(f"sheet/{edit}", folder / "sheets" / f"{file_stem(edit)}.png", 0)
+    finally:
+        run.finish()
+
+
+def file_stem(edit: str) -> str:
+    """Name the file of an edit's sheet, so that its path needs no quotes."""
+    return re.sub(r"[^\w.+-]+", "-", edit, flags=re.ASCII)

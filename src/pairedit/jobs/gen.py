@@ -1,0 +1,108 @@
+"""Own a rendering job, from its checked plan to the files it leaves behind."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pairedit
+from pairedit.data.images import load_image
+from pairedit.edits import Photo
+from pairedit.files import write_yaml
+from pairedit.jobs.opening import at_work, open_model
+from pairedit.lora.file import read_lora
+from pairedit.pictures.lanes import draw_grid, draw_sheet, lanes_of
+from pairedit.pictures.png import animate, save_png
+from pairedit.plan.gen import GenPlan
+from pairedit.runs.folder import CONFIG
+from pairedit.sample import Sample, Slider, file_name, generate, lane_name, metadata
+
+log = logging.getLogger(__name__)
+
+
+def run_sampling(plan: GenPlan, folder: Path) -> Path:
+    """Render the images, the sheet and the animations of a plan.
+
+    Args:
+        plan: a checked configuration.
+        folder: receives config.yaml, images/, sheet.png and, if asked for, animations/.
+
+    Returns:
+        The contact sheet.
+    """
+    for note in plan.notes:
+        log.warning("%s", note)
+    # Small files first: a bad LoRA is refused before the model is loaded.
+    sliders = [
+        Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip, unit=unit)
+        for entry, unit in zip(plan.sliders, plan.units, strict=True)
+    ]
+    photos = [
+        Photo(
+            path=path,
+            image=load_image(path, plan.resolution),
+            content=content and read_lora(content),
+        )
+        for path, content in plan.photos
+    ]
+    with at_work(plan, folder):
+        return _render(plan, folder, sliders, photos)
+
+
+def _render(
+    plan: GenPlan, folder: Path, sliders: Sequence[Slider], photos: Sequence[Photo]
+) -> Path:
+    """Render the images of a plan; see `run_sampling`."""
+    asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
+    known = list(dict.fromkeys(asked))
+    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    settings = {
+        "model": plan.model.name,
+        "model_path": plan.model.path,
+        "skip": plan.skip,
+        "num_inference_steps": plan.num_inference_steps,
+        "guidance_scale": plan.guidance_scale,
+        "resolution": plan.resolution,
+        "precision": flux.hardware.precision,
+        "pairedit": pairedit.__version__,
+    }
+    if photos:
+        settings |= asdict(plan.edit)
+    samples: list[Sample] = []
+    for sample in generate(
+        flux,
+        sliders=sliders,
+        prompts=plan.prompts,
+        seeds=plan.seeds,
+        skip=plan.skip,
+        num_inference_steps=plan.num_inference_steps,
+        guidance_scale=plan.guidance_scale,
+        resolution=plan.resolution,
+        batch_size=flux.hardware.batch_size,
+        edit=plan.edit,
+        photos=photos,
+    ):
+        if not samples:
+            # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
+            write_yaml(folder / CONFIG, plan.resolved)
+        name = file_name(sample, known.index(sample.prompt))
+        save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
+        samples.append(sample)
+    lanes = lanes_of(samples)
+    if plan.across < len(lanes[0]):
+        sheet = draw_grid(samples, [slider.name for slider in sliders], across=plan.across)
+    else:
+        title = " + ".join(slider.name for slider in sliders) or plan.model.name
+        sheet = draw_sheet(samples, title=title)
+    save_png(sheet, folder / "sheet.png", {"pairedit": settings["pairedit"]})
+    if plan.animate:
+        for lane in lanes:
+            name = f"{lane_name(lane[0], known.index(lane[0].prompt))}.webp"
+            images = [sample.image for sample in sorted(lane, key=lambda sample: sample.scales)]
+            animate(images, folder / "animations" / name)
+        log.info("animations: %s", (folder / "animations").resolve())
+    log.info("images: %s", (folder / "images").resolve())
+    log.info("sheet: %s", (folder / "sheet.png").resolve())
+    return folder / "sheet.png"

@@ -1,0 +1,276 @@
+"""Own a training job, from its checked plan to the files it leaves behind."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pairedit.bases.flux1.flux import Flux
+from pairedit.data.examples import Example, Pair, Single
+from pairedit.data.images import load_image
+from pairedit.edits import Photo, RealImage
+from pairedit.files import locate
+from pairedit.jobs.opening import open_model
+from pairedit.lora.file import inspect_lora, read_lora
+from pairedit.machine.devices import make_accelerator, memory_advice
+from pairedit.measure.evaluate import Subject, open_readers
+from pairedit.measure.readers import AttributeProbe
+from pairedit.measure.selfcheck import close, close_single, further_lanes, update_of
+from pairedit.pictures.lanes import draw_sheet, lanes_of
+from pairedit.pictures.png import save_png
+from pairedit.plan.eval import attribute_of
+from pairedit.plan.train import TrainPlan
+from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
+from pairedit.runs.folder import CHECKPOINTS, begin, locked
+from pairedit.runs.resume import pasteable
+from pairedit.runs.stopping import Stopping
+from pairedit.runs.tracking import JsonLines, Run, Several
+from pairedit.sample import Sample, Slider, generate
+from pairedit.settings import Settings
+from pairedit.train import fit
+
+log = logging.getLogger(__name__)
+
+PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
+PREVIEW_LANES = 2  # seeds 0 and 1
+
+
+def run_training(
+    plan: TrainPlan,
+    folder: Path,
+    *,
+    words: Sequence[str] = (),
+    stopping: Stopping | None = None,
+) -> dict[str, Path]:
+    """Train one LoRA (or content and semantic) for each dataset, or single image, of a plan.
+
+    Args:
+        plan: a checked configuration.
+        folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
+            metrics.jsonl, the LoRA files, preview.png and report.json.
+        words: the overrides that the configuration was composed from.
+        stopping: tells when to save and stop.
+
+    Returns:
+        The LoRA to sample with, by dataset name: the semantic one, of a single image its content.
+
+    Raises:
+        ValueError: another process works in the folder, or what is there is of another run.
+        MemoryError: says which keys need less.
+    """
+    with locked(folder):
+        begin(folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume)
+        for note in plan.notes:
+            log.warning("%s", note)
+        with memory_advice(_less_memory(plan), plan.hardware):
+            trained = {
+                name: _train_one(plan, folder / name, pairs, stopping)
+                for name, pairs in plan.pairs.items()
+            }
+    key = "content_lora" if plan.method.learns_from is Single else "lora"
+    for name, path in trained.items():
+        log.info("%s: %s=%s", name, key, pasteable(path))
+    return trained
+
+
+def _train_one(
+    plan: TrainPlan,
+    place: Path,
+    pairs: Sequence[Example],
+    stopping: Stopping | None,
+) -> Path:
+    """Train on one dataset, as far as that has not been done; return the LoRA to sample with."""
+    name = place.name
+    files = _finished(plan, place) if plan.resume else None
+    wanted = {"preview.png": plan.preview, "report.json": plan.report}
+    if files and all((place / left).exists() for left, asked in wanted.items() if asked):
+        log.info("%s: finished already", name)
+        return files[plan.method.roles[-1]]
+    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    title = f"{plan.method_name}-{name}"
+    run: Run = Several(
+        [
+            JsonLines(place / "metrics.jsonl", resume=plan.resume),
+            plan.tracker.open(title, place, plan.resolved, resume=plan.resume),
+        ]
+    )
+    try:
+        started = time.perf_counter()
+        files = files or fit(
+            flux=flux,
+            method=plan.method,
+            pairs=pairs,
+            settings=_settings(plan, flux),
+            folder=place,
+            run=run,
+            metadata={
+                "base_model": plan.model.name,
+                "method": plan.method_name,
+                "dataset": name,
+                "config": plan.resolved,
+            },
+            accelerator=make_accelerator(plan.device),
+            name=name,
+            resume=plan.resume,
+            stopping=stopping,
+        )
+        if (plan.preview or plan.report) and plan.method.learns_from is Single:
+            finish_single(flux, plan, files, place=place, run=run)
+        elif plan.preview or plan.report:
+            seconds = time.perf_counter() - started
+            finish(flux, plan, files, place=place, run=run, seconds=seconds)
+    finally:
+        run.finish()
+    return files[plan.method.roles[-1]]
+
+
+def _settings(plan: TrainPlan, flux: Flux) -> Settings:
+    """Complete the numbers of a training run by what the hardware says."""
+    hardware = flux.hardware
+    return Settings(
+        **plan.settings,
+        batch_terms=hardware.batch_terms,
+        gradient_checkpointing=float(hardware.gradient_checkpointing),
+    )
+
+
+def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
+    """Return the final LoRA files of an earlier run if it came to its end.
+
+    Raises:
+        ValueError: one of them is damaged.
+    """
+    files = {role: place / f"{role}.safetensors" for role in plan.method.roles}
+    if has_checkpoints(place / CHECKPOINTS) or not all(path.exists() for path in files.values()):
+        return None
+    for path in files.values():
+        inspect_lora(path)
+    remove_checkpoints(place / CHECKPOINTS)
+    return files
+
+
+def _less_memory(plan: TrainPlan) -> str:
+    """Name the keys by which this job would need less memory."""
+    keys = {
+        "gradient_checkpointing=true": plan.changes.get("gradient_checkpointing") != 1,
+        "batch_terms=false": plan.changes.get("batch_terms", True),
+        "a smaller resolution": True,
+    }
+    return ", ".join(key for key, helps in keys.items() if helps)
+
+
+def finish(
+    flux: Flux,
+    plan: TrainPlan,
+    files: Mapping[str, Path],
+    *,
+    place: Path,
+    run: Run,
+    seconds: float,
+) -> None:
+    """Render a few scales of a trained LoRA: for the preview, for the report, or for both.
+
+    Args:
+        flux: the model, without LoRAs.
+        plan: what was trained.
+        files: the LoRAs by role.
+        place: receives preview.png and report.json.
+        run: receives both.
+        seconds: that training took; the report takes at most a tenth of them.
+    """
+    settings = _settings(plan, flux)
+    loras = {role: read_lora(path) for role, path in files.items()}
+    edits = loras[plan.method.roles[-1]]
+    # The plan's own number of steps, the model's usual share of them without LoRA.
+    skip = plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps
+
+    def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
+        samples = generate(
+            flux,
+            sliders=[Slider(lora=edits, scales=PREVIEW_SCALES)],
+            prompts=[plan.model.prompt],
+            seeds=seeds,
+            skip=skip,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            resolution=settings.resolution,
+        )
+        return lanes_of(list(samples))
+
+    first = PREVIEW_LANES if plan.preview else 1
+    started = time.perf_counter()
+    lanes = shoot(range(first))
+    spent = time.perf_counter() - started
+    more = further_lanes(spent, first, seconds) if plan.report else 0
+    if more:
+        lanes += shoot(range(first, first + more))
+    if plan.preview:
+        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
+        sheet = draw_sheet(shown, title=f"{place.name}: {plan.method_name}")
+        save_png(sheet, place / "preview.png", {"lora": edits.path.name})
+        run.image("preview", place / "preview.png", settings.steps)
+    if plan.report:
+        readers, missing = open_readers(
+            {"probe": AttributeProbe()},
+            model=locate(plan.model.path),
+            resolution=settings.resolution,
+            device=str(flux.device),
+        )
+        close(
+            subject=Subject(
+                lora=edits,
+                label=plan.method_name,
+                dataset=place.name,
+                pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
+                attribute=attribute_of(edits.metadata),
+                skip=skip,
+            ),
+            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            lanes=lanes,
+            resolution=settings.resolution,
+            readers=readers,
+            missing=missing,
+            folder=place,
+            run=run,
+            step=settings.steps,
+        )
+
+
+def finish_single(
+    flux: Flux, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
+) -> None:
+    """Render what a content LoRA makes of noise, beside the image it has learnt; see `finish`."""
+    settings = _settings(plan, flux)
+    loras = {role: read_lora(path) for role, path in files.items()}
+    (lora,) = loras.values()
+    (example,) = plan.pairs[place.name]
+    image = load_image(example.path, settings.resolution)
+    samples = list(
+        generate(
+            flux,
+            sliders=[],
+            prompts=[""],
+            seeds=range(PREVIEW_LANES),
+            skip=0,
+            num_inference_steps=settings.num_inference_steps,
+            guidance_scale=settings.guidance_scale,
+            resolution=settings.resolution,
+            edit=RealImage(inversion="lora"),
+            photos=[Photo(path=example.path, image=image, content=lora)],
+        )
+    )
+    if plan.preview:
+        sheet = draw_sheet(samples, title=f"{place.name}: {plan.method_name}")
+        save_png(sheet, place / "preview.png", {"lora": lora.path.name})
+        run.image("preview", place / "preview.png", settings.steps)
+    if plan.report:
+        close_single(
+            name=place.name,
+            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            samples=samples,
+            folder=place,
+            run=run,
+            step=settings.steps,
+        )

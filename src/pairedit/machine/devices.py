@@ -1,0 +1,96 @@
+"""Own the choice of the device, through accelerate, and what to do when it is full."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor
+
+from pairedit.machine.hardware import PROFILES, Hardware
+
+ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # what a user may have chosen
+
+
+def make_accelerator(device: str) -> Accelerator:
+    """Make accelerate's accelerator for one process.
+
+    Args:
+        device: auto takes the best device there is; cpu, cuda or mps ask for one.
+
+    Raises:
+        ValueError: the machine lacks that device, or several processes were started.
+    """
+    # Jobs of one sweep may ask for different devices; accelerate would keep the first one.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    PartialState._reset_state()
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    if accelerator.num_processes > 1:
+        raise ValueError(f"{accelerator.num_processes} processes were started, expected one")
+    if device not in ("auto", accelerator.device.type):
+        raise ValueError(f"device={device}: not on this machine, which has {accelerator.device}")
+    return accelerator
+
+
+def settle_gpu() -> None:
+    """Set what torch needs on a GPU, for all of the process."""
+    # torch 2.11 with CUDA 13: its attention backward crashes on FLUX's shapes.
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    if not any(name in os.environ for name in ALLOCATOR):
+        # Otherwise gigabytes lie idle in pieces that nothing fits into.
+        # Older torch has the second one only, newer torch warns of it.
+        change = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
+        change = change or torch.cuda.memory._set_allocator_settings
+        change("expandable_segments:True")
+
+
+@functools.cache
+def runs_triton(device: torch.device) -> bool:
+    """Say whether our Triton kernels run there: not on Windows, nor on GPUs older than bf16."""
+    return (
+        device.type == "cuda"
+        and find_spec("triton") is not None
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
+def bring(values: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the CPU to the device.
+
+    To a GPU by way of pinned memory: several times faster, and without waiting for what runs there.
+    """
+    if device.type != "cuda" or values.is_cuda:
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)
+
+
+@contextmanager
+def memory_advice(advice: str, hardware: Hardware) -> Iterator[None]:
+    """Say what to try where the memory of a GPU, or of the machine, does not suffice.
+
+    Args:
+        advice: what needs less memory, such as `batch_terms=false`.
+        hardware: the profile asked for; on a GPU the next smaller ones are named.
+
+    Raises:
+        MemoryError: in place of torch's pages about its allocator.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        names = list(PROFILES)
+        # Whatever auto took, it was not the last.
+        smaller = names[names.index(hardware.name) + 1 if hardware.name in names else 1 :]
+        profiles = "".join(f"hardware={name}, " for name in smaller)
+        raise MemoryError(f"the GPU's memory does not suffice: try {profiles}{advice}") from error
+    except (MemoryError, RuntimeError) as error:
+        # What torch's CPU allocator says; it has no class of its own.
+        if isinstance(error, RuntimeError) and "DefaultCPUAllocator" not in str(error):
+            raise
+        raise MemoryError(f"the memory does not suffice: try {advice}") from error

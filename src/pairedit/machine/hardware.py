@@ -1,0 +1,103 @@
+"""Own how a base model uses the machine: in which precision, and what is traded for what.
+
+A profile is a file of `conf/hardware`; `auto` stands for the one that fits. Nothing here imports
+torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import yaml
+
+from pairedit.files import CONF
+
+AUTO = "auto"
+PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
+# GiB that must be free for FLUX.1-dev; the last is taken where nothing fits.
+PROFILES = {"80gb": 32.0, "24gb": 21.5, "12gb": 0.0}
+SMALL = 1e9  # parameters; smaller models have nothing to gain from a profile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """Say how a base model runs; the defaults keep everything plain."""
+
+    name: str = "plain"
+    precision: str = AUTO  # of the base: one of `PRECISIONS`, or the model's own
+    batch_size: int = 8  # images in one forward pass of sampling
+    batch_terms: bool = True  # all terms of a training step as one batch
+    gradient_checkpointing: float = 0.0  # share of the blocks that run again in the backward pass
+    fused: bool = False  # fewer, larger operations; see `placing`
+    compile: bool = False  # the blocks, by torch.compile
+    graphs: bool = False  # a pass becomes one CUDA graph
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing.
+
+        Raises:
+            ValueError: names every bad key.
+        """
+        fine = {
+            "precision": self.precision in (AUTO, *PRECISIONS),
+            "batch_size": isinstance(self.batch_size, int) and self.batch_size >= 1,
+            "gradient_checkpointing": isinstance(self.gradient_checkpointing, int | float)
+            and 0 <= self.gradient_checkpointing <= 1,
+            "graphs": not self.graphs or self.fused,
+        }
+        expected = {
+            "precision": ", ".join((AUTO, *PRECISIONS)),
+            "batch_size": "at least 1",
+            "gradient_checkpointing": "a share of the blocks, 0 to 1",
+            "graphs": "fused=true with it",
+        }
+        bad = [
+            f"hardware.{key}={getattr(self, key)}: expected {expected[key]}"
+            for key, good in fine.items()
+            if not good
+        ]
+        if bad:
+            raise ValueError("; ".join(bad))
+
+
+def profile(name: str) -> Hardware:
+    """Read one profile of `conf/hardware`."""
+    values = yaml.safe_load((CONF / "hardware" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return Hardware(**{key: value for key, value in values.items() if key != "_target_"})
+
+
+def choose(
+    asked: Hardware,
+    *,
+    device: str,
+    free: float,
+    parameters: int,
+    precision: str,
+    changes: Mapping[str, Any],
+) -> Hardware:
+    """Settle what is left open, once device and model are known.
+
+    Args:
+        asked: a profile, or `auto`.
+        device: cpu, cuda or mps.
+        free: GiB of the device's memory; only of interest for cuda.
+        parameters: of the transformer.
+        precision: float32 or bf16, which `auto` stands for.
+        changes: fields that the user set apart from the profile.
+
+    Raises:
+        ValueError: the profile or the precision needs a GPU.
+    """
+    chosen = asked
+    if asked.name == AUTO:
+        plain = device != "cuda" or parameters < SMALL
+        names = [name for name, needed in PROFILES.items() if free >= needed]
+        chosen = replace(asked, name="plain") if plain else profile(names[0])
+    elif device != "cuda" and asked.name in PROFILES:
+        raise ValueError(f"hardware={asked.name}: needs a GPU, and this run is on {device}")
+    chosen = replace(chosen, **changes)
+    if chosen.precision == "fp8" and device != "cuda":
+        raise ValueError(f"precision=fp8: needs a GPU, and this run is on {device}")
+    return replace(chosen, precision=precision) if chosen.precision == AUTO else chosen

@@ -1,0 +1,206 @@
+"""Own GPU kernels in Triton: imported only where `devices.runs_triton`."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pairedit.machine.quantised import F8, F8_MAX, SMALLEST
+
+WARPS = 8
+TOKENS = 16  # of one program
+HEADS = 12  # of one program, which reads the angles of its tokens once
+
+
+def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Round [beside, gelu(hidden)] to fp8; see `feedforward.round_gelu`."""
+    rows, features = beside.shape
+    rounded = hidden.new_empty((rows, features + hidden.shape[1]), dtype=F8)
+    scales = hidden.new_empty((rows, 1), dtype=torch.float32)
+    _round_gelu[(rows,)](
+        beside,
+        hidden,
+        rounded,
+        scales,
+        FEATURES=features,
+        HIDDEN=hidden.shape[1],
+        FEATURES_BLOCK=triton.next_power_of_2(features) if features else 0,
+        HIDDEN_BLOCK=triton.next_power_of_2(hidden.shape[1]),
+        SMALLEST=SMALLEST,
+        LARGEST=F8_MAX,
+        num_warps=WARPS,
+    )
+    return rounded, scales
+
+
+@triton.jit
+def _round_gelu(
+    beside,
+    hidden,
+    rounded,
+    scales,
+    FEATURES: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    FEATURES_BLOCK: tl.constexpr,
+    HIDDEN_BLOCK: tl.constexpr,
+    SMALLEST: tl.constexpr,
+    LARGEST: tl.constexpr,
+):
+    """Round one row, which stays in registers between its maximum and its rounding."""
+    row = tl.program_id(0).to(tl.int64)
+    columns = tl.arange(0, HIDDEN_BLOCK)
+    x = tl.load(hidden + row * HIDDEN + columns, mask=columns < HIDDEN, other=0.0).to(tl.float32)
+    # The tanh form of gelu, written with the sigmoid.
+    x = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+    largest = tl.max(tl.abs(x), axis=0)
+    if FEATURES_BLOCK > 0:
+        places = tl.arange(0, FEATURES_BLOCK)
+        side = tl.load(beside + row * FEATURES + places, mask=places < FEATURES, other=0.0)
+        side = side.to(tl.float32)
+        largest = tl.maximum(largest, tl.max(tl.abs(side), axis=0))
+    scale = tl.maximum(largest, SMALLEST) / LARGEST
+    tl.store(scales + row, scale)
+    start = rounded + row * (FEATURES + HIDDEN)
+    # A NaN stays one: whoever looks at the image must see it.
+    if FEATURES_BLOCK > 0:
+        side = tl.clamp(side / scale, -LARGEST, LARGEST, propagate_nan=tl.PropagateNan.ALL)
+        tl.store(start + places, side.to(rounded.dtype.element_ty), mask=places < FEATURES)
+    x = tl.clamp(x / scale, -LARGEST, LARGEST, propagate_nan=tl.PropagateNan.ALL)
+    tl.store(start + FEATURES + columns, x.to(rounded.dtype.element_ty), mask=columns < HIDDEN)
+
+
+def to_heads(
+    projected: Tensor,
+    loras: tuple[Tensor, Tensor, list[int]],
+    norms: list[Tensor],
+    rotation: tuple[Tensor, Tensor],
+    eps: float,
+    start: int,
+    heads: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Write one stream's query, key and value.
+
+    Args:
+        projected: see `heads.to_heads`, contiguous.
+        loras: inner, contiguous, up, and the ranks of query, key and value; see there.
+        norms: weights of query and key.
+        rotation: cosine and sine of all tokens.
+        eps: of the norms.
+        start: the stream's first token among all.
+        heads: query, key and value of all tokens, [B, N, H, D], written to.
+    """
+    rows, tokens, _ = projected.shape
+    _, total, count, features = heads[0].shape
+    group = math.gcd(count, HEADS)
+    inner, up, ranks = loras
+    _to_heads[(triton.cdiv(tokens, TOKENS), 3 * count // group, rows)](
+        projected,
+        inner,
+        up,
+        *norms,
+        *rotation,
+        *heads,
+        tokens,
+        total,
+        start,
+        up.stride(0),
+        up.stride(1),
+        eps,
+        COUNT=count,
+        GROUP=group,
+        FEATURES=features,
+        RANKS=inner.shape[-1],
+        QUERY_RANK=ranks[0],
+        KEY_RANK=ranks[1],
+        VALUE_RANK=ranks[2],
+        RANK_BLOCK=max(16, triton.next_power_of_2(max(ranks))) if max(ranks) else 0,
+        TOKENS=TOKENS,
+        num_warps=4,
+    )
+
+
+@triton.jit
+def _to_heads(
+    projected,
+    inner,
+    up,
+    norm_query,
+    norm_key,
+    cosine,
+    sine,
+    query,
+    key,
+    value,
+    tokens,
+    total,
+    start,
+    up_rows,
+    up_columns,
+    eps,
+    COUNT: tl.constexpr,
+    GROUP: tl.constexpr,
+    FEATURES: tl.constexpr,
+    RANKS: tl.constexpr,
+    QUERY_RANK: tl.constexpr,
+    KEY_RANK: tl.constexpr,
+    VALUE_RANK: tl.constexpr,
+    RANK_BLOCK: tl.constexpr,
+    TOKENS: tl.constexpr,
+):
+    """Make some heads of query, key or value, for some tokens of one row."""
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    first = tl.program_id(1) * GROUP  # among the heads of query, key and value
+    part = first // COUNT
+    row = tl.program_id(2).to(tl.int64)
+    there = (token < tokens)[:, None]
+    feature = tl.arange(0, FEATURES)
+    pair = tl.arange(0, FEATURES // 2)
+    source = (row * tokens + token)[:, None]
+    target = (row * total + start + token)[:, None] * (COUNT * FEATURES)
+    angle = (start + token)[:, None] * FEATURES + 2 * pair[None, :]
+    c = tl.load(cosine + angle, mask=there, other=0.0)
+    s = tl.load(sine + angle, mask=there, other=0.0)
+    if RANK_BLOCK > 0:
+        if part == 0:
+            before, count = 0, QUERY_RANK
+        elif part == 1:
+            before, count = QUERY_RANK, KEY_RANK
+        else:
+            before, count = QUERY_RANK + KEY_RANK, VALUE_RANK
+        rank = before + tl.arange(0, RANK_BLOCK)
+        known = rank < before + count
+        place = source * RANKS + rank[None, :]
+        low = tl.load(inner + place, mask=there & known[None, :], other=0.0)
+    if part == 0:
+        weight = tl.load(norm_query + feature).to(tl.float32)
+    else:
+        weight = tl.load(norm_key + feature).to(tl.float32)
+    for number in tl.static_range(GROUP):
+        column = (first + number) * FEATURES + feature
+        base = tl.load(projected + source * (3 * COUNT * FEATURES) + column[None, :], mask=there)
+        x = base.to(tl.float32)
+        if RANK_BLOCK > 0:
+            b = tl.load(
+                up + column[None, :] * up_rows + rank[:, None] * up_columns,
+                mask=known[:, None],
+                other=0.0,
+            )
+            x += tl.dot(low, b, input_precision="ieee")
+        place = target + (first + number - part * COUNT) * FEATURES + feature[None, :]
+        if part == 2:
+            tl.store(value + place, x.to(value.dtype.element_ty), mask=there)
+        else:
+            scale = tl.rsqrt(tl.sum(x * x, axis=1) / FEATURES + eps)
+            # Rounded where a sequence of operations would be.
+            normed = (x * scale[:, None] * weight[None, :]).to(query.dtype.element_ty)
+            even, odd = tl.split(tl.reshape(normed.to(tl.float32), (TOKENS, FEATURES // 2, 2)))
+            turned = tl.join(even * c - odd * s, odd * c + even * s)
+            turned = tl.reshape(turned, (TOKENS, FEATURES)).to(query.dtype.element_ty)
+            if part == 0:
+                tl.store(query + place, turned, mask=there)
+            else:
+                tl.store(key + place, turned, mask=there)

@@ -1,0 +1,82 @@
+"""Own the product of a frozen layer and all LoRAs beside it, as one operation there and back.
+
+    y = x W^T + b + ((x A^T) * scales) B^T
+
+A is the A of all LoRAs below each other, B their B side by side; the columns of `scales` and
+`learns` [B, 1, R] belong to the rows of A. A and B learn from the batch rows that `learns` marks.
+Shape letters: B rows, N tokens, R the ranks of all LoRAs together.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pairedit.machine.quantised import Float8, back_through, weight_of
+
+
+def multiply(
+    layer: nn.Linear, x: Tensor, down: Tensor, up: Tensor, scales: Tensor, learns: Tensor
+) -> Tensor:
+    """Map [B, N, in] to [B, N, out].
+
+    Args:
+        layer: frozen, quantised or not.
+        x: the input, in the precision of the base as all that follows.
+        down: A, [R, in].
+        up: B, [out, R].
+        scales: of every LoRA in each row, [B, 1, R].
+        learns: 1 where a LoRA learns, else 0, [B, 1, R].
+    """
+    if torch.is_grad_enabled():
+        return _Product.apply(x, down, up, scales, learns, layer)
+    return _both(layer, x, F.linear(x, down) * scales, up)
+
+
+class _Product(torch.autograd.Function):
+    """Give x, A and B their gradients."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        down: Tensor,
+        up: Tensor,
+        scales: Tensor,
+        learns: Tensor,
+        layer: nn.Linear,
+    ) -> Tensor:
+        inner = F.linear(x, down) * scales
+        ctx.layer = layer
+        ctx.save_for_backward(x, down, up, scales, learns, inner)
+        return _both(layer, x, inner, up)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, down, up, scales, learns, inner = ctx.saved_tensors
+        x, grad = x.flatten(0, -2), grad.flatten(0, -2)
+        to_inner = (grad @ up).view_as(inner) * scales
+        to_x = to_inner.flatten(0, -2) @ down
+        add_product(to_x, *back_through(ctx.layer, grad))
+        to_down = (to_inner * learns).flatten(0, -2).T @ x
+        to_up = grad.T @ (inner * learns).flatten(0, -2)
+        return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None
+
+
+def _both(layer: nn.Linear, x: Tensor, inner: Tensor, up: Tensor) -> Tensor:
+    """Add what B makes of `inner` [B, N, R] and what the layer makes of x."""
+    if isinstance(layer, Float8):
+        result = layer.multiply(x)
+        add_product(result.view(-1, result.shape[-1]), inner.flatten(0, -2), up.T)
+        return result
+    # The large product adds itself to the small one while it runs, not the other way round.
+    result = F.linear(inner.flatten(0, -2), up, layer.bias)
+    add_product(result, x.flatten(0, -2), weight_of(layer).T)
+    return result.unflatten(0, inner.shape[:-1])
+
+
+@torch.library.custom_op("pairedit::add_product", mutates_args={"result"})
+def add_product(result: Tensor, left: Tensor, right: Tensor) -> None:
+    """Add [M, K] times [K, N] to [M, N] in place; torch's own would be compiled to a copy first."""
+    result.addmm_(left, right)

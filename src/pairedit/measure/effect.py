@@ -1,0 +1,72 @@
+"""Own the three quantities that the measures are made of: worth, effect, identity."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pairedit.measure.evidence import Evidence
+from pairedit.mini.attributes import IDENTITY, INDEX, TIED
+
+NOTICED = 0.1  # shares of one pair's worth of change: "something happens"
+LOST = 0.5  # shares of the difference between two people: "identity is lost"
+LOST_PIXELS = 0.8  # the same in pixels, where a change of hair alone counts much
+
+
+def worth(seen: Evidence) -> float | None:
+    """Return one pair's worth: the mean change of the attribute that the pairs show.
+
+    Where a person is nearer to the after images than a pair is wide, no more than what is left
+    counts: who smiles already cannot smile as much more as the pairs do.
+
+    Returns:
+        In units of the attribute's range, signed; None without pairs or attribute.
+    """
+    if not {"probe", "pairs", "attribute"} <= seen.has:
+        return None
+    reading, column = seen.readings["probe"], INDEX[seen.attribute or ""]
+    shown = float((reading.after - reading.before)[:, column].mean())
+    sign = 1.0 if shown >= 0 else -1.0
+    left = sign * (reading.after[:, column].mean() - reading.lanes[:, seen.zero, column])
+    return sign * float(left.clamp(0, abs(shown)).mean())
+
+
+def effect(seen: Evidence) -> Tensor:
+    """Return how much of one pair's worth happens at each scale, by the best reader there is.
+
+    The attribute's change by the probe, else the change along the pairs' CLIP direction, else
+    the image distance, which has no sign of its own and takes the scale's.
+
+    Returns:
+        [N, K]; 1 is as much as the pairs show; without pairs the attribute's full range, or
+        image distance itself.
+    """
+    if value := worth(seen):
+        return seen.attributes((seen.attribute or "",))[..., 0] / value
+    if {"clip", "pairs"} <= seen.has:
+        reading = seen.readings["clip"]
+        direction = (reading.after - reading.before).mean(0)
+        moved = reading.lanes - reading.lanes[:, [seen.zero]]
+        return moved @ direction / direction.square().sum()
+    if seen.pair_distance is None and {"probe", "attribute"} <= seen.has:
+        return seen.attributes((seen.attribute or "",))[..., 0]
+    sign = torch.tensor([-1.0 if scale < 0 else 1.0 for scale in seen.scales])
+    return seen.change * sign / (seen.pair_distance or 1.0)
+
+
+def identity(seen: Evidence) -> Tensor:
+    """Return how far each image is from its own person, as a share of the way to `LOST`; [N, K].
+
+    By the probe: mean change of the identity attributes over the mean difference of two people
+    of this run; by pixels: distance over the distance to other people. The larger counts.
+    """
+    lost = seen.change / (seen.strangers.mean() * LOST_PIXELS)
+    if "probe" in seen.readings:
+        names = tuple(n for n in IDENTITY if n not in TIED.get(seen.attribute or "", ()))
+        columns = [INDEX[name] for name in names]
+        people = seen.readings["probe"].lanes[:, seen.zero][:, columns]
+        people = torch.cat([people, seen.readings["probe"].before[:, columns]])
+        if len(people) > 1:
+            others = torch.pdist(people, p=1).mean() / len(names)
+            lost = torch.maximum(lost, seen.attributes(names).abs().mean(-1) / (others * LOST))
+    return lost

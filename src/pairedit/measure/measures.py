@@ -1,0 +1,218 @@
+"""Own the measures: what a slider did, computed from what was read off its images.
+
+Another measure is another function here. With I(s) an image at scale s and a, b attributes:
+
+    target(s) = a(s) - a(0)    off-target(s) = mean over b of |b(s) - b(0)|    d(s) = |I(s) - I(0)|
+
+`effect` is the target (or what stands in for it) in units of one pair's worth, `identity` the way
+to where the person is lost. Shapes: N lanes (seeds x prompts), K scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pairedit.measure.effect import NOTICED, effect, identity
+from pairedit.measure.evidence import Evidence, Function, Measure
+from pairedit.measure.intervals import at, crossing
+from pairedit.mini.attributes import ATTRIBUTES, TIED
+
+MEASURES: dict[str, Measure] = {}
+
+
+def measure(name: str, *needs: str) -> Callable[[Function], Function]:
+    """Register a function as a measure."""
+
+    def register(function: Function) -> Function:
+        MEASURES[name] = Measure(name=name, needs=frozenset(needs), function=function)
+        return function
+
+    return register
+
+
+@measure("image change")
+def image_change(seen: Evidence) -> Tensor:
+    """Distance to the image at scale 0: root mean square over pixels, 1 is black to white."""
+    return seen.change
+
+
+@measure("target", "probe", "attribute")
+def target(seen: Evidence) -> Tensor:
+    """Change of the edited attribute, in units of its full range."""
+    return seen.attributes((seen.attribute or "",))[..., 0]
+
+
+@measure("share of a pair", "pairs")
+def share(seen: Evidence) -> Tensor:
+    """Effect in units of one pair's worth: 1 is as much as the pairs show.
+
+    See `effect` and `worth`.
+    """
+    return effect(seen)
+
+
+@measure("off-target", "probe", "attribute")
+def off_target(seen: Evidence) -> Tensor:
+    """Mean absolute change of every attribute that is not tied to the edit."""
+    tied = (seen.attribute, *TIED.get(seen.attribute or "", ()))
+    return seen.attributes(tuple(n for n in ATTRIBUTES if n not in tied)).abs().mean(-1)
+
+
+@measure("identity")
+def identity_lost(seen: Evidence) -> Tensor:
+    """Distance from the person at scale 0; at 1 identity is lost, half-way to a stranger."""
+    return identity(seen)
+
+
+@measure("clip direction", "clip", "pairs")
+def clip_direction(seen: Evidence) -> Tensor:
+    """Cosine between the image's change and the pairs' change in CLIP space; 0 at scale 0.
+
+    Source: directional similarity, StyleGAN-NADA (arXiv 2108.00946), with the pairs' mean image
+    direction in place of text.
+    """
+    reading = seen.readings["clip"]
+    moved = reading.lanes - reading.lanes[:, [seen.zero]]
+    direction = (reading.after - reading.before).mean(0)
+    return torch.cosine_similarity(moved, direction.expand_as(moved), dim=-1)
+
+
+@measure("lpips", "lpips")
+def lpips(seen: Evidence) -> Tensor:
+    """Perceptual distance to the image at scale 0.
+
+    Source: LPIPS (arXiv 1801.03924), as torchmetrics computes it.
+    """
+    return seen.readings["lpips"].lanes[..., 0]
+
+
+@measure("dino distance", "dino")
+def dino_distance(seen: Evidence) -> Tensor:
+    """One minus the cosine of DINOv2's class tokens, to the image at scale 0.
+
+    Source: DINOv2 (arXiv 2304.07193); the DINO score of DreamBooth (arXiv 2208.12242).
+    """
+    return 1 - _similarity(seen, "dino")
+
+
+@measure("face similarity", "arcface")
+def face_similarity(seen: Evidence) -> Tensor:
+    """Cosine of ArcFace embeddings, to the image at scale 0: 1 is the same person.
+
+    Source: ArcFace (arXiv 1801.07698).
+    """
+    return _similarity(seen, "arcface")
+
+
+def _similarity(seen: Evidence, reader: str) -> Tensor:
+    """Return the cosine between each image's reading and the one at scale 0, [N, K]."""
+    lanes = seen.readings[reader].lanes
+    return torch.cosine_similarity(lanes, lanes[:, [seen.zero]], dim=-1)
+
+
+@measure("monotonicity")
+def monotonicity(seen: Evidence) -> Tensor:
+    """Spearman's rank correlation of scale and effect: 1 rises throughout, 0 without effect."""
+    ranks = _ranks(effect(seen))
+    places = torch.arange(ranks.shape[1], dtype=ranks.dtype).expand_as(ranks)
+    ranks, places = ranks - ranks.mean(1, keepdim=True), places - places.mean(1, keepdim=True)
+    return torch.cosine_similarity(ranks, places, dim=1)
+
+
+@measure("violated steps")
+def violated(seen: Evidence) -> Tensor:
+    """Share of the steps from one scale to the next that do not raise the effect."""
+    return (effect(seen).diff(dim=1) <= 0).float().mean(1)
+
+
+@measure("triangle deficit")
+def triangle_deficit(seen: Evidence) -> Tensor:
+    """Detour of the images' path: share by which two steps are longer than the way across them.
+
+    0 where every image lies straight between its neighbours, 1 where a step is undone by the
+    next. Source: the triangle inequality.
+    """
+    near = seen.distance.diagonal(1, 1, 2)
+    both = near[:, :-1] + near[:, 1:]
+    across = seen.distance.diagonal(2, 1, 2)
+    if not across.shape[1]:
+        return torch.full((len(near),), float("nan"))
+    return ((both - across) / both.clamp(min=1e-9)).clamp(min=0).mean(1)
+
+
+@measure("unevenness")
+def unevenness(seen: Evidence) -> Tensor:
+    """Coefficient of variation of the image change per scale over the steps: 0 is even."""
+    rate = seen.distance.diagonal(1, 1, 2) / torch.tensor(seen.scales).diff()
+    if rate.shape[1] < 2:
+        return torch.full((len(rate),), float("nan"))
+    return rate.std(1, correction=0) / rate.mean(1).clamp(min=1e-9)
+
+
+@measure("jump at 0")
+def jump(seen: Evidence) -> Tensor:
+    """Image change just above scale 0, as a share of the largest: 0 is continuous.
+
+    The line through the two smallest positive scales, drawn back to 0; a scale such as 0.01
+    among them makes it sharp.
+    """
+    up = [k for k, scale in enumerate(seen.scales) if scale > 0][:2]
+    if len(up) < 2:
+        return torch.full((len(seen.change),), float("nan"))
+    (near, far), (first, second) = (seen.scales[k] for k in up), seen.change[:, up].unbind(1)
+    start = (first - near * (second - first) / (far - near)).clamp(min=0)
+    # A first step that is larger than the second by far would extrapolate beyond itself.
+    return torch.minimum(start, first) / seen.change.amax(1).clamp(min=1e-9)
+
+
+@measure("starts at")
+def usable_from(seen: Evidence) -> Tensor:
+    """Scale from which something happens: a tenth of one pair's worth."""
+    return crossing(seen.scales, effect(seen).mean(0), NOTICED)
+
+
+@measure("lost at")
+def usable_to(seen: Evidence) -> Tensor:
+    """Scale at which identity is lost; empty where no scale got there."""
+    return crossing(seen.scales, identity(seen).mean(0), 1.0)
+
+
+@measure("calibration", "pairs")
+def calibration(seen: Evidence) -> Tensor:
+    """Scale at which one pair's worth of change is reached."""
+    return crossing(seen.scales, effect(seen).mean(0), 1.0)
+
+
+@measure("matched scale", "pairs")
+def matched_scale(seen: Evidence) -> Tensor:
+    """Scale at which the effect reaches the share of one pair's worth that is compared at."""
+    return crossing(seen.scales, effect(seen).mean(0), seen.match)
+
+
+@measure("matched off-target", "probe", "attribute", "pairs")
+def matched_off_target(seen: Evidence) -> Tensor:
+    """Off-target change at the matched scale."""
+    return at(seen.scales, off_target(seen).mean(0), matched_scale(seen))
+
+
+@measure("matched identity", "pairs")
+def matched_identity(seen: Evidence) -> Tensor:
+    """Distance from the person at the matched scale."""
+    return at(seen.scales, identity(seen).mean(0), matched_scale(seen))
+
+
+@measure("best share", "pairs")
+def best_share(seen: Evidence) -> Tensor:
+    """Largest mean effect at any scale up to where identity is lost, in pairs' worth."""
+    means, gone = effect(seen).mean(0), float(usable_to(seen))
+    kept = [v for s, v in zip(seen.scales, means, strict=True) if s >= 0 and not s > gone]
+    return torch.stack(kept).max()
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Return ranks along the second axis, ties sharing their mean."""
+    left, right = values.unsqueeze(-1), values.unsqueeze(-2)
+    return (left > right).float().sum(-1) + 0.5 * ((left == right).float().sum(-1) - 1)

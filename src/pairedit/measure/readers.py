@@ -1,0 +1,223 @@
+"""Own the networks that read numbers off images. The open set `reader` of the configuration.
+
+flux-mini's own probe reads attributes. The others run on any base model, with weights the user
+has: nothing is downloaded. A reader that cannot run says which file or package is missing.
+
+Shapes: B images, H and W pixels, D numbers read off an image.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from pairedit.files import expand_home
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# (images, bases), float [B, 3, H, W] in [-1, 1] on the CPU -> float32 [B, D] on the CPU. `bases`
+# are the images at scale 0 that each is compared with; most readers look at `images` alone.
+Read = Callable[["Tensor", "Tensor"], "Tensor"]
+BATCH = 16  # images that a network reads at once
+ARCFACE_SIDE = 112  # px, the input of every ArcFace network
+
+
+class Missing(ValueError):
+    """Say what a reader lacks."""
+
+
+@runtime_checkable
+class Reader(Protocol):
+    """Open a network."""
+
+    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+        """Return the network as a function.
+
+        Args:
+            model: folder of the base model; need not be there.
+            resolution: side of the images in px.
+            device: torch device to run on.
+
+        Raises:
+            Missing: names the file, package or key.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributeProbe:
+    """Read attributes with the probe that lies in the base model's folder."""
+
+    file: str = "probe.safetensors"
+
+    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+        """Return a function to [B, A], columns as in `faces.ATTRIBUTES`."""
+        weights = model / self.file
+        if not weights.is_file():
+            raise Missing(f"no {self.file} in the model's folder ({model})")
+        from pairedit.mini.probe import SIZE, read
+
+        if resolution != SIZE:
+            raise Missing(f"it reads images of {SIZE} px, resolution={resolution}")
+        return lambda images, bases: read(images, weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """Embed images with CLIP, through transformers."""
+
+    path: str = "openai/clip-vit-large-patch14"  # a folder, or a model hub id in the local cache
+
+    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+        """Return a function to CLIP's joint space, unit length."""
+        import torch.nn.functional as F
+        from transformers import CLIPModel
+
+        embed = _pretrained(CLIPModel, "get_image_features", self.path, "readers.clip.path", device)
+        return lambda images, bases: F.normalize(embed(images), dim=-1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dino:
+    """Embed images with DINOv2, through transformers."""
+
+    path: str = "facebook/dinov2-base"  # a folder, or a model hub id in the local cache
+
+    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+        """Return a function to DINOv2's normalised class token."""
+        from transformers import Dinov2Model
+
+        embed = _pretrained(Dinov2Model, "forward", self.path, "readers.dino.path", device)
+        return lambda images, bases: embed(images)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lpips:
+    """Compare images with LPIPS, through torchmetrics."""
+
+    net: str = "alex"  # alex, vgg or squeeze
+
+    def __post_init__(self) -> None:
+        """Refuse networks that LPIPS lacks.
+
+        Raises:
+            ValueError: names the networks.
+        """
+        if self.net not in ("alex", "vgg", "squeeze"):
+            raise ValueError(f"readers.lpips.net={self.net}: expected alex, vgg or squeeze")
+
+    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+        """Return a function to the distance from the bases, [B, 1]."""
+        models = _package("torchvision").models
+        image = _package("torchmetrics", "torchmetrics.image")
+        import torch
+
+        kind = {"alex": "AlexNet", "vgg": "VGG16", "squeeze": "SqueezeNet1_1"}[self.net]
+        url = getattr(models, f"{kind}_Weights").IMAGENET1K_V1.url
+        file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
+        if not file.is_file():
+            raise Missing(f"the weights of {kind} are not at {file}; they come from {url}")
+
+        metric = image.LearnedPerceptualImagePatchSimilarity(net_type=self.net).to(device)
+
+        @torch.no_grad()
+        def compare(images: Tensor, bases: Tensor) -> Tensor:
+            pairs = zip(images.clamp(-1, 1).to(device), bases.clamp(-1, 1).to(device), strict=True)
+            # One at a time: the metric itself returns a mean.
+            return torch.stack([metric(a[None], b[None]).cpu().float() for a, b in pairs])[:, None]
+
+        return compare
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArcFace:
+    """Embed faces with an ArcFace network in ONNX, through onnxruntime.
+
+    The image is taken as the face crop: portraits only, no detector runs.
+    """
+
+    path: str | None = None  # such as w600k_r50.onnx of insightface's buffalo_l
+
+    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+        """Return a function to the recognition embedding."""
+        if self.path is None:
+            raise Missing("readers.arcface.path is not set; expected an ONNX recognition model")
+        file = expand_home(self.path)
+        if not file.is_file():
+            raise Missing(f"readers.arcface.path={self.path}: no such file")
+        onnxruntime = _package("onnxruntime")
+        import torch
+        import torch.nn.functional as F
+
+        try:
+            session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime raises classes of its own
+            reason = str(error).splitlines()[0]
+            raise Missing(f"readers.arcface.path={self.path}: no ONNX model ({reason})") from error
+        (name,) = [node.name for node in session.get_inputs()]
+        size = (ARCFACE_SIDE, ARCFACE_SIDE)
+
+        def embed(images: Tensor, bases: Tensor) -> Tensor:
+            small = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
+            # One at a time: many exported networks fix their batch at 1.
+            found = [session.run(None, {name: part.numpy()})[0] for part in small.split(1)]
+            return torch.cat([torch.from_numpy(part).float() for part in found])
+
+        return embed
+
+
+def _package(name: str, module: str | None = None) -> ModuleType:
+    """Import an optional package."""
+    try:
+        return importlib.import_module(module or name)
+    except ImportError as error:
+        raise Missing(f"{name} is not installed: pip install 'pairedit[metrics]'") from error
+
+
+def _pretrained(
+    kind: Any, call: str, path: str, key: str, device: str
+) -> Callable[[Tensor], Tensor]:
+    """Load a transformers vision model with its preprocessing, from this machine only.
+
+    Args:
+        kind: the model's class.
+        call: its method that takes `pixel_values` and returns something with `pooler_output`.
+        path: a folder, or a model hub id in the local cache.
+        key: where the path is configured.
+        device: torch device to run on.
+    """
+    import torch
+    from transformers import AutoImageProcessor
+    from transformers.utils import logging as transformers_logging
+
+    from pairedit.data.images import to_image
+
+    folder = expand_home(path)
+    place = str(folder) if folder.is_dir() else path
+    bars = sys.stderr.isatty()
+    try:
+        if not bars:
+            transformers_logging.disable_progress_bar()
+        network = kind.from_pretrained(place, local_files_only=True).to(device).eval()
+        prepare = AutoImageProcessor.from_pretrained(place, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise Missing(
+            f"{key}={path}: neither a model folder nor in the model hub's local cache"
+        ) from error
+    finally:
+        if not bars:
+            transformers_logging.enable_progress_bar()
+
+    @torch.no_grad()
+    def run(images: Tensor) -> Tensor:
+        pixels = prepare(images=[to_image(image) for image in images], return_tensors="pt")
+        found = getattr(network, call)(pixel_values=pixels["pixel_values"].to(device))
+        return found.pooler_output.float().cpu()
+
+    return run

@@ -1,0 +1,189 @@
+"""Own what a training run ends with: evidence that the LoRA does something, in a few lines.
+
+Attached modules and the norm of each update come from the weights; a short curve comes from a few
+seeds, as many as fit into `SHARE` of the time that training took.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pairedit.bases.flux1.flux import Flux
+from pairedit.data.images import to_tensor
+from pairedit.files import replacing
+from pairedit.lora.file import LoraFile
+from pairedit.machine.quantised import weight_of
+from pairedit.measure.evaluate import Result, Subject, examine
+from pairedit.measure.readers import Read
+from pairedit.measure.table import numbers
+from pairedit.runs.tracking import Run
+from pairedit.sample import Sample
+
+log = logging.getLogger(__name__)
+
+SHARE = 0.1  # of the training time; the first lane is rendered in any case
+LANES = 8  # at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """Hold how large one LoRA has become."""
+
+    modules: int
+    norm: float  # Frobenius norm of all B A at scale 1
+    share: float  # of the norm of the weights they are added to
+
+
+def update_of(lora: LoraFile, flux: Flux) -> Update:
+    """Measure a LoRA against the base weights of its modules."""
+    total = base = 0.0
+    linears = dict(flux.transformer.named_modules())
+    for module, (down, up) in lora.weights.items():
+        # |B A|^2 = tr(A^T B^T B A), without the large product itself.
+        total += float(((up.T @ up) * (down @ down.T)).sum())
+        base += float(weight_of(linears[module]).float().square().sum())
+    return Update(modules=len(lora.weights), norm=max(total, 0) ** 0.5, share=(total / base) ** 0.5)
+
+
+def further_lanes(spent: float, lanes: int, training: float) -> int:
+    """Return how many more lanes fit into the report's share of the training time.
+
+    Args:
+        spent: seconds that the lanes so far took.
+        lanes: their number.
+        training: seconds that training took.
+    """
+    left = (SHARE * training - spent) / (spent / lanes)
+    return max(0, min(LANES - lanes, int(left)))
+
+
+def close(
+    *,
+    subject: Subject,
+    updates: Mapping[str, Update],
+    lanes: Sequence[Sequence[Sample]],
+    resolution: int,
+    readers: Mapping[str, Read],
+    missing: Mapping[str, str],
+    folder: Path,
+    run: Run,
+    step: int,
+) -> Result:
+    """Judge a trained slider, say so, and write report.json.
+
+    Args:
+        subject: the slider.
+        updates: of every LoRA that was trained, by role.
+        lanes: images of one seed each at ascending scales from 0.
+        resolution: side of the images in px.
+        readers: open networks by name.
+        missing: why others are not open, by name.
+        folder: receives report.json.
+        run: receives the same as a table.
+        step: updates that the slider has seen.
+    """
+    scales = tuple(sample.scales[0] for sample in lanes[0])
+    placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
+    result = examine(subject, placed, scales, resolution, readers, missing)
+    known, verdict = result.summaries, result.verdict
+    _say_updates(subject.dataset, updates)
+    lines = {"image change": known["image change"].mean}
+    if "target" in known:
+        lines[f"{result.seen.attribute}"] = known["target"].mean
+    for name, curve in lines.items():
+        log.info(
+            "%s: %s at scale %s (%d %s)",
+            subject.dataset,
+            name,
+            ", ".join(f"{s:g}: {_signed(v)}" for s, v in zip(scales, curve, strict=True) if s),
+            len(lanes),
+            "seed" if len(lanes) == 1 else "seeds",
+        )
+    level = logging.WARNING if verdict.advice else logging.INFO
+    advice = f": {verdict.advice}" if verdict.advice else ""
+    log.log(level, "%s: verdict %s%s", subject.dataset, verdict.name, advice)
+    content = {
+        "verdict": verdict.name,
+        "advice": verdict.advice,
+        "updates": {role: asdict(update) for role, update in updates.items()},
+        "seeds": [lane[0].seed for lane in lanes],
+        "scales": list(scales),
+        "attribute": result.seen.attribute,
+        "measures": {name: numbers(summary.mean) for name, summary in known.items()},
+    }
+    _write(content, folder)
+    heads = ("scale", *lines)
+    columns = zip(scales, *(numbers(line) for line in lines.values()), strict=True)
+    run.table("report", heads, [list(row) for row in columns], step)
+    return result
+
+
+def close_single(
+    *,
+    name: str,
+    updates: Mapping[str, Update],
+    samples: Sequence[Sample],
+    folder: Path,
+    run: Run,
+    step: int,
+) -> None:
+    """Say how well a content LoRA leads noise to its image, and write report.json.
+
+    Args:
+        name: of the image.
+        updates: of the content LoRA, by role.
+        samples: rendered from the noise of several seeds, beside the image itself.
+        folder: receives report.json.
+        run: receives the same as a table.
+        step: updates that the LoRA has seen.
+    """
+    _say_updates(name, updates)
+    decibels = {sample.seed: _decibel(sample) for sample in samples}
+    found = ", ".join(f"{value:.1f} dB from seed {seed}" for seed, value in decibels.items())
+    log.info("%s: reconstruction %s", name, found)
+    _write(
+        {
+            "updates": {role: asdict(update) for role, update in updates.items()},
+            "seeds": list(decibels),
+            "reconstruction": list(decibels.values()),
+        },
+        folder,
+    )
+    run.table("report", ("seed", "dB"), [list(row) for row in decibels.items()], step)
+
+
+def _say_updates(name: str, updates: Mapping[str, Update]) -> None:
+    """Log how large every LoRA has become."""
+    for role, update in updates.items():
+        log.info(
+            "%s: %s LoRA on %d modules, update norm %.3g (%.2g %% of their weights)",
+            name,
+            role,
+            update.modules,
+            update.norm,
+            100 * update.share,
+        )
+
+
+def _decibel(sample: Sample) -> float:
+    """Return the peak signal-to-noise ratio of an edit against its photograph."""
+    error = (to_tensor(sample.image) - to_tensor(sample.photo.image)).div(2).square().mean()
+    return float(-10 * error.clamp(min=1e-10).log10())
+
+
+def _write(content: Mapping[str, Any], folder: Path) -> None:
+    """Write report.json."""
+    with replacing(folder / "report.json") as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+
+def _signed(value: Tensor) -> str:
+    return f"{float(torch.as_tensor(value)):+.3f}"

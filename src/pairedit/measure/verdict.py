@@ -1,0 +1,83 @@
+"""Own the verdict on a slider in one word, with advice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from pairedit.measure.effect import NOTICED, effect, identity
+from pairedit.measure.evidence import Evidence
+from pairedit.measure.intervals import crossing
+
+UNCHANGED = 0.05  # shares of the pairs' image distance: below, nothing changes
+UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is black to white
+ADVICE = {
+    "no-op": "the images stay as they are: train longer (steps=), raise learning_rate or cfg_eta, "
+    "lower skip, or render larger scales",
+    "destructive": "the person is lost at the smallest scale: use smaller scales, or train with "
+    "a lower learning_rate, fewer steps or a lower cfg_eta",
+    "reversed": "it undoes the edit: swap source/ and target/, or use negative scales",
+    "off target": "it changes the images, but hardly what the pairs change: train longer, try "
+    "another method, a lower skip or more pairs",
+    "weak": "it goes the right way but not far: render larger scales, train longer, raise "
+    "cfg_eta or lower skip",
+    "changes": "the images change, but nothing here tells whether as asked: look at them, or name "
+    "what is to change (attribute=, for flux-mini)",
+    "works": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Hold one of `ADVICE` and the figures behind it."""
+
+    name: str
+    change: float  # largest image change, root mean square
+    best: float  # largest effect before identity is lost, in pairs' worth
+    lost_at: float | None  # scale at which identity is lost
+
+    @property
+    def advice(self) -> str:
+        """Say what to do."""
+        return ADVICE[self.name]
+
+
+def judge(seen: Evidence) -> Verdict:
+    """Judge a slider by its positive scales.
+
+    no-op: the images hardly change. destructive: identity is lost by the first scale, or before
+    anything of the edit is seen. reversed: the attribute moves the other way. off target: less
+    than a tenth of one pair's worth. weak: less than `Evidence.match` of it. works: more.
+    Without a reader that tells directions apart, the image distance alone decides. Without pairs
+    the attribute's range stands for their worth and nothing is weak; without either, what is
+    neither a no-op nor destructive merely changes.
+    """
+    scales = seen.scales
+    up = [k for k, scale in enumerate(scales) if scale > 0]
+    change, shares = seen.change.mean(0), effect(seen).mean(0)
+    gone = float(crossing(scales, identity(seen).mean(0), 1.0))
+    kept = [k for k in up if not scales[k] >= gone]
+    largest = float(change[up].max()) if up else 0.0
+    best = float(shares[kept].max()) if kept else 0.0
+    floor = UNCHANGED * seen.pair_distance if seen.pair_distance else UNCHANGED_PIXELS
+    paired = seen.pair_distance is not None
+    name = "works"
+    if largest < floor:
+        name = "no-op"
+    elif not kept:
+        name = "destructive"
+    elif not paired and "attribute" not in seen.has:
+        name = "changes"
+    elif best < NOTICED and float(shares[kept].min()) < -NOTICED / 2:
+        name = "reversed"
+    elif best < NOTICED:
+        name = "destructive" if gone == gone else "off target"
+    elif paired and best < seen.match:
+        name = "weak"
+    return Verdict(
+        name=name,
+        change=largest,
+        best=best,
+        lost_at=gone if not torch.tensor(gone).isnan() else None,
+    )

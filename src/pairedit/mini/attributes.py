@@ -1,0 +1,61 @@
+"""The attributes of a face, by name: what the renderer draws and the probe reads back.
+
+Those in `EDITS` are what sliders learn; `TIED` lists what the renderer itself moves along.
+"""
+
+from collections.abc import Mapping
+
+IDENTITY = (
+    "skin",
+    "face_width",
+    "face_length",
+    "jaw",
+    "hair_length",
+    "hair_volume",
+    "hair_tone",
+    "hair_red",
+    "fringe",
+    "parting",
+    "eye_size",
+    "eye_spacing",
+    "eye_color",
+    "gaze",
+    "brow_thickness",
+    "brow_tilt",
+    "nose_length",
+    "nose_width",
+    "mouth_width",
+    "lip_fullness",
+    "lip_red",
+    "ears",
+    "shoulders",
+    "shirt_hue",
+    "shirt_tone",
+    "background_hue",
+    "background_tone",
+)
+EDITS = ("tilt", "mouth_open", "smile", "age", "beard", "glasses")
+ATTRIBUTES = IDENTITY + EDITS
+INDEX = {name: position for position, name in enumerate(ATTRIBUTES)}
+# What the renderer moves together with an edit, so that no measure blames the edit for it:
+# age greys the hair whatever its colour was, a smile pulls the mouth corners apart.
+TIED: Mapping[str, tuple[str, ...]] = {
+    "age": ("hair_tone", "hair_red"),
+    "smile": ("mouth_width",),
+    "mouth_open": (),
+    "beard": (),
+    "glasses": (),
+    "tilt": (),
+}
+
+
+def check_attribute(key: str, name: str | None) -> None:
+    """Refuse a name that no probe reads.
+
+    Raises:
+        ValueError: names the key, the value and what is accepted.
+    """
+    if name is not None and name not in INDEX:
+        raise ValueError(
+            f"{key}={name}: the probe reads {', '.join(ATTRIBUTES)}; leave it out for other edits"
+        )

@@ -1,0 +1,268 @@
+"""Own the plan of an evaluation: which sliders, what their pairs show, how they are rendered.
+
+As in `plan`, everything that needs neither weights nor torch is checked here, all problems at
+once. Where a slider comes from is read from the metadata of its file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pairedit.bases.base import Model
+from pairedit.data.examples import Pair, find_pairs
+from pairedit.data.sets import Dataset
+from pairedit.files import expand_home, locate
+from pairedit.lora.file import CONTROL, inspect_lora
+from pairedit.machine.hardware import Hardware
+from pairedit.measure.readers import Reader
+from pairedit.methods import SEMANTIC
+from pairedit.mini.attributes import check_attribute
+from pairedit.plan.build import build
+from pairedit.plan.keys import EvalConfig
+from pairedit.plan.model import _check_steps, _hardware, _model, check_keys
+from pairedit.plan.parse import parse_prompts, parse_seeds
+from pairedit.problems import Problems
+from pairedit.runs.tracking import Tracker
+
+# Not in conf/eval.yaml, where a list on the command line could not replace a mapping.
+DEFAULT_SEEDS = {"start": 1000, "count": 12}
+FIELDS = ("folder", "source", "target", "attribute")  # of a dataset, in a LoRA's metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Name one slider to evaluate, before its weights are read."""
+
+    path: Path
+    label: str  # of its row among others on the same edit: the method, or the job's folder
+    dataset: str
+    pairs: Sequence[Pair]  # none where they cannot be found
+    attribute: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalPlan:
+    """Hold one checked evaluation."""
+
+    model: Model
+    readers: Mapping[str, Reader]
+    tracker: Tracker
+    candidates: Sequence[Candidate]
+    scales: Sequence[float]
+    skip: int
+    seeds: Sequence[int]
+    prompts: Sequence[str]
+    match: float
+    calibrate: bool
+    num_inference_steps: int
+    guidance_scale: float | None
+    resolution: int
+    device: str
+    hardware: Hardware
+    changes: Mapping[str, Any]  # fields of the hardware set apart from it
+    resolved: Mapping[str, Any]
+    notes: Sequence[str]
+
+
+def plan_eval(config: DictConfig) -> EvalPlan:
+    """Check a composed `EvalConfig` and build its parts.
+
+    Raises:
+        ValueError: lists every problem.
+    """
+    problems = Problems()
+    notes: list[str] = []
+    check_keys(config, EvalConfig, problems)
+    model = _model(config, problems)
+    tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
+    readers = {
+        name: problems.attempt(lambda n=name: build(config.readers[n], f"readers.{n}", Reader))
+        for name in config.readers
+    }
+    _check_steps(config, problems)
+    problems.expect(
+        0 <= config.skip < config.num_inference_steps,
+        f"skip={config.skip}: expected 0 <= skip < num_inference_steps="
+        f"{config.num_inference_steps}, or the LoRA never acts",
+    )
+    hardware, changes = _hardware(config, problems)
+    scales = list(config.scales)
+    problems.expect(
+        all(map(math.isfinite, scales)) and any(scale > 0 for scale in scales),
+        f"scales={scales}: expected finite numbers, one of them above 0",
+    )
+    problems.expect(0 < config.match <= 1, f"match={config.match}: expected above 0, at most 1")
+    seeds = problems.attempt(
+        lambda: parse_seeds(DEFAULT_SEEDS if config.seeds is None else config.seeds)
+    )
+    default = model.prompt if model else ""
+    prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
+    paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
+    problems.attempt(lambda: check_attribute("attribute", config.attribute))
+    given = None
+    if config.pairs is not None:
+        folder = expand_home(config.pairs)
+        given = problems.attempt(lambda: find_pairs(folder)) or []
+    candidates = []
+    for path in paths:
+        metadata = problems.attempt(lambda p=path: inspect_lora(p))
+        if metadata is None:
+            continue
+        base = metadata.get("base_model")
+        if model and base and base != model.name:
+            notes.append(f"{path} was trained on {base}, this is model={model.name}")
+        candidates.append(candidate(path, metadata, given, config.attribute, notes))
+    problems.done()
+    return EvalPlan(
+        model=model,
+        readers=readers,
+        tracker=tracker,
+        candidates=relabel(candidates),
+        scales=scales,
+        skip=config.skip,
+        seeds=seeds,
+        prompts=prompts,
+        match=config.match,
+        calibrate=config.calibrate,
+        num_inference_steps=config.num_inference_steps,
+        guidance_scale=config.guidance_scale,
+        resolution=config.resolution,
+        device=config.device,
+        hardware=hardware,
+        changes=changes,
+        resolved={
+            **OmegaConf.to_container(config, resolve=True),
+            "seeds": seeds,
+            "prompts": prompts,
+            "prompts_file": None,
+        },
+        notes=notes,
+    )
+
+
+def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
+    """List the LoRA files that `lora` or `sweep` name.
+
+    Args:
+        lora: None, a path or a list of paths.
+        sweep: None, or the folder of a run or of a multirun.
+        notes: receives jobs of the sweep that hold no slider.
+
+    Raises:
+        ValueError: neither or both are given, or there is nothing to evaluate.
+    """
+    if OmegaConf.is_config(lora):
+        lora = OmegaConf.to_container(lora)
+    if (lora is None) == (sweep is None):
+        raise ValueError("expected lora=PATH, lora=[PATH,..] or sweep=FOLDER, one of them")
+    if sweep is None:
+        entries = lora if isinstance(lora, list) else [lora]
+        if not entries or not all(isinstance(entry, str) for entry in entries):
+            raise ValueError(f"lora={lora}: expected a path or a list of paths")
+        if len(set(entries)) < len(entries):
+            raise ValueError(f"lora={lora}: a path is there twice")
+        return [expand_home(entry) for entry in entries]
+    folder = expand_home(sweep)
+    if not folder.is_dir():
+        raise ValueError(f"sweep={sweep}: no such folder")
+    name = f"{SEMANTIC}.safetensors"
+    found = [*sorted(folder.glob(f"*/{name}")), *sorted(folder.glob(f"*/*/{name}"))]
+    if not found:
+        raise ValueError(f"sweep={sweep}: no <dataset>/{name} in it or in its jobs")
+    for job in sorted(path.parent for path in folder.glob("*/config.yaml")):
+        trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8", errors="replace")
+        if trains and not any(path.is_relative_to(job) for path in found):
+            notes.append(f"{job}: no slider, the job failed or has not finished")
+    return found
+
+
+def candidate(
+    path: Path,
+    metadata: Mapping[str, Any],
+    pairs: Sequence[Pair] | None,
+    attribute: str | None,
+    notes: list[str],
+) -> Candidate:
+    """Say where a slider comes from, by its metadata unless told otherwise.
+
+    Args:
+        path: its file.
+        metadata: of the file.
+        pairs: those to use; None for the ones it was trained on, where they are still there.
+        attribute: what they change; None for what the dataset says.
+        notes: receives why pairs are not there.
+    """
+    name = str(metadata.get("dataset") or path.resolve().parent.name)
+    if pairs is None:
+        pairs = []
+        try:
+            known = origin(metadata)
+            if known is None:
+                raise ValueError("the file does not say which pairs it was trained on")
+            (pairs,) = known.read().values()
+        except ValueError as error:
+            notes.append(f"{path}: {error}; pairs=FOLDER names them")
+    return Candidate(
+        path=path,
+        label=str(metadata.get("method") or path.stem),
+        dataset=name,
+        pairs=pairs,
+        attribute=attribute or attribute_of(metadata),
+    )
+
+
+def origin(metadata: Mapping[str, Any]) -> Dataset | None:
+    """Return the pairs of a slider, from the configuration in its metadata."""
+    entry = _entry(metadata)
+    known = {key: entry[key] for key in FIELDS if entry.get(key) is not None}
+    return Dataset(name=metadata["dataset"], **known) if "folder" in known else None
+
+
+def attribute_of(metadata: Mapping[str, Any]) -> str | None:
+    """Return the attribute that a slider was trained to change, by its metadata."""
+    return _entry(metadata).get("attribute")
+
+
+def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a slider's dataset was configured with; empty where the metadata lack it."""
+    config = metadata.get("config")
+    datasets = config.get("datasets") if isinstance(config, Mapping) else None
+    for entry in datasets.values() if isinstance(datasets, Mapping) else ():
+        if not isinstance(entry, Mapping):
+            continue
+        values = [entry[key] for key in FIELDS if entry.get(key) is not None]
+        # The file may come from anybody.
+        if not all(isinstance(v, str) and not CONTROL.search(v) for v in values):
+            continue
+        name = entry.get("name")
+        if not name and entry.get("folder"):
+            name = locate(entry["folder"]).resolve().name
+        if name and name == metadata.get("dataset"):
+            return entry
+    return {}
+
+
+def relabel(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Order sliders by dataset; tell those of one method apart by their job's folder, or file."""
+    uses = Counter((c.dataset, c.label) for c in candidates)
+    jobs = Counter((c.dataset, c.path.resolve().parents[1].name) for c in candidates)
+    named = []
+    for c in candidates:
+        job = c.path.resolve().parents[1].name
+        label = c.label
+        if uses[c.dataset, c.label] > 1:
+            label = job if jobs[c.dataset, job] == 1 else f"{job}/{c.path.stem}"
+        named.append(
+            Candidate(
+                path=c.path, label=label, dataset=c.dataset, pairs=c.pairs, attribute=c.attribute
+            )
+        )
+    order = list(dict.fromkeys(c.dataset for c in named))
+    return sorted(named, key=lambda c: order.index(c.dataset))

@@ -1,0 +1,51 @@
+"""Own the plan of an export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from pairedit.files import expand_home
+from pairedit.lora.file import SUFFIXES, inspect_lora
+from pairedit.lora.layouts import LAYOUTS
+from pairedit.plan.keys import ExportConfig
+from pairedit.plan.model import check_keys
+from pairedit.problems import Problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportPlan:
+    """Hold one checked export."""
+
+    lora: Path
+    layout: str
+    out: Path
+
+
+def plan_export(config: DictConfig) -> ExportPlan:
+    """Check a composed `ExportConfig`.
+
+    Raises:
+        ValueError: lists every problem.
+    """
+    problems = Problems()
+    check_keys(config, ExportConfig, problems)
+    problems.expect(
+        config.layout in LAYOUTS, f"layout={config.layout}: expected one of {', '.join(LAYOUTS)}"
+    )
+    if not config.lora:
+        problems.append("lora=: expected the file to export")
+        problems.done()
+    lora = expand_home(config.lora)
+    problems.attempt(lambda: inspect_lora(lora))
+    suffix = ".pt" if config.layout == "published" else ".safetensors"
+    name = f"{lora.stem}-{config.layout}{suffix}"
+    out = lora.parent / name if config.out is None else expand_home(config.out)
+    problems.expect(
+        out.suffix in SUFFIXES, f"out={out}: expected a name in {' or '.join(SUFFIXES)}"
+    )
+    problems.expect(out.resolve() != lora.resolve(), f"out={out}: is the file to export")
+    problems.done()
+    return ExportPlan(lora=lora, layout=config.layout, out=out)

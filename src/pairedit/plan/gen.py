@@ -1,0 +1,198 @@
+"""Own the plan of a rendering; see `plan.train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pairedit.bases.base import Model
+from pairedit.edits import OWN_NOISE, Edit, RealImage
+from pairedit.lora.file import inspect_lora
+from pairedit.machine.hardware import Hardware
+from pairedit.plan.build import build
+from pairedit.plan.keys import GenConfig
+from pairedit.plan.model import _check_steps, _hardware, _model, check_keys
+from pairedit.plan.parse import (
+    SliderEntry,
+    choose_prompts,
+    is_number,
+    parse_prompts,
+    parse_seeds,
+    parse_sliders,
+)
+from pairedit.plan.photos import find_photos, match_content
+from pairedit.problems import Problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenPlan:
+    """Hold one checked sampling job."""
+
+    model: Model
+    edit: Edit
+    photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
+    sliders: Sequence[SliderEntry]
+    units: Sequence[float]  # of each slider: what its scales are multiplied by
+    across: int  # columns of the sheet; fewer than columns of scales only in a grid
+    prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
+    seeds: Sequence[int | None]  # [None]: the photographs' own noise
+    skip: int
+    num_inference_steps: int
+    guidance_scale: float | None
+    resolution: int
+    animate: bool
+    device: str
+    hardware: Hardware
+    changes: Mapping[str, Any]
+    resolved: Mapping[str, Any]
+    notes: Sequence[str]
+
+
+def plan_gen(config: DictConfig) -> GenPlan:
+    """Check a composed `GenConfig` and build its parts.
+
+    Raises:
+        ValueError: lists every problem.
+    """
+    problems = Problems()
+    check_keys(config, GenConfig, problems)
+    model = _model(config, problems)
+    edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
+    _check_steps(config, problems)
+    hardware, changes = _hardware(config, problems)
+    sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
+    for skip in {config.skip: None} | {slider.skip: None for slider in sliders if slider.skip}:
+        problems.expect(
+            0 <= skip < config.num_inference_steps,
+            f"skip={skip}: expected 0 <= skip < num_inference_steps="
+            f"{config.num_inference_steps}, or the LoRA never acts",
+        )
+    columns = len(sliders[0].scales) if sliders else 1
+    problems.expect(
+        not (config.grid and config.animate),
+        "animate=true: a grid has no one direction to run along; leave out one of the two",
+    )
+    problems.expect(
+        columns > 1 or not config.animate,
+        f"animate=true: an animation needs at least two scales, there is {columns}",
+    )
+    edit, photos = _photos(config, edit, problems)
+    notes = []
+    known = {}
+    for path in [slider.path for slider in sliders] + [content for _, content in photos if content]:
+        known[path] = problems.attempt(lambda path=path: inspect_lora(path))
+        base = known[path] and known[path].get("base_model")
+        if model and base and base != model.name:
+            notes.append(f"{path} was trained on {base}, this is model={model.name}")
+    units = [
+        problems.attempt(lambda path=slider.path: _unit(known[path], path, config, notes))
+        for slider in sliders
+        if config.calibrated and known[slider.path] is not None
+    ]
+    problems.expect(
+        bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
+    )
+    seeds = _seeds(config, edit, problems)
+    # Photographs are edited without words, as the edits were learnt.
+    default = model.prompt if model and not photos else ""
+    prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
+    chosen = problems.attempt(
+        lambda: choose_prompts(prompts or [default], seeds or [0], config.prompts_per_seed)
+    )
+    problems.done()
+    resolved = OmegaConf.to_container(config, resolve=True)
+    return GenPlan(
+        model=model,
+        edit=edit,
+        photos=photos,
+        sliders=sliders,
+        across=len(set(sliders[0].scales)) if config.grid else columns,
+        units=units or [1.0] * len(sliders),
+        prompts=chosen,
+        seeds=seeds,
+        skip=config.skip,
+        num_inference_steps=config.num_inference_steps,
+        guidance_scale=config.guidance_scale,
+        resolution=config.resolution,
+        animate=config.animate,
+        device=config.device,
+        hardware=hardware,
+        changes=changes,
+        # Random seeds and prompts from a file are written down as they were drawn and read.
+        resolved={
+            **resolved,
+            "seeds": None if seeds == [None] else seeds,
+            "prompts": prompts,
+            "prompts_file": None,
+        },
+        notes=notes,
+    )
+
+
+def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: list[str]) -> float:
+    """Return the scale that is worth one pair, from a LoRA's metadata.
+
+    Raises:
+        ValueError: nobody has measured it, or the slider never got there.
+    """
+    known = metadata.get("calibration")
+    scale = known.get("scale") if isinstance(known, Mapping) else None
+    if not is_number(scale) or scale <= 0:
+        raise ValueError(
+            f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
+            "and says how far the slider gets if it is too weak for one"
+        )
+    for key in ("skip", "num_inference_steps"):
+        if known.get(key, config[key]) != config[key]:
+            notes.append(f"{path} was calibrated at {key}={known[key]!r}, this is {config[key]}")
+    return float(scale)
+
+
+def _photos(
+    config: DictConfig, edit: Edit | None, problems: Problems
+) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
+    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
+    if edit is None:
+        return None, []
+    if not isinstance(edit, RealImage):
+        for key in ("image", "content_lora", "inversion", "iterations", "semantic_cfg_scale"):
+            if config[key] is not None:
+                problems.append(f"{key}={config[key]}: without effect, add edit=real")
+        return edit, []
+    given = config.content_lora is not None
+    edit = edit.chosen(given)
+    if config.image is None:
+        problems.append("edit=real: needs image=photo.png, a list, or a folder")
+        return edit, []
+    needed = edit.inversion != "ode"
+    if needed and not given:
+        problems.append(
+            f"inversion={edit.inversion}: needs content_lora=, which pairedit-train "
+            "method=inversion trains"
+        )
+    if given and not needed:
+        problems.append(f"content_lora={config.content_lora}: without effect, inversion=ode")
+    paths = problems.attempt(lambda: find_photos(config.image)) or []
+    contents = [None] * len(paths)
+    if paths and needed:
+        contents = problems.attempt(lambda: match_content(config.content_lora, paths)) or contents
+    return edit, list(zip(paths, contents, strict=True))
+
+
+def _seeds(config: DictConfig, edit: Edit | None, problems: Problems) -> list[int | None] | None:
+    """Read `seeds`: none where photographs bring their own noise, one for them by default."""
+    if not isinstance(edit, RealImage):
+        return problems.attempt(lambda: parse_seeds(config.seeds))
+    if edit.inversion not in OWN_NOISE:
+        return problems.attempt(lambda: parse_seeds(0 if config.seeds is None else config.seeds))
+    for key, default in (("seeds", None), ("prompts_per_seed", "all")):
+        problems.expect(
+            config[key] == default,
+            f"{key}={config[key]}: without effect, inversion={edit.inversion} starts from the "
+            "noise of the image itself",
+        )
+    return [None]

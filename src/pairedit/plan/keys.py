@@ -1,0 +1,169 @@
+"""Own the keys of every command: the typed trunks that `conf/` is composed onto.
+
+Hydra rejects unknown keys and wrong types; the plans check the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, OmegaConf
+
+LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
+
+
+@dataclass
+class LoraConfig:
+    """Say how the trained LoRAs are built."""
+
+    rank: int = 16
+    alpha: float = 1.0
+    targets: Any = "attention"  # a named set, or a list of patterns
+
+
+@dataclass
+class TrainConfig:
+    """List every key of pairedit-train; see conf/train.yaml for their meaning."""
+
+    method: Any = MISSING
+    datasets: dict[str, Any] = MISSING
+    model: Any = MISSING
+    tracker: Any = MISSING
+    sweep: Any = None
+    pairs: str | None = None
+    images: str | None = None
+    image_ids: Any = None
+    cfg_eta: float = 4.0
+    noise_scale: float = 1.0
+    steps: int = 500
+    save_every: int | None = None
+    snapshots: bool = False
+    resume: str | None = None
+    learning_rate: float = 2e-3
+    seed: int = 0
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    start_step: int = 0
+    end_step: int | None = None
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    latents: str = "mode"
+    batch_terms: bool | None = None
+    gradient_checkpointing: Any = None  # a share of the blocks, or true or false
+    preview: bool = True
+    report: bool = True
+    hardware: Any = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class GenConfig:
+    """List every key of pairedit-gen; see conf/gen.yaml for their meaning."""
+
+    model: Any = MISSING
+    edit: Any = MISSING
+    image: Any = None
+    content_lora: Any = None
+    inversion: str | None = None  # of edit=real, as are the next two
+    iterations: int | None = None
+    semantic_cfg_scale: float | None = None
+    lora: Any = None
+    scales: list[float] | None = None
+    grid: bool = False
+    skip: int = "${model.skip}"  # type: ignore[assignment]
+    seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
+    prompts: Any = None
+    prompts_file: str | None = None
+    prompts_per_seed: str = "all"
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    batch_size: int | None = None
+    animate: bool = False
+    calibrated: bool = False
+    hardware: Any = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class SweepConfig:
+    """Name the folder of a run or multirun; `sweep=FOLDER` on the command line."""
+
+    folder: str | None = None
+
+
+@dataclass
+class EvalConfig:
+    """List every key of pairedit-eval; see conf/eval.yaml for their meaning."""
+
+    model: Any = MISSING
+    readers: dict[str, Any] = MISSING
+    tracker: Any = MISSING
+    lora: Any = None
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    attribute: str | None = None
+    pairs: str | None = None
+    scales: list[float] = MISSING
+    skip: int = "${model.skip}"  # type: ignore[assignment]
+    seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
+    prompts: Any = None
+    prompts_file: str | None = None
+    match: float = 0.5
+    calibrate: bool = True
+    num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
+    guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    batch_size: int = 16
+    hardware: Any = MISSING
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass
+class ExportConfig:
+    """List every key of pairedit-export."""
+
+    lora: str | None = None
+    layout: str = "diffusers"
+    out: str | None = None
+
+
+def register() -> None:
+    """Make the trunk and the resolvers of `conf/` known to Hydra."""
+    store = ConfigStore.instance()
+    store.store(name="train_trunk", node=TrainConfig)
+    store.store(name="gen_trunk", node=GenConfig)
+    store.store(name="export_trunk", node=ExportConfig)
+    store.store(name="eval_trunk", node=EvalConfig)
+    OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
+
+
+def folder_name(overrides: Sequence[str]) -> str:
+    """Name a job's folder by its overrides, so that its path needs no quotes anywhere.
+
+    Args:
+        overrides: such as `method=full` or `dataset=[age,smile]`.
+
+    Returns:
+        `method-full_dataset-age+smile`: letters, digits and ._+- only. What gets lost on the way
+        or is too long is told apart by a short hash.
+    """
+    # The folder that a sweep is resumed in has the name that it started with.
+    overrides = [override for override in overrides if not override.startswith("resume=")]
+    if not overrides:
+        return "defaults"
+    plain = [re.sub(r"[\[\]'\"]", "", override).replace(",", "+") for override in overrides]
+    name = "_".join(text.lstrip("+~").replace("=", "-", 1) for text in plain)
+    safe = re.sub(r"[^\w.+-]+", "-", name, flags=re.ASCII)
+    lost = safe != name or any(re.search(r"""['"]|.\+""", text) for text in overrides)
+    if not lost and len(safe) <= LONGEST_NAME:
+        return safe
+    digest = hashlib.sha256("\0".join(overrides).encode()).hexdigest()[:8]
+    return f"{safe[:LONGEST_NAME]}-{digest}"

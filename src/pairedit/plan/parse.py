@@ -1,0 +1,240 @@
+"""Own the keys that may be written in several ways: LoRAs with scales, seeds, prompts."""
+
+from __future__ import annotations
+
+import math
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pairedit.data.prompts import read_prompts
+from pairedit.files import expand_home, locate
+from pairedit.problems import Problems
+
+DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
+DEFAULT_SEEDS = (0, 1, 2, 3)
+PROMPTS = "pkg://data/prompts"
+MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill the memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class SliderEntry:
+    """Hold one entry of `lora`, its scales filled in."""
+
+    path: Path
+    scales: tuple[float, ...]  # one for each column
+    skip: int | None = None  # first steps without it; None: as many as the run's
+
+
+def parse_sliders(
+    lora: Any, scales: Sequence[float] | None, grid: bool = False
+) -> list[SliderEntry]:
+    """Read `lora`, `scales` and `grid`.
+
+    The scales of several LoRAs are zipped: column i of the sheet takes the i-th of each. A LoRA
+    without scales of its own takes `scales`; a single scale holds for every column. As a grid,
+    every scale of the first meets every scale of the second.
+
+    Args:
+        lora: None, a path, a mapping of path, scales and skip, or a list of these.
+        scales: of the columns; None for `DEFAULT_SCALES`.
+        grid: combine two LoRAs instead of zipping them.
+
+    Returns:
+        The entries, their scales of one length; of a grid row by row, the first LoRA across.
+
+    Raises:
+        ValueError: names the entry.
+    """
+    if OmegaConf.is_config(lora):
+        lora = OmegaConf.to_container(lora)
+    entries = lora if isinstance(lora, list) else [] if lora is None else [lora]
+    if isinstance(lora, list) and not entries:
+        raise ValueError("lora=[]: the list is empty; leave lora out to render the base model")
+    read = [_slider_entry(entry) for entry in entries]
+    if scales is not None:
+        # An interpolation may put anything here, whatever type the key has.
+        if not len(scales) or not all(map(is_number, scales)):
+            raise ValueError(f"scales={list(scales)}: expected at least one finite number")
+        if all(entry.scales for entry in read):
+            reason = "every LoRA has its own" if read else "no lora is given"
+            raise ValueError(f"scales={list(scales)}: without effect, {reason}")
+    common = tuple(map(float, DEFAULT_SCALES if scales is None else scales))
+    filled = [replace(entry, scales=entry.scales or common) for entry in read]
+    wide = _combined(filled) if grid else _zipped(filled)
+    rows = list(zip(*(entry.scales for entry in wide), strict=True))
+    if len(set(rows)) < len(rows):
+        what = "cell" if grid else "column"
+        raise ValueError(f"scales: a {what} is there twice in {[list(row) for row in rows]}")
+    return wide
+
+
+def _slider_entry(entry: Any) -> SliderEntry:
+    """Read one entry of `lora`; its scales are empty where it has none of its own."""
+    if isinstance(entry, str):
+        entry = {"path": entry}
+    if not isinstance(entry, Mapping) or not {"path"} <= set(entry) <= {"path", "scales", "skip"}:
+        raise ValueError(f"lora: {entry!r} is not a path or {{path: .., scales: [..], skip: ..}}")
+    path, own, skip = entry["path"], entry.get("scales"), entry.get("skip")
+    if not isinstance(path, str):
+        raise ValueError(f"lora: path {path!r} is not a path")
+    if own is not None and (
+        not isinstance(own, list) or not own or not all(is_number(scale) for scale in own)
+    ):
+        raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
+    if skip is not None and not _is_whole(skip):
+        raise ValueError(f"lora: skip {skip!r} of {path} is not a whole number")
+    return SliderEntry(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
+
+
+def _zipped(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
+    """Bring all scales to one length: column by column."""
+    lengths = {len(entry.scales) for entry in entries} - {1}
+    if len(lengths) > 1:
+        counts = ", ".join(f"{len(entry.scales)} for {entry.path}" for entry in entries)
+        raise ValueError(f"scales: column by column they need one length, got {counts}")
+    columns = lengths.pop() if lengths else 1
+    return [
+        entry if len(entry.scales) == columns else replace(entry, scales=entry.scales * columns)
+        for entry in entries
+    ]
+
+
+def _combined(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
+    """Let every scale of the first meet every scale of the second, row by row."""
+    if len(entries) != 2:
+        raise ValueError(f"grid=true: needs two LoRAs, across and down; there is {len(entries)}")
+    across, down = entries
+    return [
+        replace(across, scales=across.scales * len(down.scales)),
+        replace(down, scales=tuple(s for s in down.scales for _ in across.scales)),
+    ]
+
+
+def parse_seeds(seeds: Any) -> list[int]:
+    """Read `seeds`: a number, a list, {start: 0, count: 8} or {random: 4}.
+
+    None stands for `DEFAULT_SEEDS`.
+
+    Returns:
+        Distinct seeds; random ones are drawn anew at every call.
+
+    Raises:
+        ValueError: names the value.
+    """
+    if OmegaConf.is_config(seeds):
+        seeds = OmegaConf.to_container(seeds)
+    problem = f"seeds={seeds}: expected a list, {{start: 0, count: 8}} or {{random: 4}}"
+    if seeds is None:
+        found = list(DEFAULT_SEEDS)
+    elif _is_whole(seeds):
+        found = [seeds]
+    elif isinstance(seeds, list) and seeds and all(_is_whole(seed) for seed in seeds):
+        found = seeds
+    elif isinstance(seeds, dict) and all(_is_whole(value) for value in seeds.values()):
+        if max(seeds.get("random", 0), seeds.get("count", 0)) > MOST_SEEDS:
+            raise ValueError(f"seeds={seeds}: expected at most {MOST_SEEDS} of them")
+        if set(seeds) == {"random"} and seeds["random"] >= 1:
+            found = [secrets.randbelow(2**31) for _ in range(seeds["random"])]
+            while len(set(found)) < len(found):
+                found = [secrets.randbelow(2**31) for _ in range(seeds["random"])]
+        elif set(seeds) == {"start", "count"} and seeds["count"] >= 1:
+            found = list(range(seeds["start"], seeds["start"] + seeds["count"]))
+        else:
+            raise ValueError(problem)
+    else:
+        raise ValueError(problem)
+    problems = Problems()
+    for seed in found:
+        check_seed("seeds", seed, problems)
+    problems.expect(len(set(found)) == len(found), f"seeds={found}: a seed is there twice")
+    problems.done()
+    return found
+
+
+def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
+    """Read `prompts` and `prompts_file`.
+
+    Args:
+        prompts: None, one prompt or a list.
+        file: None, the name of a file in `data/prompts/`, or the path of one with a prompt a line.
+        default: the prompt where neither is given.
+
+    Raises:
+        ValueError: both are given, a prompt is no text, or the file cannot be read.
+    """
+    if OmegaConf.is_config(prompts):
+        prompts = OmegaConf.to_container(prompts)
+    if file is not None:
+        if prompts is not None:
+            raise ValueError(f"prompts and prompts_file={file}: expected one of them")
+        found = read_prompts(_prompts_path(file))
+    elif prompts is None:
+        found = [default]
+    else:
+        found = prompts if isinstance(prompts, list) else [prompts]
+        if not found or not all(isinstance(prompt, str) for prompt in found):
+            raise ValueError(f"prompts={prompts}: expected text or a list of texts")
+        for prompt in found:
+            if re.fullmatch(r"\S+\.txt", prompt):
+                raise ValueError(f"prompts={prompt}: is a file's name; say prompts_file={prompt}")
+    if len(set(found)) < len(found):
+        raise ValueError(f"prompts={found}: a prompt is there twice")
+    return found
+
+
+def choose_prompts(
+    prompts: Sequence[str], seeds: Sequence[int], per_seed: str
+) -> Sequence[str] | dict[int, str]:
+    """Read `prompts_per_seed`.
+
+    Args:
+        prompts: at least one.
+        seeds: of the images.
+        per_seed: all renders every prompt with every seed; one draws a prompt for each seed. The
+            seed alone decides which, so adding seeds changes no image.
+
+    Returns:
+        All prompts, or one by seed.
+
+    Raises:
+        ValueError: neither word.
+    """
+    if per_seed == "all":
+        return prompts
+    if per_seed == "one":
+        return {seed: prompts[Random(seed).randrange(len(prompts))] for seed in seeds}
+    raise ValueError(f"prompts_per_seed={per_seed}: expected all or one")
+
+
+def _prompts_path(name: str) -> Path:
+    """Find a file of prompts: a path, or a name that ships in `data/prompts/`."""
+    path = expand_home(name)
+    folder = locate(PROMPTS)
+    if path.exists() or path.name != name:
+        return path
+    shipped = folder / f"{name}.txt"
+    if not shipped.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
+        raise ValueError(f"prompts_file={name}: expected a path, or one of {known}")
+    return shipped
+
+
+def check_seed(key: str, seed: int, problems: Problems) -> None:
+    """Check that torch takes a seed."""
+    problems.expect(0 <= seed < 2**63, f"{key}={seed}: expected 0 to 2**63 - 1")
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value is a finite number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

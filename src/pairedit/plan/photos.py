@@ -1,0 +1,86 @@
+"""Own the photographs to edit: which files, and the content LoRA that goes with each.
+
+A content LoRA lies where `pairedit-train method=inversion` put it: <run>/<file stem>/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pairedit.data.examples import find_images
+from pairedit.data.images import read_image
+from pairedit.edits import plain_name
+from pairedit.files import locate
+from pairedit.problems import Problems
+
+
+def find_photos(image: Any) -> list[Path]:
+    """Read `image`: a file, a folder, or a list of these; pkg:// stands for what ships.
+
+    Every image is decoded once, so that what is wrong with it is known before the model loads.
+
+    Returns:
+        Files in the order given, those of a folder by stem; at least one.
+
+    Raises:
+        ValueError: names every file that cannot be used, and every two of one name.
+    """
+    if OmegaConf.is_config(image):
+        image = OmegaConf.to_container(image)
+    entries = image if isinstance(image, list) else [image]
+    if not entries or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(f"image={image}: expected a file, a folder, or a list of these")
+    problems = Problems()
+    found: dict[str, Path] = {}
+    for entry in entries:
+        path = locate(entry)
+        if path.is_dir():
+            paths = list((problems.attempt(lambda path=path: find_images(path)) or {}).values())
+        else:
+            problems.attempt(lambda path=path: read_image(path))
+            paths = [path]
+        for path in paths:
+            name = plain_name(path)
+            other = found.setdefault(name, path)
+            problems.expect(other is path, f"image: {other} and {path} are both named {name}")
+    problems.done()
+    return list(found.values())
+
+
+def match_content(content_lora: Any, photos: Sequence[Path]) -> list[Path | None]:
+    """Read `content_lora`: a file for a single photograph, a list, or the folder of a run.
+
+    Args:
+        content_lora: None, a path, or a list with a path for each photograph, in order.
+        photos: the photographs.
+
+    Returns:
+        The content LoRA of each photograph.
+
+    Raises:
+        ValueError: another number of files, or a folder that lacks some.
+    """
+    if OmegaConf.is_config(content_lora):
+        content_lora = OmegaConf.to_container(content_lora)
+    if content_lora is None:
+        return [None] * len(photos)
+    entries = content_lora if isinstance(content_lora, list) else [content_lora]
+    if not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(f"content_lora={content_lora}: expected a path or a list of paths")
+    paths = [locate(entry) for entry in entries]
+    if len(paths) == 1 and paths[0].is_dir():
+        (folder,) = paths
+        paths = [folder / photo.stem / "content.safetensors" for photo in photos]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise ValueError(f"content_lora={folder}: no {', '.join(map(str, missing))}")
+    if len(paths) != len(photos):
+        raise ValueError(
+            f"content_lora: {len(paths)} for {len(photos)} images; expected one for each image, "
+            "or the folder of a training run"
+        )
+    return list(paths)
