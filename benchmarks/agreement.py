@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
+
 from measure import Bench
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES, Naive
 from ours import flux, hardware, random_lora
-from sizes import SHALLOW, TINY, Size
-from torch import Tensor
-
 from pairedit.bases.flux1.flux import Flux
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora, write_lora
@@ -26,6 +25,7 @@ from pairedit.machine.graphs import Graphs
 from pairedit.methods import PairEdit, Step
 from pairedit.sample import Slider, generate
 from pairedit.train import backward
+from sizes import SHALLOW, TINY, Size
 
 LIMIT = 1.25
 QUANTISED = ("fp8", "int8", "nf4")

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel
-from sizes import Size
 
 from pairedit.runs.tracking import Silent
+from sizes import Size
 
 GIB = 2**30
 CLOCK = 256  # features that a noise level is embedded in, before FLUX's own layers

@@ -19,15 +19,15 @@ import torch
 import torch.nn.functional as F
 from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
-from measure import Bench, Clock, config, forward_flops, spread, tokens, training_flops
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
-from sizes import Size, build
 from torch import Tensor, nn
 
+from measure import Bench, Clock, config, forward_flops, spread, tokens, training_flops
 from pairedit.data.examples import find_pairs
 from pairedit.data.images import load_image, to_tensor
 from pairedit.files import locate
+from sizes import Size, build
 
 ROLES = ("content", "semantic")
 RANK, ALPHA, RATE, ETA, GUIDANCE = 16, 1.0, 2e-3, 4.0, 3.5  # published

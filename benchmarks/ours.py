@@ -8,11 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 import torch
-from measure import Bench, Clock, Profile, config, forward_flops, spread, tokens, training_flops
-from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
-from sizes import Size, build
 from torch import Tensor, nn
 
+from measure import Bench, Clock, Profile, config, forward_flops, spread, tokens, training_flops
+from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
 from pairedit.bases.flux1.flux import Flux
 from pairedit.data.examples import find_pairs
 from pairedit.files import locate
@@ -23,6 +22,7 @@ from pairedit.methods import PairEdit
 from pairedit.sample import Slider, generate
 from pairedit.settings import Settings
 from pairedit.train import fit
+from sizes import Size, build
 
 
 def hardware(bench: Bench, name: str, **changes: Any) -> Hardware:

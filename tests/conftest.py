@@ -1,124 +1,22 @@
-"""Fixtures: a tiny random FLUX in a standard folder, and pairs on disk."""
+"""Fixtures: the tiny FLUX, its LoRAs, pairs on disk, commands in this process, flux-mini."""
 
 from __future__ import annotations
 
 import logging
-import string
+import sys
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image, ImageDraw
+
+from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs
 
 torch.set_num_threads(1)
-
-RESOLUTION = 32  # px: 2 x 2 tokens
-
-
-def write_tiny_flux(folder: Path, *, guidance: bool = True) -> Path:
-    """Save a random FLUX of 2 double and 2 single blocks as a diffusers FluxPipeline folder."""
-    from diffusers import (
-        AutoencoderKL,
-        FlowMatchEulerDiscreteScheduler,
-        FluxPipeline,
-        FluxTransformer2DModel,
-    )
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-        T5Config,
-        T5EncoderModel,
-        T5Tokenizer,
-    )
-
-    torch.manual_seed(0)
-    letters = string.ascii_lowercase
-    clip_words = [*letters, *(f"{letter}</w>" for letter in letters)]
-    clip_vocab = {
-        word: index for index, word in enumerate([*clip_words, "<|startoftext|>", "<|endoftext|>"])
-    }
-    t5_vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), ("▁", -2.0)]
-    t5_vocab += [(letter, -3.0) for letter in letters]
-    pipeline = FluxPipeline(
-        transformer=FluxTransformer2DModel(
-            in_channels=16,
-            num_layers=2,
-            num_single_layers=2,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=16,
-            pooled_projection_dim=16,
-            guidance_embeds=guidance,
-            axes_dims_rope=(4, 6, 6),
-        ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
-            scaling_factor=0.36,
-            shift_factor=0.11,
-            sample_size=RESOLUTION,
-        ),
-        text_encoder=CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=16,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                vocab_size=len(clip_vocab),
-                max_position_embeddings=32,
-                bos_token_id=clip_vocab["<|startoftext|>"],
-                eos_token_id=clip_vocab["<|endoftext|>"],
-                pad_token_id=clip_vocab["<|endoftext|>"],
-            )
-        ),
-        text_encoder_2=T5EncoderModel(
-            T5Config(
-                d_model=16,
-                d_kv=8,
-                d_ff=16,
-                num_layers=1,
-                num_heads=2,
-                vocab_size=len(t5_vocab),
-            )
-        ),
-        tokenizer=CLIPTokenizer(vocab=clip_vocab, merges=[], model_max_length=32),
-        tokenizer_2=T5Tokenizer(vocab=t5_vocab, extra_ids=0, model_max_length=32),
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            shift=3.0,
-            use_dynamic_shifting=True,
-            base_shift=0.5,
-            max_shift=1.15,
-            base_image_seq_len=256,
-            max_image_seq_len=4096,
-        ),
-    )
-    pipeline.save_pretrained(folder)
-    return folder
-
-
-def write_pairs(folder: Path, count: int = 2, side: int = RESOLUTION) -> Path:
-    """Draw pairs: a disc whose colour differs between the images."""
-    for index in range(count):
-        for name, colour in (("source", "red"), ("target", "blue")):
-            image = Image.new("RGB", (side, side), "white")
-            draw = ImageDraw.Draw(image)
-            draw.ellipse((2 + index, 2, side - 3, side - 3 - index), fill=colour)
-            path = folder / name / f"p{index}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            image.save(path)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_flux_folder(tmp_path_factory) -> Path:
-    return write_tiny_flux(tmp_path_factory.mktemp("tiny") / "flux")
+    return write_flux(tmp_path_factory.mktemp("tiny") / "flux")
 
 
 @pytest.fixture
@@ -147,6 +45,71 @@ def tiny_overrides(tiny_flux_folder, pair_folder) -> list[str]:
         "num_inference_steps=4",
         "device=cpu",
     ]
+
+
+@pytest.fixture
+def lora(flux, tmp_path):
+    """A LoRA that visibly changes what the tiny model draws."""
+    return strong_lora(flux, tmp_path / "semantic.safetensors")
+
+
+@pytest.fixture
+def loras(flux, tmp_path):
+    return [
+        strong_lora(flux, tmp_path / name / "semantic.safetensors", seed=seed, rank=rank)
+        for name, seed, rank in (("age", 0, 3), ("smile", 9, 5))
+    ]
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd, tiny_overrides):
+    """Run a command on the tiny model; return its exit code and output."""
+    from pairedit import cli
+
+    def run(name, *words):
+        monkeypatch.setattr(sys, "argv", [f"pairedit-{name}", *words, *tiny_overrides])
+        monkeypatch.chdir(tmp_path)
+        code = 0
+        try:
+            getattr(cli, name)()
+        except SystemExit as leave:
+            code = leave.code
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture
+def train_disc(command, pair_folder):
+    """Train on the discs for two steps; return the exit code and output."""
+
+    def run(folder, *words):
+        place = f"hydra.run.dir={folder}"
+        return command("train", "dataset=folder", f"pairs={pair_folder}", place, *QUICK, *words)
+
+    return run
+
+
+@pytest.fixture
+def mini():
+    """Open flux-mini, once in a process."""
+    from pairedit.bases.flux1.flux import load
+    from pairedit.files import locate
+
+    folder = str(locate("pkg://flux_mini"))
+    return load(folder, device="cpu", precision="float32", max_sequence_length=32)
+
+
+@pytest.fixture(scope="session")
+def unseen() -> tuple[torch.Tensor, torch.Tensor]:
+    """Attributes and images in [-1, 1] of faces that no training saw."""
+    from pairedit.mini.faces import render, sample_attributes
+
+    held_out = 20_000_000  # the training script draws its faces from smaller seeds
+    attributes = sample_attributes(24, torch.Generator().manual_seed(held_out))
+    images = (render(attributes) * 255).round() / 127.5 - 1
+    return attributes.float(), images.float()
 
 
 @pytest.fixture(scope="session")

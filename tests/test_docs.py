@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import write_pairs
 from pairedit import cli
+from tiny import write_pairs
 
 DOCS = Path(__file__).parents[1] / "docs"
+
+
 # What makes a command quick; the pages' own numbers stay as they are otherwise.
 QUICK = {
     "train": ["resolution=32", "device=cpu", "steps=2", "preview=false", "report=false"],

@@ -10,7 +10,7 @@ from pairedit.edits import Edit, Lane, RealImage, TextToImage
 from pairedit.flow import Flow, euler, invert
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
-from test_sample import strong_lora
+from tiny import strong_lora
 
 SIGMAS = torch.linspace(1, 0, 9)
 W = 0.6

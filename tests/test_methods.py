@@ -2,12 +2,11 @@
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
+from composing import composed
 from pairedit.files import CONF
 from pairedit.methods import Method, Step
 from pairedit.plan.build import build
-from pairedit.plan.keys import register
 
 ETA, BETA, SIGMA = 3.0, 1.5, 0.7
 C, S = frozenset({"content"}), frozenset({"semantic"})
@@ -52,20 +51,15 @@ EXPECTED = {
 }
 
 
-def composed(overrides: str) -> Method:
-    register()
+def method_of(overrides: str) -> Method:
     name, *rest = overrides.split()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(
-            "train",
-            overrides=[f"method={name}", f"cfg_eta={ETA}", f"noise_scale={BETA}", *rest],
-        )
+    config = composed("train", f"method={name}", f"cfg_eta={ETA}", f"noise_scale={BETA}", *rest)
     return build(config.method, "method", Method)
 
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_terms_are_the_formulas(name):
-    method = composed(name)
+    method = method_of(name)
     step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
     terms = method.terms(step)
     assert [term.name for term in terms] == [row[0] for row in EXPECTED[name]]
@@ -79,7 +73,7 @@ def test_terms_are_the_formulas(name):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_role_learns_from_some_term(name):
-    method = composed(name)
+    method = method_of(name)
     step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
     learnt = frozenset().union(*(term.learns for term in method.terms(step)))
     assert learnt == set(method.roles)

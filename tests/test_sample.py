@@ -10,31 +10,13 @@ from diffusers import FluxPipeline
 
 from pairedit.data.images import to_image
 from pairedit.lora.adapters import Adapters
-from pairedit.lora.file import LoraFile, read_lora, write_lora
+from pairedit.lora.file import LoraFile
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, file_name, generate
+from tiny import strong_lora
 
 SCALES = (-0.5, 0.0, 0.5, 1.0)
 PROMPTS, SEEDS, STEPS, SKIP = ["old", ""], [3, 1], 5, 2
-
-
-def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:
-    """Write a LoRA that visibly changes what the tiny model draws."""
-    adapters = Adapters(flux.transformer)
-    generator = torch.Generator().manual_seed(seed)
-    adapters.add("x", rank=rank, alpha=rank, targets="attention", generator=generator)
-    weights = {
-        module: (down, torch.randn(up.shape, generator=generator))
-        for module, (down, up) in adapters.weights("x").items()
-    }
-    adapters.remove()
-    write_lora(path, weights, {"base_model": "tiny"})
-    return read_lora(path)
-
-
-@pytest.fixture
-def lora(flux, tmp_path):
-    return strong_lora(flux, tmp_path / "semantic.safetensors")
 
 
 def render(flux, sliders, **changes):

@@ -1,5 +1,7 @@
 """The scripts beside the package run, and measure what they put into the pages."""
 
+from __future__ import annotations
+
 import json
 import runpy
 import shutil
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
 pytestmark = pytest.mark.usefixtures("_importable")
 
 
@@ -96,3 +100,24 @@ def test_ways_of_editing_a_photograph_are_measured(script, smile, tmp_path, monk
     # What is known is not measured again, and needs no LoRA.
     shutil.rmtree(work / "smile")
     assert script("real_table", tmp_path / "again.md", *words, "--known") == page
+
+
+def test_the_page_is_filled_from_an_evaluation():
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "ablation_page.py"))
+    page = "a\n<!-- methods table: begin -->\nold\n<!-- methods table: end -->\nz\n"
+    expected = page.replace("old\n", "new\n")
+    assert script["fill"](page, "table", "new\n") == expected
+    assert script["fill"](page, "sheets", "new\n") == page
+    for name in ("docs/ablation.md", "README.md"):
+        text = (Path(__file__).parents[1] / name).read_text()
+        filled = script["fill"](text, "table", "THE TABLE\n")
+        assert filled.count("THE TABLE") == 1, name
+        assert script["fill"](filled, "table", "THE TABLE\n") == filled
+
+
+def test_the_shipped_pairs_are_what_the_renderer_draws():
+    script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "render_data.py"))
+    from PIL import Image
+
+    for path, image in script["pictures"]().items():
+        assert Image.open(script["DATA"] / path).tobytes() == image.tobytes(), path

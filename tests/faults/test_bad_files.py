@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from safetensors.torch import save, save_file
 
-from conftest import write_pairs
 from pairedit.data.examples import find_pairs
 from pairedit.files import read_yaml
 from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.runs.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
+from tiny import write_pairs
 
 MODULE = "transformer_blocks.0.attn.to_q"
 

@@ -9,7 +9,7 @@ import pytest
 from child import Child, run
 from folders import check_same, check_untouched, contents
 
-from conftest import write_pairs
+from tiny import write_pairs
 
 STEPS = 12
 long_only = pytest.mark.skipif("not figures.long", reason="in the long part")

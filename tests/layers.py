@@ -1,0 +1,36 @@
+"""Layers and tensors to compare kernels on."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from pairedit.machine.quantised import EightBit, Float8
+
+
+def draw(*shape, device="cpu", seed=0):
+    generator = torch.Generator(device).manual_seed(seed)
+    return torch.randn(shape, device=device, dtype=torch.bfloat16, generator=generator)
+
+
+def near(found, expected, tolerance):
+    found, expected = found.float(), expected.float()
+    return (found - expected).norm() < tolerance * expected.norm()
+
+
+def needs(capability):
+    there = torch.cuda.get_device_capability() if torch.cuda.is_available() else (0, 0)
+    reason = f"needs a CUDA device of compute capability {capability}"
+    return pytest.mark.skipif(there < capability, reason=reason)
+
+
+def quantise(layer, kind):
+    """Do what torchao does, which is not always there."""
+    weight = layer.weight.detach().float()
+    scale = weight.abs().amax(1, keepdim=True) / {Float8: 448, EightBit: 127}[kind]
+    scaled = weight / scale
+    rounded = scaled.to(torch.float8_e4m3fn) if kind is Float8 else scaled.round().to(torch.int8)
+    layer.__class__ = kind
+    layer.take(SimpleNamespace(qdata=rounded, scale=scale, dtype=torch.bfloat16))

@@ -1,0 +1,52 @@
+"""Hardware profiles: what auto takes, and what a user may set."""
+
+from dataclasses import replace
+
+import pytest
+
+from pairedit.machine.hardware import Hardware, choose, profile
+
+BIG = 12_000_000_000
+
+
+def settle(asked, **known):
+    known = {"device": "cuda", "free": 80.0, "parameters": BIG, "precision": "bf16"} | known
+    return choose(asked, **{"changes": {}} | known)
+
+
+@pytest.mark.parametrize(
+    ("free", "name"), [(79.0, "80gb"), (47.0, "80gb"), (23.0, "24gb"), (15.0, "12gb"), (4, "12gb")]
+)
+def test_auto_takes_what_fits(free, name):
+    assert settle(Hardware(name="auto"), free=free).name == name
+
+
+@pytest.mark.parametrize("known", [{"device": "cpu"}, {"parameters": 10_000_000}])
+def test_auto_leaves_small_models_and_cpus_plain(known):
+    found = settle(Hardware(name="auto"), **known)
+    assert not found.fused
+    assert not found.compile
+    assert found.precision == "bf16"
+
+
+def test_what_the_user_sets_wins_over_the_profile():
+    found = settle(
+        Hardware(name="auto"), free=23.0, changes={"precision": "int8", "gradient_checkpointing": 0}
+    )
+    assert found == replace(profile("24gb"), precision="int8", gradient_checkpointing=0)
+
+
+@pytest.mark.parametrize("asked", [profile("24gb"), Hardware(precision="fp8")])
+def test_what_needs_a_gpu_says_so(asked):
+    with pytest.raises(ValueError, match="needs a GPU, and this run is on cpu"):
+        settle(asked, device="cpu")
+
+
+@pytest.mark.parametrize("name", ["80gb", "24gb", "12gb", "cpu"])
+def test_profiles_say_every_field(name):
+    assert profile(name).name == name
+
+
+def test_bad_fields_are_all_named():
+    with pytest.raises(ValueError, match=r"hardware\.batch_size=0.*hardware\.graphs=True"):
+        Hardware(batch_size=0, graphs=True)

@@ -1,0 +1,105 @@
+"""Sliders rendered and measured together are what they are alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pairedit.bases.flux1.flux import load
+from pairedit.data.examples import find_pairs
+from pairedit.files import locate
+from pairedit.lora.file import read_lora
+from pairedit.measure.evaluate import Setting, Subject, evaluate, gather, open_readers, render
+from pairedit.measure.readers import AttributeProbe
+from pairedit.mini.probe import read
+from pairedit.sample import Slider, generate
+from seen import SCALES
+from tiny import strong_lora
+
+
+def test_sliders_rendered_together_are_those_rendered_alone(flux, tmp_path):
+    subjects = [
+        Subject(
+            lora=strong_lora(flux, tmp_path / f"{n}.safetensors", seed=n, rank=n + 1),
+            label=str(n),
+            dataset="x",
+            pairs=[],
+            attribute=None,
+            skip=skip,
+        )
+        for n, skip in enumerate((2, 2, 1))
+    ]
+    common = {
+        "prompts": ["old"],
+        "seeds": [4, 6],
+        "num_inference_steps": 5,
+        "guidance_scale": 3.5,
+        "resolution": 32,
+        "batch_size": 3,
+    }
+    scales = [(-0.5, 0.0, 1.0), (0.0, 0.7), (1.0,)]
+    together = {}
+    for owners, sample in render(flux, subjects, scales, Setting(**common)):
+        for owner in owners:
+            together[owner, sample.seed, sample.scales[0]] = sample.image
+    assert len(together) == 2 * (3 + 2 + 1)
+    for index, (subject, own) in enumerate(zip(subjects, scales, strict=True)):
+        sliders = [Slider(lora=subject.lora, scales=own)]
+        for sample in generate(flux, sliders=sliders, skip=subject.skip, **common):
+            pair = (sample.image, together[index, sample.seed, sample.scales[0]])
+            left, right = (np.asarray(image).astype(int) for image in pair)
+            assert abs(left - right).max() <= 1
+
+
+@pytest.mark.slow
+def test_changed_loras_are_called_what_they_are(smile):
+    """Nothing, 50 times as much, the opposite: a slider of flux-mini that really was trained."""
+    lora = read_lora(smile)
+    factors = {"no-op": 0.0, "destructive": 50.0, "reversed": -1.0}
+    subjects = [
+        Subject(
+            lora=replace(lora, weights={m: (a, factor * b) for m, (a, b) in lora.weights.items()}),
+            label=verdict,
+            dataset="smile",
+            pairs=find_pairs(locate("pkg://data/smile")),
+            attribute=None,
+            skip=11,
+        )
+        for verdict, factor in factors.items()
+    ]
+    place = locate("pkg://flux_mini")
+    readers, missing = open_readers(
+        {"probe": AttributeProbe()}, model=place, resolution=128, device="cpu"
+    )
+    results = evaluate(
+        load(str(place), device="cpu", precision="float32", max_sequence_length=32),
+        subjects,
+        scales=(1.0,),
+        setting=Setting(
+            prompts=["image of a person"],
+            seeds=[0, 1],
+            num_inference_steps=28,
+            guidance_scale=3.5,
+            resolution=128,
+            batch_size=8,
+        ),
+        readers=readers,
+        missing=missing,
+    )
+    for result in results:
+        assert result.seen.attribute == "smile", "read from the pairs"
+        assert result.verdict.name == result.subject.label, result.verdict
+        assert result.verdict.advice
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [({"attribute": "smirk"}, "smirk"), ({"scales": (0.1, 0.25, 0.5)}, "0 is missing")],
+)
+def test_what_cannot_be_measured_is_refused(options, reason):
+    black = torch.zeros(2, 3, 3, 128, 128)
+    readers = {"probe": lambda images, bases: read(images)}
+    given = {"scales": SCALES, "before": black[0], "after": black[1], "readers": readers}
+    with pytest.raises(ValueError, match=reason):
+        gather(black, **{**given, **options})

@@ -1,0 +1,34 @@
+"""Verdicts say what a slider does."""
+
+from dataclasses import replace
+
+import pytest
+
+from pairedit.measure.effect import effect
+from pairedit.measure.intervals import summarise
+from pairedit.measure.measures import MEASURES
+from pairedit.measure.verdict import ADVICE, judge
+from seen import path, probed
+
+
+def test_without_pairs_the_attribute_decides_else_nobody_does():
+    def alone(column, **parts):
+        return replace(probed({"smile": column}), pair_distance=None, **parts)
+
+    up, down, flat = ([0.0, x, 2 * x] for x in (0.12, -0.12, 0.01))
+    assert effect(alone(up))[0].tolist() == pytest.approx(up, abs=1e-6)
+    assert [judge(alone(c)).name for c in (up, down, flat)] == ["works", "reversed", "off target"]
+    assert judge(alone(up, attribute=None)).name == "changes"
+
+
+def test_a_slider_that_changes_nothing_is_a_no_op():
+    seen = path([[0.0], [0], [0]], (0.0, 0.5, 1.0), pair_distance=0.1)
+    assert judge(seen).name == "no-op"
+    for measured in MEASURES.values():
+        if measured.needs <= seen.has:
+            summarise(measured, seen)
+    assert judge(path([[0.0], [0.001]], (0.0, 1.0))).name == "no-op", "also without pairs"
+
+
+def test_every_verdict_but_the_good_one_has_advice():
+    assert {name for name, advice in ADVICE.items() if not advice} == {"works"}

@@ -1,0 +1,67 @@
+"""Plans of trainings: folders are found, what is ignored or does not fit is named."""
+
+import pytest
+
+from composing import composed
+from pairedit.plan.train import plan_train
+from tiny import write_pairs
+
+
+def test_plan_of_a_folder_is_named_after_it(tiny_overrides, tmp_path):
+    write_pairs(tmp_path / "my edit")
+    config = composed("train", "dataset=folder", f"pairs='{tmp_path}/my edit'", *tiny_overrides)
+    plan = plan_train(config, method_name="full")
+    assert list(plan.pairs) == ["my edit"]
+    assert len(plan.pairs["my edit"]) == 2
+    assert plan.settings["end_step"] == plan.settings["num_inference_steps"] - 1 == 3
+    assert plan.notes == []
+
+
+def test_options_that_a_method_ignores_are_named(tiny_overrides, pair_folder):
+    words = ["dataset=folder", f"pairs={pair_folder}", "cfg_eta=2", "noise_scale=2"]
+    used = {"full": 2, "wocontent": 2, "wocfg": 1, "fm": 1, "sliders": 0}
+    for name, count in used.items():
+        config = composed("train", f"method={name}", *words, *tiny_overrides)
+        plan = plan_train(config, method_name=name)
+        assert len(plan.notes) == 2 - count, plan.notes
+        assert all(f"method={name} does not use" in note for note in plan.notes)
+
+
+def test_steps_of_an_inversion_follow_the_model():
+    words = ["method=inversion", "dataset=real"]
+    assert composed("train", *words).steps < 1500
+    assert composed("train", *words, "model=flux-dev").steps == 1500
+    assert composed("train", *words, "steps=7").steps == 7
+
+
+def plan(tiny_overrides, pair_folder, *words):
+    words = ["dataset=folder", f"pairs={pair_folder}", *tiny_overrides, *words]
+    return plan_train(composed("train", *words), method_name="full")
+
+
+def test_patterns_are_tried_before_weights_load(tiny_overrides, pair_folder):
+    # The tiny model has two double blocks.
+    words = [r"lora.targets=['transformer_blocks.1.attn.to_q']"]
+    assert plan(tiny_overrides, pair_folder, *words).settings["targets"]
+    words = [r"lora.targets=['transformer_blocks.2.attn.to_q']"]
+    with pytest.raises(ValueError, match=r"matches no module; near it: transformer_blocks"):
+        plan(tiny_overrides, pair_folder, *words)
+    with pytest.raises(ValueError, match="no pattern"):
+        plan(tiny_overrides, pair_folder, "lora.targets=[3]")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["method=slider_text", "dataset=age"], "slider_text: learns from prompts, .* image pairs"),
+        (["method=full", "dataset=text_age"], "full: learns from image pairs, .* holds prompts"),
+        (["method=slider_text", "dataset=text"], r"needs datasets\.text\.positive and"),
+        (
+            ["method=slider_text", "dataset=text_age", "datasets.text_age.negative=${.positive}"],
+            "positive and negative are equal",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said_before_weights_load(words, reason):
+    with pytest.raises(ValueError, match=reason):
+        plan_train(composed("train", *words), method_name=words[0].split("=")[1])

@@ -1,0 +1,34 @@
+"""A run's folder belongs to one run."""
+
+import pytest
+
+from pairedit.runs.folder import begin, differences, locked
+
+
+def test_a_folder_says_what_differs(tmp_path):
+    (tmp_path / "disc").mkdir()
+
+    def start(*, b=1.0, names=("disc",), resume=True):
+        resolved = {"a": {"b": b}, "c": 2}
+        begin(tmp_path, names=names, resolved=resolved, words=["c=2"], resume=resume)
+
+    with locked(tmp_path):
+        start(resume=False)
+        (tmp_path / "disc/semantic.safetensors").touch()
+        with pytest.raises(ValueError, match="holds a run already; continue it with pairedit-"):
+            start(resume=False)
+        start()
+        with pytest.raises(ValueError, match=r"another configuration: a\.b: 1\.0 there, 2\.0 now"):
+            start(b=2.0)
+        # Another dataset may move in beside a finished one, not beside one that is half done.
+        start(names=["other"], resume=False)
+        (tmp_path / "disc/checkpoints").mkdir()
+        (tmp_path / "disc/checkpoints/000001-0.safetensors").touch()
+        with pytest.raises(ValueError, match="holds a run already"):
+            start(names=["other"], resume=False)
+        (tmp_path / "config.yaml").write_text("[")
+        with pytest.raises(ValueError, match=r"config\.yaml: cannot be read"):
+            start()
+    # A key that a newer version has added is no difference; one that it has lost is.
+    assert differences({"a": 1}, {"a": 1, "new": 0}) == []
+    assert differences({"a": 1, "old": 0}, {"a": 1}) == ["old: 0 there, nothing now"]

@@ -1,0 +1,32 @@
+"""resume= becomes the command that started the run."""
+
+import pytest
+import yaml
+
+from pairedit.runs.resume import expand_resume, resume_command
+
+
+def test_resume_becomes_the_command_that_started_the_run(tmp_path, monkeypatch):
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="no run to continue there"):
+        expand_resume([f"resume={folder}"])
+    (folder / "overrides.yaml").write_text(yaml.safe_dump(["method=fm", "steps=3", "resume=auto"]))
+    place = f'hydra.run.dir="{folder}"'
+    assert expand_resume([f"resume={folder}"]) == ["method=fm", "steps=3", "resume=auto", place]
+    # Words that are given again replace the old ones, for the comparison to find.
+    given = expand_resume([f"resume='{folder}'", "steps=4"])
+    assert given == ["method=fm", "steps=4", "resume=auto", place]
+    with pytest.raises(ValueError, match="names the folder already"):
+        expand_resume([f"resume={folder}", "hydra.run.dir=x"])
+    assert resume_command(folder) == f"pairedit-train resume='\"{folder}\"'"
+    assert expand_resume(["steps=3"]) == ["steps=3"]
+
+    monkeypatch.chdir(tmp_path)
+    assert expand_resume(["steps=3", "resume=auto"]) == ["steps=3", "resume=auto"]
+    for name, words in (("1", ["a=1", "b=2"]), ("2", ["b=2", "a=1"]), ("3", ["a=9"])):
+        run = tmp_path / "outputs/train" / name
+        run.mkdir(parents=True)
+        (run / "overrides.yaml").write_text(yaml.safe_dump(words))
+    found = expand_resume(["a=1", "resume=auto", "b=2"])
+    assert found[-1] == f"hydra.run.dir={tmp_path / 'outputs/train/2'}"

@@ -1,0 +1,44 @@
+"""Files are replaced whole or not at all."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from pairedit import files
+from pairedit.files import remove_temporaries, replacing
+
+
+def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.txt"
+    with files.replacing(path) as temporary:
+        temporary.write_text("one")
+        assert (temporary.suffix, temporary.parent) == (".txt", path.parent)
+        assert not path.exists()
+    assert path.read_text() == "one"
+    assert path.stat().st_mode & 0o600 == 0o600
+    with pytest.raises(KeyError), files.replacing(path) as temporary:
+        {}[temporary.write_text("two")]
+    assert path.read_text() == "one"
+    assert list(path.parent.iterdir()) == [path]
+    # Who has the old file open keeps reading it whole.
+    with path.open() as old:
+        with files.replacing(path) as temporary:
+            temporary.write_text("three")
+        assert (old.read(), path.read_text()) == ("one", "three")
+
+
+def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
+    kept = tmp_path / "disc/.hidden.png"
+    kept.parent.mkdir()
+    kept.touch()
+    with ExitStack() as killed:
+        for path in (tmp_path / "a.png", tmp_path / "disc/b"):
+            killed.enter_context(replacing(path)).touch()
+        left = {path: path.stat() for path in tmp_path.rglob(".*") if path != kept}
+        killed.pop_all()  # never comes back, as after SIGKILL
+    assert len(left) == 2
+    for path in left:
+        path.touch()
+    remove_temporaries(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
