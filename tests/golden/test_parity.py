@@ -1,0 +1,368 @@
+"""What the published PairEdit code computed, on the tiny model, in float32: we compute the same.
+
+pairedit-parity.safetensors holds inputs and outputs of that code (github.com/xudonmao/PairEdit at
+db8868d): weights and embeddings, 20 training steps with their draws, both samplers. Errors are
+relative Frobenius norms; the tolerances leave room for other BLAS libraries, not for mistakes.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from pairedit import train
+from pairedit.adapters import Adapters
+from pairedit.data import Single, find_pairs, read_image
+from pairedit.edits import RealImage
+from pairedit.flux import Text, load
+from pairedit.hardware import Hardware
+from pairedit.lora import read_lora, write_lora
+from pairedit.methods import Inversion, PairEdit
+from pairedit.noising import ContentPreserving
+from pairedit.photos import Photo
+from pairedit.sample import Slider, generate
+from pairedit.tracking import Silent
+
+FILE = Path(__file__).with_name("pairedit-parity.safetensors")
+with safe_open(FILE, "pt") as opened:
+    NOTES = json.loads(opened.metadata()["golden"])
+    GOLDEN = {key: opened.get_tensor(key).clone() for key in opened.keys()}  # noqa: SIM118
+    GOLDEN = {k: v.float() if v.dtype == torch.float16 else v for k, v in GOLDEN.items()}
+MODULES, RANK, SIDE = NOTES["modules"], NOTES["rank"], NOTES["resolution"]
+PROMPT = "image of a person"
+WAYS = {
+    "plain": {},
+    "single": {"batch_terms": False},
+    "fused": {"fused": True},
+}
+
+
+# ---- Everything that names a part of the package: a refactoring changes this section only. ----
+
+
+@dataclass
+class Trained:
+    """Hold what a training run showed."""
+
+    losses: torch.Tensor  # [steps, terms]
+    goals: list  # of each term of step 1
+    passes: list  # (input, output) tokens of each row of step 1, once forwards
+    gradients: dict  # of step 1, by "content.down"
+    files: dict  # by role
+
+
+def open_flux(folder, fused):
+    """Open the tiny model with their weights and embeddings, apart from all others."""
+    load.cache_clear()
+    flux = load(
+        str(folder),
+        device="cpu",
+        precision="float32",
+        max_sequence_length=32,
+        hardware=Hardware(name="fused", fused=True) if fused else Hardware(),
+    )
+    load.cache_clear()
+    flux.transformer.load_state_dict(part_of("transformer"))
+
+    def encode_prompt(prompts):
+        rows = [part_of("text.empty" if prompt == "" else "text.sample") for prompt in prompts]
+        assert set(prompts) <= {"", PROMPT}
+        tokens, pooled = (torch.stack([row[k] for row in rows]) for k in ("tokens", "pooled"))
+        return Text(prompts=tuple(prompts), tokens=tokens, pooled=pooled)
+
+    flux.encode_prompt = encode_prompt
+    return flux
+
+
+def fit(flux, pairs, folder, draws, *, beta=None, batch_terms=True):
+    """Train on recorded draws (index, noise, *sides) from their LoRAs; no `beta`: one image."""
+    run, learnt, goals, passes, gradients = Silent(), {}, [], [], {}
+    steps = iter(draws)
+    losses = []
+    run.log = lambda step, metrics: losses.append(
+        [value for name, value in metrics.items() if name.startswith("loss/")]
+    )
+    if beta is None:
+        method, pairs = Inversion(), [Single(path=pairs[0].source)]
+    else:
+        noising = ContentPreserving(noise_scale=beta)
+        method = PairEdit(noising=noising, eta=NOTES["eta"], content=True)
+
+    class Spied(type(method)):
+        def terms(self, step):
+            terms = super().terms(step)
+            goals.extend(term.target for term in terms)
+            return terms
+
+    def draw(*_):
+        index, noise, *sides = next(steps)
+        return train._Draw(pair=0, index=int(index), noise=noise, sides=tuple(sides))
+
+    def add(adapters, role, **options):
+        count = original(adapters, role, **options)
+        modules, weights = list(adapters.weights(role)), adapters.parameters(role)
+        for part, of_part in (("down", weights[::2]), ("up", weights[1::2])):
+            learnt[f"{role}.{part}"] = dict(zip(modules, of_part, strict=True))
+            for module, weight in learnt[f"{role}.{part}"].items():
+                weight.data = GOLDEN[f"init.{role}.{part}"][MODULES.index(module)].clone()
+        return count
+
+    def look(*_):
+        if not gradients:
+            for part, weights in learnt.items():
+                gradients[part] = torch.stack([weights[m].grad for m in MODULES]).clone()
+
+    def passed(module, words, named, output):
+        if not gradients:
+            passes.extend(zip(named["hidden_states"].detach(), output[0].detach(), strict=True))
+
+    original = Adapters.add
+    hooks = [
+        register_optimizer_step_pre_hook(look),
+        flux.transformer.register_forward_hook(passed, with_kwargs=True),
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_draw", draw)
+        patch.setattr(Adapters, "add", add)
+        try:
+            files = train.fit(
+                flux=flux,
+                method=Spied(**{k: v for k, v in vars(method).items() if k != "roles"}),
+                pairs=pairs,
+                settings=train.Settings(
+                    steps=len(draws),
+                    learning_rate=NOTES["learning_rate"],
+                    rank=RANK,
+                    alpha=NOTES["alpha"],
+                    resolution=SIDE,
+                    num_inference_steps=NOTES["num_inference_steps"],
+                    guidance_scale=NOTES["guidance_scale"],
+                    batch_terms=batch_terms,
+                ),
+                folder=folder,
+                run=run,
+                metadata={},
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+    terms = len(losses[0])
+    return Trained(torch.tensor(losses), goals[:terms], passes[:terms], gradients, files)
+
+
+def weights_of(path):
+    """Read a LoRA file as stacks, B as it is trained: without alpha / rank."""
+    weights = read_lora(path).weights
+    downs, ups = (torch.stack([weights[module][part] for module in MODULES]) for part in (0, 1))
+    return {"down": downs, "up": ups * RANK / NOTES["alpha"]}
+
+
+def export(path, out):
+    """Write a LoRA file as the published code does."""
+    write_lora(out, read_lora(path).weights, {}, "published")
+
+
+def sample(flux, semantic, *, image=None, content=None, batch_size=8):
+    """Return the final latents of every scale, from their noise, by their real-image formula."""
+    latents, photos, edit = [], [], None
+    if content:
+        edit = RealImage(
+            published=True,
+            inversion="lora",
+            semantic_cfg_scale=NOTES["sample"]["semantic_cfg_scale"],
+        )
+        photos = [Photo(path=image, image=read_image(image), content=read_lora(content))]
+
+    def decode(rows):
+        latents.extend(rows)
+        return torch.zeros(len(rows), 3, SIDE, SIDE)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flux, "decode", decode)
+        patch.setattr(flux, "noise", lambda seed, resolution: GOLDEN["sample.noise"])
+        scales = tuple(GOLDEN["sample.scales"].tolist())
+        # Their text sampler switches the slider on one step later than it says.
+        skip = NOTES["sample"]["published_skip_real"]
+        if not content:
+            skip = NOTES["sample"]["published_skip_text"] + 1
+        samples = generate(
+            flux,
+            sliders=[Slider(lora=read_lora(semantic), scales=scales)],
+            prompts=[PROMPT],
+            seeds=[NOTES["sample"]["seed"]],
+            skip=skip,
+            num_inference_steps=NOTES["num_inference_steps"],
+            guidance_scale=NOTES["guidance_scale"],
+            resolution=SIDE,
+            batch_size=batch_size,
+            edit=edit,
+            photos=photos,
+        )
+        assert [one.scales[0] for one in samples] == list(scales)
+    return torch.stack(latents)
+
+
+def sigmas_of(flux, resolution):
+    return flux.sigmas(resolution, NOTES["num_inference_steps"])
+
+
+def noise_of(flux, seed):
+    return flux.noise(seed, SIDE)
+
+
+def pairs_in(folder):
+    return find_pairs(folder)
+
+
+# ---- The tests. ----
+
+
+def part_of(prefix):
+    """Return the tensors below a prefix."""
+    prefix += "."
+    return {k.removeprefix(prefix): v for k, v in GOLDEN.items() if k.startswith(prefix)}
+
+
+def unpacked(tokens):
+    """Turn [16, 16] tokens of 2 x 2 latent pixels into [4, 8, 8]."""
+    return tokens.reshape(4, 4, 4, 2, 2).permute(2, 0, 3, 1, 4).reshape(4, 8, 8)
+
+
+def error(found, expected):
+    """Return the relative error; of a stack over modules that of the worst one."""
+    if found.dim() == 3 and len(found) == len(MODULES):
+        return max(error(one, other) for one, other in zip(found, expected, strict=True))
+    return float((found - expected).norm() / expected.norm())
+
+
+@pytest.fixture(scope="module")
+def flux(tiny_flux_folder):
+    return cache(lambda fused: open_flux(tiny_flux_folder, fused))
+
+
+@pytest.fixture(scope="module")
+def trained(flux, pair_folder, tmp_path_factory):
+    """Return a function that trains 20 steps in one of the ways, once."""
+    recorded = [GOLDEN[f"train.{part}"] for part in ("index", "noise", "source", "target")]
+
+    @cache
+    def run(way):
+        options = dict(WAYS[way])
+        model = flux(options.pop("fused", False))
+        place, draws = tmp_path_factory.mktemp(way), list(zip(*recorded, strict=True))
+        return fit(model, pairs_in(pair_folder), place, draws, beta=1.0, **options)
+
+    return run
+
+
+@pytest.fixture
+def sliders(tmp_path):
+    """Write their trained LoRAs as their code does."""
+    files = {}
+    for role in ("content", "semantic"):
+        tensors = {}
+        for index, module in enumerate(MODULES):
+            stem = "lora_unet_" + module.replace(".", "_")
+            tensors[f"{stem}.lora_down.weight"] = GOLDEN[f"after20.{role}.down"][index]
+            tensors[f"{stem}.lora_up.weight"] = GOLDEN[f"after20.{role}.up"][index]
+            tensors[f"{stem}.alpha"] = torch.tensor(float(NOTES["alpha"]))
+        assert sorted(tensors) == NOTES["published_keys"]
+        files[role] = tmp_path / f"{role}.pt"
+        torch.save(tensors, files[role])
+    return files
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_inputs_goals_and_velocities(trained, way):
+    found = trained(way)
+    for index, role in enumerate(("content", "semantic")):
+        noisy, velocity = map(unpacked, found.passes[index])
+        assert error(noisy, GOLDEN["first.noisy"]) < 1e-6
+        assert error(found.goals[index], GOLDEN[f"first.goal.{role}"]) < 1e-6
+        assert error(velocity, GOLDEN[f"first.velocity.{role}"]) < 1e-5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_losses_of_twenty_steps(trained, way):
+    found = trained(way).losses
+    assert found.shape == GOLDEN["train.losses"].shape
+    assert ((found / GOLDEN["train.losses"] - 1).abs() < 1e-5).all()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_of_every_module(trained, way):
+    found, expected = trained(way).gradients, part_of("grad")
+    assert set(found) == set(expected)
+    for part, gradient in found.items():
+        assert error(gradient, expected[part]) < 1e-5, part
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_weights_after_twenty_updates(trained, way):
+    for role, path in trained(way).files.items():
+        for part, weights in weights_of(path).items():
+            assert error(weights, GOLDEN[f"after20.{role}.{part}"]) < 1e-4, (role, part)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("case", ["beta2", "inversion"])
+def test_one_step_of_other_noise_and_of_a_single_image(flux, pair_folder, tmp_path, case, way):
+    given, options = part_of(case), dict(WAYS[way])
+    model = flux(options.pop("fused", False))
+    sides = [given[side] for side in ("source", "target", "image") if side in given]
+    draws = [(given["index"], given["noise"], *sides)]
+    beta = 2.0 if case == "beta2" else None
+    found = fit(model, pairs_in(pair_folder), tmp_path, draws, beta=beta, **options)
+    losses = given.get("losses", given.get("loss"))
+    assert ((found.losses[0] / losses - 1).abs() < 1e-5).all()
+    norms = part_of(f"{case}.gradnorm")
+    assert set(found.gradients) == set(norms)
+    for part, gradient in found.gradients.items():
+        assert ((gradient.norm(dim=(1, 2)) / norms[part] - 1).abs() < 1e-5).all(), part
+
+
+@pytest.mark.parametrize(("fused", "batch_size"), [(False, 1), (False, 8), (True, 8)])
+def test_their_text_to_image_sampler(flux, sliders, fused, batch_size):
+    found = sample(flux(fused), sliders["semantic"], batch_size=batch_size)
+    for one, expected in zip(found, GOLDEN["sample.text"], strict=True):
+        assert error(one, expected) < 1e-5
+
+
+@pytest.mark.parametrize(("fused", "batch_size"), [(False, 1), (False, 8), (True, 8)])
+def test_their_real_image_sampler(flux, sliders, pair_folder, fused, batch_size):
+    image = pairs_in(pair_folder)[0].source
+    found = sample(
+        flux(fused),
+        sliders["semantic"],
+        image=image,
+        content=sliders["content"],
+        batch_size=batch_size,
+    )
+    for one, expected in zip(found, GOLDEN["sample.real"], strict=True):
+        assert error(one, expected) < 1e-5
+
+
+def test_noise_levels_and_starting_noise(flux):
+    for resolution in (64, 512):
+        found = sigmas_of(flux(False), resolution)
+        assert (found - GOLDEN[f"sigmas.{resolution}px"]).abs().max() < 2e-7
+    noise = noise_of(flux(False), NOTES["sample"]["seed"])
+    assert error(noise, GOLDEN["sample.noise"]) < 1e-5
+
+
+def test_files_have_their_keys(trained, sliders, tmp_path):
+    export(trained("plain").files["semantic"], tmp_path / "ours.pt")
+    found = torch.load(tmp_path / "ours.pt", weights_only=True)
+    theirs = torch.load(sliders["semantic"], weights_only=True)
+    assert sorted(found) == NOTES["published_keys"]
+    for key, value in found.items():
+        assert value.shape == theirs[key].shape
+        if key.endswith(".alpha"):
+            assert value == NOTES["alpha"]
+        else:
+            assert error(value, theirs[key]) < 1e-4
