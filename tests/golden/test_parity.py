@@ -16,17 +16,17 @@ from safetensors import safe_open
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pairedit import train
-from pairedit.adapters import Adapters
-from pairedit.data import Single, find_pairs, read_image
-from pairedit.edits import RealImage
-from pairedit.flux import Text, load
-from pairedit.hardware import Hardware
-from pairedit.lora import read_lora, write_lora
+from pairedit.bases.flux1.flux import Text, load
+from pairedit.data.examples import Single, find_pairs
+from pairedit.data.images import read_image
+from pairedit.edits import Photo, RealImage
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import read_lora, write_lora
+from pairedit.machine.hardware import Hardware
 from pairedit.methods import Inversion, PairEdit
 from pairedit.noising import ContentPreserving
-from pairedit.photos import Photo
+from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
-from pairedit.tracking import Silent
 
 FILE = Path(__file__).with_name("pairedit-parity.safetensors")
 with safe_open(FILE, "pt") as opened:

@@ -23,8 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from conftest import RESOLUTION, write_pairs, write_tiny_flux
 from pairedit import cli
+from tiny import RESOLUTION, write_flux, write_pairs
 
 EXPECTED = Path(__file__).with_name("expected.json")
 FINGERPRINT = "fingerprint"
@@ -64,7 +64,7 @@ class Workshop:
 
     def __init__(self, root):
         self.root = root.resolve()
-        self.model = write_tiny_flux(self.root / "flux")
+        self.model = write_flux(self.root / "flux")
         self.pairs = write_pairs(self.root / "disc")
         self.photos = self.root / "photos"
         self.faint = self.root / "faint"  # pairs that differ little enough for a LoRA to reach
