@@ -15,6 +15,7 @@ import pytest
 from safetensors import safe_open
 
 from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.names import NAMES
 from pairedit.data.examples import find_pairs
 from pairedit.data.images import read_image
 from pairedit.files import locate
@@ -227,7 +228,7 @@ def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
     assert (known["skip"], known["seeds"]) == (1, 3)
     # A published file has no place for a note.
     published = tmp_path / "disc/x.pt"
-    write_lora(published, lora.weights, {}, "published")
+    write_lora(published, lora.weights, {}, "published", NAMES)
     words[0] = f"lora={published}"
     content = published.read_bytes()
     code, out, err = command("eval", *words, "scales=[0.1,1]")

@@ -120,8 +120,8 @@ def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
 def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
     files = [lora]
     for layout, name in (("kohya", "x.safetensors"), ("published", "x.pt")):
-        write_lora(tmp_path / name, lora.weights, {}, layout)
-        files.append(read_lora(tmp_path / name))
+        write_lora(tmp_path / name, lora.weights, {}, layout, mini.names)
+        files.append(read_lora(tmp_path / name, mini.names))
     sliders = [
         Slider(lora=file, scales=tuple(0.5 * (file is other) for other in files)) for file in files
     ]
@@ -169,8 +169,8 @@ def test_each_seed_draws_its_shipped_prompt(mini):
     ],
 )
 def test_every_placement_finds_its_modules(mini, targets, count):
-    assert len(find_modules(mini.transformer, targets)) == count
-    adapters = Adapters(mini.transformer)
+    assert len(find_modules(mini.transformer, targets, mini.names)) == count
+    adapters = Adapters(mini.transformer, names=mini.names)
     generator = torch.Generator().manual_seed(0)
     assert adapters.add("x", rank=2, alpha=1, targets=targets, generator=generator) == count
     adapters.remove()

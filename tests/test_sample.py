@@ -20,7 +20,7 @@ PROMPTS, SEEDS, STEPS, SKIP = ["old", ""], [3, 1], 5, 2
 
 def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:
     """Write a LoRA that visibly changes what the tiny model draws."""
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux.transformer, names=flux.names)
     generator = torch.Generator().manual_seed(seed)
     adapters.add("x", rank=rank, alpha=rank, targets="attention", generator=generator)
     weights = {
