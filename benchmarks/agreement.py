@@ -131,7 +131,7 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
     """Go through one step after the other as `fit` does."""
     text = model.encode_prompt([""])
     model.prepare(model.sigmas(size.resolution, size.steps), text, GUIDANCE)
-    adapters = Adapters(model.transformer, stacked=model.hardware.fused)
+    adapters = Adapters(model.transformer, names=model.names, stacked=model.hardware.fused)
     accelerator = make_accelerator(model.device.type)
     graphs = Graphs(model.hardware.graphs)
     weights: Loras = {}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from measure import Bench, Clock, Profile, config, forward_flops, spread, tokens, training_flops
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
 from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.flux1.names import NAMES
 from pairedit.data.examples import find_pairs
 from pairedit.files import locate
 from pairedit.lora.adapters import find_modules
@@ -177,7 +178,7 @@ def random_lora(
     """
     generator = torch.Generator().manual_seed(seed)
     weights = {}
-    for module in find_modules(transformer, "attention"):
+    for module in find_modules(transformer, "attention", NAMES):
         layer = transformer.get_submodule(module)
         down = torch.randn(RANK, layer.in_features, generator=generator)
         up = torch.randn(layer.out_features, RANK, generator=generator)

@@ -68,7 +68,7 @@ def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
             return seen[-1][1]
 
     trained = train(method=Spy(), steps=3)
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux.transformer, names=flux.names)
     generator = torch.Generator().manual_seed(SETTINGS.seed)
     for role in Spy.roles:
         adapters.add(role, rank=2, alpha=1.0, targets="attention", generator=generator)

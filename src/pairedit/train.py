@@ -104,7 +104,7 @@ def fit(
     sigmas = flux.sigmas(settings.resolution, settings.num_inference_steps)
     text = _Prompts(flux, sigmas, settings.guidance_scale)
     text([prompt for pair in pairs for prompt in pair.prompts])
-    adapters = Adapters(flux.transformer, stacked=flux.hardware.fused)
+    adapters = Adapters(flux.transformer, names=flux.names, stacked=flux.hardware.fused)
     graphs = Graphs(flux.hardware.graphs and settings.batch_terms)
     stopping = stopping or Stopping()
     place = folder / CHECKPOINTS

@@ -32,7 +32,7 @@ def inputs(flux):
 
 @pytest.fixture
 def adapters(flux):
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux.transformer, names=flux.names)
     generator = torch.Generator().manual_seed(3)
     for name, rank in (("content", 4), ("semantic", 3)):
         adapters.add(name, rank=rank, alpha=2.0, targets="attention", generator=generator)
@@ -127,7 +127,7 @@ def test_removed_without_trace(flux, inputs):
             return flux.velocity(latents, torch.tensor(0.6), text, 3.5)
 
     before, names = run(), [name for name, _ in flux.transformer.named_modules()]
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux.transformer, names=flux.names)
     adapters.add("semantic", rank=4, alpha=4, targets="attention", generator=torch.Generator())
     for weight in adapters.parameters("semantic"):
         weight.data += 1
@@ -142,7 +142,7 @@ def test_removed_without_trace(flux, inputs):
 
 
 def test_attention_is_eight_and_three_projections_a_block(flux):
-    modules = find_modules(flux.transformer, "attention")
+    modules = find_modules(flux.transformer, "attention", flux.names)
     assert len(modules) == 2 * 8 + 2 * 3
     in_first = [name for name in modules if name.startswith("transformer_blocks.0.")]
     assert {name.removeprefix("transformer_blocks.0.attn.") for name in in_first} == {
@@ -152,16 +152,16 @@ def test_attention_is_eight_and_three_projections_a_block(flux):
 
 
 def test_patterns_choose_modules(flux):
-    assert len(find_modules(flux.transformer, ["proj_mlp"])) == 2
-    assert len(find_modules(flux.transformer, [r"to_(q|k)", r"ff\.net\.2"])) == 8 + 2
+    assert len(find_modules(flux.transformer, ["proj_mlp"], flux.names)) == 2
+    assert len(find_modules(flux.transformer, [r"to_(q|k)", r"ff\.net\.2"], flux.names)) == 8 + 2
     with pytest.raises(ValueError, match=r"'to_qq' matches no module; near it: attn.to_q"):
-        find_modules(flux.transformer, ["to_q", "to_qq"])
+        find_modules(flux.transformer, ["to_q", "to_qq"], flux.names)
     with pytest.raises(ValueError, match="expected attention"):
-        find_modules(flux.transformer, "attenton")
+        find_modules(flux.transformer, "attenton", flux.names)
 
 
 def test_initial_weights_are_the_published_ones(flux):
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux.transformer, names=flux.names)
     adapters.add(
         "semantic",
         rank=64,
@@ -235,7 +235,7 @@ def test_loras_on_different_modules_act_together(flux, inputs):
     targets = {"left": ["attn.to_q"], "right": ["attn.to_q", "attn.to_v"]}
 
     def run(names):
-        adapters = Adapters(flux.transformer)
+        adapters = Adapters(flux.transformer, names=flux.names)
         for name in names:
             generator = torch.Generator().manual_seed(len(name))
             adapters.add(name, rank=2, alpha=2, targets=targets[name], generator=generator)

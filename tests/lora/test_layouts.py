@@ -10,6 +10,7 @@ import torch
 from diffusers import FluxPipeline
 from safetensors.torch import save_file
 
+from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.adapters import Adapters, find_modules
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.layouts import LAYOUTS, to_tensors
@@ -37,8 +38,8 @@ def draw(flux, lora, scales=(0.7,)):
 def test_a_round_trip_draws_the_same_image(flux, tmp_path, layout, targets, ranks):
     lora = random_lora(flux, tmp_path / "age.safetensors", targets, ranks)
     exported = tmp_path / f"age-{layout}{SUFFIX[layout]}"
-    write_lora(exported, lora.weights, lora.metadata, layout)
-    back = read_lora(exported)
+    write_lora(exported, lora.weights, lora.metadata, layout, NAMES)
+    back = read_lora(exported, NAMES)
     assert_same_edit(lora, back)
     if layout != "published":
         assert {m: len(a) for m, (a, _) in back.weights.items()} == {
@@ -58,7 +59,7 @@ def test_diffusers_reads_the_diffusers_and_the_kohya_export(flux, tmp_path, tiny
     pipeline.set_progress_bar_config(disable=True)
     for layout in ("diffusers", "kohya"):
         path = tmp_path / f"{layout}.safetensors"
-        write_lora(path, lora.weights, {}, layout)
+        write_lora(path, lora.weights, {}, layout, NAMES)
         pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=layout)
         pipeline.set_adapters([layout])
         image = pipeline(
@@ -92,7 +93,7 @@ def test_diffusers_converts_the_kohya_export_of_flux_dev(rank, mlp):
         )
         for module, rows in sizes.items()
     }
-    converted = _convert_kohya_flux_lora_to_diffusers(to_tensors(weights, "kohya"))
+    converted = _convert_kohya_flux_lora_to_diffusers(to_tensors(weights, "kohya", NAMES))
     x = torch.randn(5, 3072, generator=generator)
     for module in [*sizes, "single_transformer_blocks.7.proj_mlp"]:
         down, up = (converted.get(f"transformer.{module}.lora_{side}.weight") for side in "AB")
@@ -105,7 +106,7 @@ def test_diffusers_converts_the_kohya_export_of_flux_dev(rank, mlp):
 
 def test_the_published_file_has_its_keys_and_scaling(flux, tmp_path):
     lora = random_lora(flux, tmp_path / "x.safetensors", ranks=(16,))
-    write_lora(tmp_path / "x.pt", lora.weights, {}, "published")
+    write_lora(tmp_path / "x.pt", lora.weights, {}, "published", NAMES)
     tensors = torch.load(tmp_path / "x.pt", weights_only=True)
     stem = "lora_unet_transformer_blocks_0_attn_to_q"
     assert {key for key in tensors if key.startswith(stem)} == {
@@ -122,14 +123,14 @@ def test_the_published_file_has_its_keys_and_scaling(flux, tmp_path):
 
 def test_a_published_file_as_it_was_written(flux, tmp_path):
     """Alpha 1, rank 16, bfloat16, the names of every attention projection."""
-    tensors, modules = {}, find_modules(flux.transformer, "attention")
+    tensors, modules = {}, find_modules(flux.transformer, "attention", flux.names)
     for module in modules:
         stem = f"lora_unet_{module.replace('.', '_')}"
         tensors[f"{stem}.lora_down.weight"] = torch.randn(16, 32).bfloat16()
         tensors[f"{stem}.lora_up.weight"] = torch.randn(32, 16).bfloat16()
         tensors[f"{stem}.alpha"] = torch.tensor(1)
     torch.save(tensors, tmp_path / "x.pt")
-    lora = read_lora(tmp_path / "x.pt")
+    lora = read_lora(tmp_path / "x.pt", NAMES)
     assert set(lora.weights) == set(modules)
     for module, (down, up) in lora.weights.items():
         stem = f"lora_unet_{module.replace('.', '_')}"
@@ -143,13 +144,13 @@ def test_a_dense_kohya_file_is_taken_apart(flux, tmp_path):
     down, up = torch.randn(4, 32), torch.randn(3 * 32 + 128, 4)
     tensors = {f"{stem}.lora_down.weight": down, f"{stem}.lora_up.weight": up}
     save_file(tensors | {f"{stem}.alpha": torch.tensor(2.0)}, tmp_path / "x.safetensors")
-    weights = read_lora(tmp_path / "x.safetensors").weights
+    weights = read_lora(tmp_path / "x.safetensors", NAMES).weights
     tails = ("attn.to_q", "attn.to_k", "attn.to_v", "proj_mlp")
     for tail, rows in zip(tails, up.split([32, 32, 32, 128]), strict=True):
         a, b = weights[f"single_transformer_blocks.1.{tail}"]
         torch.testing.assert_close(b @ a, 0.5 * rows @ down)
     adapters = Adapters(flux.transformer)
-    assert adapters.load("x", read_lora(tmp_path / "x.safetensors")) == 4
+    assert adapters.load("x", read_lora(tmp_path / "x.safetensors", NAMES)) == 4
     adapters.remove()
 
 
@@ -163,7 +164,7 @@ def test_code_in_a_file_is_never_run(tmp_path, monkeypatch):
     for content in ({"x": Bomb()}, Bomb()):
         torch.save(content, tmp_path / "x.pt")
         with pytest.raises(ValueError, match=r"x\.pt: not a file of tensors alone"):
-            read_lora(tmp_path / "x.pt")
+            read_lora(tmp_path / "x.pt", NAMES)
     assert not (tmp_path / "gone off").exists()
     torch.load(tmp_path / "x.pt", weights_only=False)
     assert (tmp_path / "gone off").exists(), "the bomb works"

@@ -6,14 +6,15 @@ import pytest
 
 from pairedit.lora.adapters import Adapters, _linears, find_modules
 from pairedit.lora.file import read_lora
-from pairedit.lora.targets import BLOCK, TARGETS, block_modules, match_targets
+from pairedit.bases.flux1.names import NAMES
+from pairedit.lora.targets import match_targets
 
-FLUX = block_modules(19, 38)
+FLUX = NAMES.modules((19, 38))
 
 
 def test_the_list_of_modules_is_the_models(flux):
-    inside = [name for name, _ in _linears(flux.transformer) if re.match(BLOCK, name)]
-    assert sorted(inside) == sorted(block_modules(2, 2))
+    inside = [name for name, _ in _linears(flux.transformer) if NAMES.block.match(name)]
+    assert sorted(inside) == sorted(NAMES.modules((2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -26,26 +27,26 @@ def test_the_list_of_modules_is_the_models(flux):
     ],
 )
 def test_named_sets_on_flux(name, count):
-    assert len(match_targets(FLUX, name)) == count
+    assert len(match_targets(FLUX, name, NAMES)) == count
 
 
 def test_streams_are_disjoint_and_leave_single_blocks_out():
-    image, text = (set(match_targets(FLUX, f"{side}_stream")) for side in ("image", "text"))
+    image, text = (set(match_targets(FLUX, f"{side}_stream", NAMES)) for side in ("image", "text"))
     assert not image & text
     assert all(name.startswith("transformer_blocks.") for name in image | text)
-    attention = set(match_targets(FLUX, "attention"))
+    attention = set(match_targets(FLUX, "attention", NAMES))
     assert {n for n in attention if n.startswith("transformer_blocks.")} == image | text
 
 
 def test_a_pattern_may_name_a_block():
-    assert match_targets(FLUX, [r"single_transformer_blocks\.3\.attn\.to_q"]) == [
+    assert match_targets(FLUX, [r"single_transformer_blocks\.3\.attn\.to_q"], NAMES) == [
         "single_transformer_blocks.3.attn.to_q"
     ]
-    assert len(match_targets(FLUX, [r"transformer_blocks\.[01]\..*"])) == 2 * 14
+    assert len(match_targets(FLUX, [r"transformer_blocks\.[01]\..*"], NAMES)) == 2 * 14
     # The model's last layer is called proj_out as well, and is none of a block.
-    assert match_targets(["proj_out", "single_transformer_blocks.0.proj_out"], ["proj_out"]) == [
-        "single_transformer_blocks.0.proj_out"
-    ]
+    assert match_targets(
+        ["proj_out", "single_transformer_blocks.0.proj_out"], ["proj_out"], NAMES
+    ) == ["single_transformer_blocks.0.proj_out"]
 
 
 @pytest.mark.parametrize(
@@ -61,12 +62,12 @@ def test_a_pattern_may_name_a_block():
 )
 def test_near_misses_are_listed(pattern, near):
     with pytest.raises(ValueError, match=rf"{re.escape(repr(pattern))} matches no .*{near}"):
-        match_targets(FLUX, ["to_v", pattern])
+        match_targets(FLUX, ["to_v", pattern], NAMES)
 
 
 def test_every_pattern_without_match_is_named():
     with pytest.raises(ValueError, match=r"'to_x' matches .*; 'to_y' matches"):
-        match_targets(FLUX, ["to_x", "to_k", "to_y"])
+        match_targets(FLUX, ["to_x", "to_k", "to_y"], NAMES)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -88,7 +89,7 @@ def test_every_set_trains_and_its_file_loads(flux, pair_folder, tmp_path, name):
         metadata={},
     )
     lora = read_lora(files["semantic"])
-    assert set(lora.weights) == set(find_modules(flux.transformer, name))
+    assert set(lora.weights) == set(find_modules(flux.transformer, name, flux.names))
     assert all(up.any() for _, up in lora.weights.values()), "every module has learnt"
     adapters = Adapters(flux.transformer)
     assert adapters.load("semantic", lora) == len(lora.weights)

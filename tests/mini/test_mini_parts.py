@@ -116,8 +116,8 @@ def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
 def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
     files = [lora]
     for layout, name in (("kohya", "x.safetensors"), ("published", "x.pt")):
-        write_lora(tmp_path / name, lora.weights, {}, layout)
-        files.append(read_lora(tmp_path / name))
+        write_lora(tmp_path / name, lora.weights, {}, layout, mini.names)
+        files.append(read_lora(tmp_path / name, mini.names))
     sliders = [
         Slider(lora=file, scales=tuple(0.5 * (file is other) for other in files)) for file in files
     ]

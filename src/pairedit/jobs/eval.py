@@ -23,6 +23,7 @@ from pairedit.measure.table import HEADS, comparable, numbers, table, text_table
 from pairedit.pictures.png import save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
+from pairedit.plan.model import names_of
 from pairedit.runs.folder import CONFIG
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
     # Small files first: a bad LoRA is refused before the model is loaded.
     subjects = [
         Subject(
-            lora=read_lora(c.path),
+            lora=read_lora(c.path, names_of(plan.model)),
             label=c.label,
             dataset=c.dataset,
             pairs=c.pairs,

@@ -20,10 +20,10 @@ def run_export(plan: ExportPlan) -> Path:
     Raises:
         ValueError: a file that cannot be read, or modules that the layout cannot hold.
     """
-    lora = read_lora(plan.lora)
+    lora = read_lora(plan.lora, plan.names)
     metadata = {key: value for key, value in lora.metadata.items() if key != "version"}
     try:
-        write_lora(plan.out, lora.weights, metadata, plan.layout)
+        write_lora(plan.out, lora.weights, metadata, plan.layout, plan.names)
     except ValueError as error:
         raise ValueError(f"{plan.lora}: {error}") from error
     log.info("%s: %s", plan.layout, plan.out.resolve())

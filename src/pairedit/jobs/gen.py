@@ -16,6 +16,7 @@ from pairedit.lora.file import read_lora
 from pairedit.pictures.lanes import draw_grid, draw_sheet, lanes_of
 from pairedit.pictures.png import animate, save_png
 from pairedit.plan.gen import GenPlan
+from pairedit.plan.model import names_of
 from pairedit.runs.folder import CONFIG
 from pairedit.sample import Sample, Slider, file_name, generate, lane_name, metadata
 
@@ -34,16 +35,17 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     """
     for note in plan.notes:
         log.warning("%s", note)
+    names = names_of(plan.model)
     # Small files first: a bad LoRA is refused before the model is loaded.
     sliders = [
-        Slider(lora=read_lora(entry.path), scales=entry.scales, skip=entry.skip, unit=unit)
+        Slider(lora=read_lora(entry.path, names), scales=entry.scales, skip=entry.skip, unit=unit)
         for entry, unit in zip(plan.sliders, plan.units, strict=True)
     ]
     photos = [
         Photo(
             path=path,
             image=load_image(path, plan.resolution),
-            content=content and read_lora(content),
+            content=content and read_lora(content, names),
         )
         for path, content in plan.photos
     ]

@@ -17,6 +17,7 @@ from peft import LoraConfig
 from torch import Tensor, nn
 
 from pairedit.lora.file import LoraFile
+from pairedit.lora.names import UNKNOWN, Names
 from pairedit.lora.rows import Row
 from pairedit.lora.rowwise import Routing, RowwiseLinear, Segment
 from pairedit.lora.targets import match_targets
@@ -25,11 +26,14 @@ from pairedit.lora.targets import match_targets
 class Adapters:
     """Attach named LoRAs to a transformer, switch them row by row, and take them off again."""
 
-    def __init__(self, transformer: nn.Module, *, stacked: bool = False) -> None:
+    def __init__(
+        self, transformer: nn.Module, *, names: Names = UNKNOWN, stacked: bool = False
+    ) -> None:
         """Wrap a diffusers transformer whose base weights are frozen here.
 
         Args:
             transformer: the base model.
+            names: of its modules, by which new LoRAs are placed.
             stacked: run all LoRAs of a layer as one on every row, which compiles well and makes
                 more of small work; otherwise each row meets its own LoRAs only.
 
@@ -41,6 +45,7 @@ class Adapters:
         self.transformer = transformer.requires_grad_(False)
         self._routing = Routing()
         self._names: list[str] = []
+        self._modules = names
         self._stacked = stacked
         # By rows and LoRAs; always the same tensors, whose addresses a CUDA graph remembers.
         self._tables: dict[tuple[int, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
@@ -60,7 +65,7 @@ class Adapters:
             name: its role, a Python identifier.
             rank: inner dimension, at least 1.
             alpha: the update is scaled by alpha / rank.
-            targets: a name of `TARGETS`, or regular expressions over module names.
+            targets: a named set of modules, or regular expressions over module names.
             generator: CPU generator the initial weights are drawn from.
 
         Returns:
@@ -69,7 +74,7 @@ class Adapters:
         Raises:
             ValueError: a pattern that matches no linear module.
         """
-        modules = find_modules(self.transformer, targets)
+        modules = find_modules(self.transformer, targets, self._modules)
         self._inject(name, dict.fromkeys(modules, rank), alpha=alpha)
         for _, layer in self._layers(name):
             down, up = layer.lora_A[name].weight, layer.lora_B[name].weight
@@ -253,13 +258,13 @@ class Adapters:
                 yield module, layer
 
 
-def find_modules(transformer: nn.Module, targets: str | Sequence[str]) -> list[str]:
+def find_modules(transformer: nn.Module, targets: str | Sequence[str], names: Names) -> list[str]:
     """List the linear modules of a diffusers transformer that a LoRA is to be attached to.
 
     Raises:
         ValueError: see `match_targets`.
     """
-    return match_targets([name for name, _ in _linears(transformer)], targets)
+    return match_targets([name for name, _ in _linears(transformer)], targets, names)
 
 
 def _linears(transformer: nn.Module) -> Iterator[tuple[str, nn.Linear]]:

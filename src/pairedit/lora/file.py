@@ -17,20 +17,22 @@ import json
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pairedit
 from pairedit.files import replacing
-from pairedit.lora.layouts import check_shapes, from_tensors, to_tensors
+from pairedit.lora.keys import Entry, read_keys
+from pairedit.lora.layouts import from_tensors, to_tensors
+from pairedit.lora.names import UNKNOWN, Names
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 SUFFIXES = (".safetensors", ".pt")
 TYPES = ("BF16", "F16", "F32", "F64")
-NAMES = ("base_model", "dataset", "method", "role")  # texts in the metadata, shown to the user
+TEXTS = ("base_model", "dataset", "method", "role")  # texts in the metadata, shown to the user
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 MOST_SCALING = 1e6  # of alpha / rank; beyond, a file lies
 
@@ -55,6 +57,7 @@ def write_lora(
     weights: Mapping[str, tuple[Tensor, Tensor]],
     metadata: Mapping[str, Any],
     layout: str = "diffusers",
+    names: Names = UNKNOWN,
 ) -> None:
     """Write one LoRA, by default so that diffusers and ComfyUI read it.
 
@@ -63,6 +66,7 @@ def write_lora(
         weights: see `Adapters.weights`.
         metadata: JSON values; the package version is added. A .pt file has no room for them.
         layout: see `layouts`.
+        names: of the modules of the base model; `diffusers` needs none.
 
     Raises:
         ValueError: modules that the layout cannot hold.
@@ -70,7 +74,7 @@ def write_lora(
     import torch
     from safetensors.torch import save
 
-    tensors = to_tensors(weights, layout)
+    tensors = to_tensors(weights, layout, names)
     if path.suffix == ".pt":
         with replacing(path) as temporary:
             torch.save(tensors, temporary)
@@ -89,9 +93,9 @@ def annotate_lora(path: Path, **entries: Any) -> None:
         entries: JSON values by name; None takes an entry away.
 
     Raises:
-        ValueError: see `inspect_lora`.
+        ValueError: not a safetensors file, or its entry is damaged.
     """
-    known = inspect_lora(path)
+    known = _entry(path, _open(path).texts)
     merged = {k: v for k, v in {**known, **entries}.items() if v is not None}
     content = path.read_bytes()
     # safetensors: 8 bytes of header length, the header as JSON, then the weights.
@@ -107,17 +111,42 @@ def annotate_lora(path: Path, **entries: Any) -> None:
         temporary.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
 
 
-def inspect_lora(path: Path) -> dict[str, Any]:
+def inspect_lora(path: Path, names: Names = UNKNOWN) -> dict[str, Any]:
     """Check what can be checked of a LoRA file without loading weights or torch.
 
     Args:
         path: a .safetensors or .pt file; of the latter only that it is one.
+        names: see `read_lora`.
 
     Returns:
         The metadata of `write_lora`; empty for a file of another origin.
 
     Raises:
         ValueError: names the file and the first thing wrong with it.
+    """
+    header = _open(path)
+    if header.shapes is not None:
+        _read_keys(path, header.shapes, names)
+    for key, kind in header.types.items():
+        if kind not in TYPES:
+            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(TYPES)}")
+    return _entry(path, header.texts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Header:
+    """Hold what a file says of its tensors."""
+
+    shapes: Mapping[str, list[int]] | None = None  # by key; None where only reading would tell
+    types: Mapping[str, str] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def _open(path: Path) -> _Header:
+    """Read the header of a LoRA file.
+
+    Raises:
+        ValueError: there is no such file, or it is of another kind or damaged.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -133,37 +162,41 @@ def inspect_lora(path: Path) -> dict[str, Any]:
     if path.suffix == ".pt":
         if not zipfile.is_zipfile(path):
             raise ValueError(f"{path}: not a readable .pt file of torch.save")
-        return {}
+        return _Header()
     try:
         with safe_open(path, framework="np") as file:
             parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-            shapes = {key: part.get_shape() for key, part in parts.items()}
-            types = {key: part.get_dtype() for key, part in parts.items()}
-            metadata = file.metadata() or {}
+            return _Header(
+                shapes={key: part.get_shape() for key, part in parts.items()},
+                types={key: part.get_dtype() for key, part in parts.items()},
+                texts=file.metadata() or {},
+            )
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-    _check(path, shapes)
-    for key, kind in types.items():
-        if kind not in TYPES:
-            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(TYPES)}")
+
+
+def _entry(path: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return our own entry of a header; empty without one."""
     try:
-        entry = json.loads(metadata.get("pairedit", "{}"))
+        entry = json.loads(texts.get("pairedit", "{}"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({error})") from error
     if not isinstance(entry, dict):
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged (not a mapping)")
-    for name in NAMES:
+    for name in TEXTS:
         value = entry.get(name, "")
         if not isinstance(value, str) or CONTROL.search(value):
             raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({name} is no name)")
     return entry
 
 
-def read_lora(path: Path) -> LoraFile:
+def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
     """Read a LoRA file of any layout of `layouts`.
 
     Args:
         path: a .safetensors file, or a .pt file of tensors; no code in it is ever run.
+        names: of the modules of the base model. Without them a file is read whose modules have
+            the names that they have in the model, as those of a training do.
 
     Returns:
         Its weights as float32, with any alpha folded into B.
@@ -172,24 +205,20 @@ def read_lora(path: Path) -> LoraFile:
         ValueError: names the file and what is wrong: not readable, unknown keys, shapes that
             do not belong together, values that are not finite.
     """
-    from safetensors import safe_open
     from safetensors.torch import load
 
-    metadata, content, noted = inspect_lora(path), path.read_bytes(), None
-    if path.suffix == ".pt":
-        tensors = _unpickle(path, content)
-        _check(path, {key: list(value.shape) for key, value in tensors.items()})
-    else:
-        tensors = load(content)
-        with safe_open(path, framework="np") as file:
-            noted = (file.metadata() or {}).get("lora_adapter_metadata")
+    metadata, content, header = inspect_lora(path, names), path.read_bytes(), _open(path)
+    tensors = _unpickle(path, content) if path.suffix == ".pt" else load(content)
+    shapes = {key: list(value.shape) for key, value in tensors.items()}
+    entries = _read_keys(path, shapes, names)
     # As float32, in which a large float64 is infinite.
     tensors = {key: value.float() for key, value in tensors.items()}
     broken = [key for key, value in tensors.items() if not value.isfinite().all()]
     if broken:
         raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
-    scaling = _noted_scaling(path, noted)
-    weights = {module: (a, b * scaling) for module, (a, b) in from_tensors(tensors).items()}
+    scaling = _noted_scaling(path, header.texts.get("lora_adapter_metadata"))
+    read = from_tensors(tensors, entries)
+    weights = {module: (a, b * scaling) for module, (a, b) in read.items()}
     if not weights:
         raise ValueError(f"{path}: every update in it is zero")
     digest = hashlib.sha256(content).hexdigest()
@@ -212,10 +241,10 @@ def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
     return tensors
 
 
-def _check(path: Path, shapes: Mapping[str, list[int]]) -> None:
-    """Refuse what `check_shapes` refuses, in the name of the file."""
+def _read_keys(path: Path, shapes: Mapping[str, list[int]], names: Names) -> list[Entry]:
+    """Refuse what `read_keys` refuses, in the name of the file."""
     try:
-        check_shapes(shapes)
+        return read_keys(shapes, names)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

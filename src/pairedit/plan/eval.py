@@ -26,7 +26,7 @@ from pairedit.methods import SEMANTIC
 from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
-from pairedit.plan.model import _check_steps, _hardware, _model, check_keys
+from pairedit.plan.model import _check_steps, _hardware, _model, check_keys, names_of
 from pairedit.plan.parse import parse_prompts, parse_seeds
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
@@ -112,7 +112,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         given = problems.attempt(lambda: find_pairs(folder)) or []
     candidates = []
     for path in paths:
-        metadata = problems.attempt(lambda p=path: inspect_lora(p))
+        metadata = problems.attempt(lambda p=path: inspect_lora(p, names_of(model)))
         if metadata is None:
             continue
         base = metadata.get("base_model")

@@ -10,8 +10,9 @@ from omegaconf import DictConfig
 from pairedit.files import expand_home
 from pairedit.lora.file import SUFFIXES, inspect_lora
 from pairedit.lora.layouts import LAYOUTS
+from pairedit.lora.names import Names
 from pairedit.plan.keys import ExportConfig
-from pairedit.plan.model import check_keys
+from pairedit.plan.model import check_keys, names_of
 from pairedit.problems import Problems
 
 
@@ -22,6 +23,7 @@ class ExportPlan:
     lora: Path
     layout: str
     out: Path
+    names: Names  # of the modules of the base model
 
 
 def plan_export(config: DictConfig) -> ExportPlan:
@@ -39,8 +41,8 @@ def plan_export(config: DictConfig) -> ExportPlan:
         problems.append("lora=: expected the file to export")
         problems.done()
     lora = expand_home(config.lora)
-    problems.attempt(lambda: inspect_lora(lora))
-    suffix = ".pt" if config.layout == "published" else ".safetensors"
+    problems.attempt(lambda: inspect_lora(lora, names_of(None)))
+    suffix = LAYOUTS[config.layout].suffix if config.layout in LAYOUTS else ""
     name = f"{lora.stem}-{config.layout}{suffix}"
     out = lora.parent / name if config.out is None else expand_home(config.out)
     problems.expect(
@@ -48,4 +50,4 @@ def plan_export(config: DictConfig) -> ExportPlan:
     )
     problems.expect(out.resolve() != lora.resolve(), f"out={out}: is the file to export")
     problems.done()
-    return ExportPlan(lora=lora, layout=config.layout, out=out)
+    return ExportPlan(lora=lora, layout=config.layout, out=out, names=names_of(None))

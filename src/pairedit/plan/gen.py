@@ -15,7 +15,7 @@ from pairedit.lora.file import inspect_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.plan.build import build
 from pairedit.plan.keys import GenConfig
-from pairedit.plan.model import _check_steps, _hardware, _model, check_keys
+from pairedit.plan.model import _check_steps, _hardware, _model, check_keys, names_of
 from pairedit.plan.parse import (
     SliderEntry,
     choose_prompts,
@@ -84,7 +84,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     notes = []
     known = {}
     for path in [slider.path for slider in sliders] + [content for _, content in photos if content]:
-        known[path] = problems.attempt(lambda path=path: inspect_lora(path))
+        known[path] = problems.attempt(lambda path=path: inspect_lora(path, names_of(model)))
         base = known[path] and known[path].get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")

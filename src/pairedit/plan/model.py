@@ -13,7 +13,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.bases.base import Model
+from pairedit.bases.flux1.names import NAMES
 from pairedit.files import locate
+from pairedit.lora.names import Names
 from pairedit.machine.hardware import AUTO, PRECISIONS, Hardware
 from pairedit.plan.build import build, reason
 from pairedit.problems import Problems
@@ -83,6 +85,11 @@ def _model(config: DictConfig, problems: Problems) -> Model | None:
         + ("needs a number" if guided else "takes none, expected null"),
     )
     return model
+
+
+def names_of(model: Model | None) -> Names:
+    """Return how a base model names its modules; FLUX.1's while the model is not at hand."""
+    return getattr(model, "names", NAMES)
 
 
 def _hardware(config: DictConfig, problems: Problems) -> tuple[Hardware | None, dict[str, Any]]:

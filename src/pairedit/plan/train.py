@@ -18,12 +18,20 @@ from omegaconf import DictConfig, OmegaConf
 from pairedit.bases.base import Model
 from pairedit.data.examples import Contrast, Example, Pair, Single
 from pairedit.data.sets import Examples
-from pairedit.lora.targets import block_modules, match_targets
+from pairedit.lora.targets import match_targets
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
 from pairedit.plan.build import build
 from pairedit.plan.keys import LoraConfig, TrainConfig
-from pairedit.plan.model import LARGEST, _block_counts, _check_steps, _hardware, _model, check_keys
+from pairedit.plan.model import (
+    LARGEST,
+    _block_counts,
+    _check_steps,
+    _hardware,
+    _model,
+    check_keys,
+    names_of,
+)
 from pairedit.plan.parse import check_seed
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
@@ -213,5 +221,6 @@ def _targets(targets: Any, model: Model | None) -> str | tuple[str, ...]:
         targets = tuple(targets)
     elif not isinstance(targets, str):
         raise ValueError(f"lora.targets={targets}: expected a name or a list of patterns")
-    match_targets(block_modules(*_block_counts(model)), targets)
+    names = names_of(model)
+    match_targets(names.modules(_block_counts(model)), targets, names)
     return targets

@@ -43,6 +43,7 @@ from diffusers.utils import logging as diffusers_logging  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 from pairedit.bases.flux1.modulations import Modulations  # noqa: E402
+from pairedit.bases.flux1.names import NAMES  # noqa: E402
 from pairedit.bases.flux1.place import place, start_compiler  # noqa: E402
 from pairedit.machine.devices import bring, settle_gpu  # noqa: E402
 
@@ -78,6 +79,8 @@ class Text:
 
 class Flux:
     """Run one FLUX model in its parts. The transformer stays on the accelerator."""
+
+    names = NAMES
 
     def __init__(
         self,
