@@ -17,14 +17,14 @@ from torch import Tensor
 from measure import Bench
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES, Naive
 from ours import flux, hardware, random_lora
+from pairedit.bases.base import velocity
 from pairedit.bases.flux1.flux import Flux
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora, write_lora
-from pairedit.machine.devices import make_accelerator
-from pairedit.machine.graphs import Graphs
 from pairedit.methods import PairEdit, Step
 from pairedit.sample import Slider, generate
-from pairedit.train import backward
+from pairedit.settings import Rendering, Training
+from pairedit.train import Learner
 from sizes import SHALLOW, TINY, Size
 
 LIMIT = 1.25
@@ -129,11 +129,9 @@ def _naive_gradient(naive: Naive, draw: Draw) -> Found:
 
 def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw]) -> list[Found]:
     """Go through one step after the other as `fit` does."""
-    text = model.encode_prompt([""])
-    model.prepare(model.sigmas(size.resolution, size.steps), text, GUIDANCE)
-    adapters = Adapters(model.transformer, names=model.names, stacked=model.hardware.fused)
-    accelerator = make_accelerator(model.device.type)
-    graphs = Graphs(model.hardware.graphs)
+    text = model.text([""])
+    model.prepare(model.sigmas(_square(size), size.steps), text, GUIDANCE)
+    adapters = Adapters(model)
     weights: Loras = {}
     for role in ROLES:
         generator = torch.Generator().manual_seed(0)
@@ -144,38 +142,29 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
         for module, pair in weights[role].items():
             for weight, value in zip(pair, loras[role][module], strict=True):
                 weight.data.copy_(value)
-
-    def clear() -> None:
-        for role in ROLES:
-            for weight in adapters.parameters(role):
-                weight.grad = None
-
     found = []
-    for draw in draws:
-        sigma = float(draw.sigma)
-        step = Step(
-            source=draw.source,
-            target=draw.target,
-            noise=draw.noise,
-            sigma=sigma,
-            velocity=lambda *_: None,
-        )
-        losses = backward(
-            model,
-            adapters,
-            accelerator,
-            PairEdit().terms(step),
-            sigma,
-            text.of,
-            GUIDANCE,
-            graphs=graphs,
-            before=clear,
-        )
-        found.append(Found(losses=losses.cpu().clone(), gradient=_gradient(weights)))
-        if not graphs.enabled:  # a graph writes over them
-            clear()
+    with model.training() as run:
+        learner = Learner(model, adapters, text.of, Training(guidance_scale=GUIDANCE), run)
+        optimizer = learner.optimize({role: adapters.parameters(role) for role in ROLES})
+        for draw in draws:
+            step = Step(
+                source=draw.source,
+                target=draw.target,
+                noise=draw.noise,
+                sigma=float(draw.sigma),
+                velocity=lambda *_: None,
+            )
+            losses = learner.learn(PairEdit().terms(step), step.sigma)
+            found.append(Found(losses=losses.cpu().clone(), gradient=_gradient(weights)))
+            if not run.enabled:  # a replay writes over them
+                optimizer.zero_grad()
     adapters.remove()
     return found
+
+
+def _square(size: Size) -> tuple[int, int]:
+    """Return the height and width of an image."""
+    return size.resolution, size.resolution
 
 
 def _gradient(weights: Loras) -> Tensor:
@@ -210,15 +199,16 @@ def _images(
         sliders=[Slider(lora=read_lora(path), scales=SCALES)],
         prompts=[""],
         seeds=[0],
-        skip=size.skip,
-        num_inference_steps=size.steps,
-        guidance_scale=GUIDANCE,
-        resolution=size.resolution,
-        batch_size=model.hardware.batch_size,
+        rendering=Rendering(
+            skip=size.skip,
+            num_inference_steps=size.steps,
+            guidance_scale=GUIDANCE,
+            size=_square(size),
+        ),
     ):
         pass
     model.decode = decode
-    noise = model.noise(0, size.resolution)[None].to(bench.device)
+    noise = model.noise(0, _square(size))[None].to(bench.device)
     ours = torch.cat(fast)
     plain, exact = (
         torch.stack([path.render(noise, scale) for scale in SCALES]) for path in (naive, yardstick)
@@ -241,11 +231,11 @@ def _quantised(
 
     @torch.no_grad()
     def velocities(model: Flux) -> list[Tensor]:
-        text = model.encode_prompt([""])
-        model.prepare(model.sigmas(size.resolution, size.steps), text, GUIDANCE)
+        text = model.text([""])
+        model.prepare(model.sigmas(_square(size), size.steps), text, GUIDANCE)
         noisy = [draw.source + draw.sigma * draw.noise for draw in draws]
         return [
-            model.velocity(latents[None], draw.sigma, text, GUIDANCE).cpu()
+            velocity(model, latents[None], draw.sigma, text, GUIDANCE).cpu()
             for latents, draw in zip(noisy, draws, strict=True)
         ]
 

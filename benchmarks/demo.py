@@ -41,9 +41,9 @@ PHASES = {
 }
 # Where a phase begins: a module as its users name it, a function, the phase.
 DOORS = (
-    ("opening", "load", "load"),
+    ("load", "load", "load"),
     ("train", "encode_pairs", "encode"),
-    ("flux.Flux", "encode_prompt", "encode"),
+    ("flux.Flux", "text", "encode"),
     ("job", "fit", "train"),
     ("job", "generate", "sample"),
     ("gen", "generate", "sample"),
@@ -56,8 +56,8 @@ DOORS = (
     ("job", "save_png", "write"),
     ("gen", "save_png", "write"),
     ("gen", "write_yaml", "write"),
-    ("train", "write_checkpoint", "write"),
-    ("train", "write_lora", "write"),
+    ("progress", "write_checkpoint", "write"),
+    ("saving", "write_lora", "write"),
 )
 
 
@@ -144,11 +144,21 @@ def measure(started: str, out: str, command: str, *words: str) -> None:
     os.environ.setdefault(*cli.SPIN)  # read when torch is imported
     with cli.collector_at_rest():
         from pairedit import train
-        from pairedit.bases.flux1 import flux
-        from pairedit.jobs import gen, opening
+        from pairedit.bases.flux1 import flux, load
+        from pairedit.jobs import gen
         from pairedit.jobs import train as job
+        from pairedit.lora import saving
+        from pairedit.runs import progress
 
-    modules = {"job": job, "gen": gen, "opening": opening, "train": train, "flux.Flux": flux.Flux}
+    modules = {
+        "job": job,
+        "gen": gen,
+        "load": load,
+        "train": train,
+        "progress": progress,
+        "saving": saving,
+        "flux.Flux": flux.Flux,
+    }
     for owner, name, phase in DOORS:
         split.watch(modules[owner], name, phase)
     sys.argv[1:] = words

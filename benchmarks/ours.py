@@ -21,7 +21,7 @@ from pairedit.lora.file import read_lora, write_lora
 from pairedit.machine.hardware import Hardware, profile
 from pairedit.methods import PairEdit
 from pairedit.sample import Slider, generate
-from pairedit.settings import Settings
+from pairedit.settings import Rendering, Training
 from pairedit.train import fit
 from sizes import Size, build
 
@@ -72,16 +72,14 @@ def train(
     model = flux(bench, size, wanted)
     built = bench.elapsed
     fit(
-        flux=model,
+        base=model,
         method=PairEdit(),
         pairs=find_pairs(locate("pkg://data/age")),
-        settings=Settings(
+        settings=Training(
             steps=size.whole if whole else size.warm_up + size.timed,
-            resolution=size.resolution,
+            size=(size.resolution, size.resolution),
             num_inference_steps=size.steps,
             end_step=size.steps - 1,
-            batch_terms=wanted.batch_terms,
-            gradient_checkpointing=wanted.gradient_checkpointing,
         ),
         folder=bench.folder,
         run=clock,
@@ -127,6 +125,7 @@ def sample(
     limit(bench, cap)
     if profiled:
         size = replace(size, steps=2, skip=1, rows=1)
+    wanted = replace(wanted, batch_size=min(wanted.batch_size, seeds * len(SCALES)))
     model = flux(bench, size, wanted)
     path = bench.folder / "random.safetensors"
     write_lora(path, random_lora(model.transformer, seed=0, folded=True), {})
@@ -138,11 +137,12 @@ def sample(
         sliders=[Slider(lora=read_lora(path), scales=SCALES)],
         prompts=[""],
         seeds=range(seeds * (size.rows + 1)),
-        skip=size.skip,
-        num_inference_steps=size.steps,
-        guidance_scale=GUIDANCE,
-        resolution=size.resolution,
-        batch_size=min(wanted.batch_size, seeds * len(SCALES)),
+        rendering=Rendering(
+            skip=size.skip,
+            num_inference_steps=size.steps,
+            guidance_scale=GUIDANCE,
+            size=(size.resolution, size.resolution),
+        ),
     )
     for count, _ in enumerate(images, start=1):
         if count % (seeds * len(SCALES)) == 0:

@@ -15,13 +15,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 import torch
 from PIL import Image
 
-from pairedit.bases.flux1 import flux
+from pairedit.bases.base import Base
+from pairedit.bases.flux1.load import load
 from pairedit.data.images import to_image, to_tensor
 from pairedit.files import locate
 from pairedit.machine.devices import make_accelerator
 from pairedit.mini.faces import ATTRIBUTES, INDEX, render, sample_attributes
 from pairedit.mini.probe import determination, read
 from pairedit.sample import generate
+from pairedit.settings import Rendering
 
 ROOT = Path(__file__).parents[1]
 BEGIN, END = "<!-- card: begin -->\n", "<!-- card: end -->"
@@ -31,9 +33,9 @@ SEEDS = range(2000, 2064)
 SUBJECT = "image of a person"
 
 
-def load_mini() -> flux.Flux:
+def load_mini() -> Base:
     """Open the shipped model on the best device there is."""
-    return flux.load(
+    return load(
         str(locate("pkg://flux_mini")),
         device=make_accelerator("auto").device.type,
         precision="float32",
@@ -47,17 +49,14 @@ def faces(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return attributes.float(), ((render(attributes) * 255).round() / 127.5 - 1).float()
 
 
-def sampled(base: flux.Flux, prompt: str, seeds: range) -> torch.Tensor:
+def sampled(base: Base, prompt: str, seeds: range) -> torch.Tensor:
     """Sample flux-mini without any LoRA: images [len(seeds), 3, 128, 128]."""
     samples = generate(
         base,
         sliders=[],
         prompts=[prompt],
         seeds=seeds,
-        skip=0,
-        num_inference_steps=28,
-        guidance_scale=3.5,
-        resolution=128,
+        rendering=Rendering(skip=0, num_inference_steps=28, guidance_scale=3.5, size=(128, 128)),
     )
     return torch.stack([to_tensor(sample.image) for sample in samples])
 

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -22,8 +23,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 import torch
 from tqdm import tqdm
 
-from pairedit.bases.base import Model
-from pairedit.bases.flux1 import flux
+from pairedit.bases.base import Base, Model
 from pairedit.data.images import load_image, to_image, to_tensor
 from pairedit.edits import Photo, RealImage
 from pairedit.flow import Flow
@@ -34,6 +34,7 @@ from pairedit.measure.intervals import at, crossing
 from pairedit.mini.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
 from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
 from tables import digest, kept, mini, put, train, weights
 
 PAGE = Path(__file__).parents[1] / "docs" / "real.md"
@@ -78,7 +79,7 @@ def machine() -> str:
 
 
 @contextmanager
-def counted(base: flux.Flux):
+def counted(base: Base):
     """Count the rows that go through the transformer within the block: {"passes": n}."""
     found = {"passes": 0}
 
@@ -98,31 +99,38 @@ def decibels(left: torch.Tensor, right: torch.Tensor) -> list[float]:
     return (-10 * error.clamp(min=1e-10).log10()).tolist()
 
 
-def autoencoded(base: flux.Flux, images: torch.Tensor) -> torch.Tensor:
+def autoencoded(base: Base, images: torch.Tensor) -> torch.Tensor:
     """Return what the VAE alone makes of images."""
     return torch.cat([base.decode(base.encode(part).mean) for part in images.split(8)])
 
 
+def _size(model: Model) -> tuple[int, int]:
+    """Return the height and width of an image."""
+    return model.resolution, model.resolution
+
+
 @torch.no_grad()
-def reconstruct(base: flux.Flux, model: Model, images: torch.Tensor, iterations: int) -> dict:
+def reconstruct(base: Base, model: Model, images: torch.Tensor, iterations: int) -> dict:
     """Find the noise of photographs at sigma = 1, and sample from it without any LoRA."""
     found, passes, started = [], 0, time.perf_counter()
-    adapters = Adapters(base.transformer)
-    for part in images.split(TOGETHER):
-        flow = Flow(
-            flux=base,
-            adapters=adapters,
-            text=base.encode_prompt([""] * len(part)),
-            sigmas=base.sigmas(model.resolution, model.num_inference_steps),
-            guidance_scale=model.guidance_scale,
-            progress=tqdm(disable=True),
-        )
-        plain = [[(1.0, Row())]] * len(part)
-        with counted(base) as counter:
-            noise = flow.backwards(base.encode(part).mean, plain, 0, iterations)
-        passes += counter["passes"]
-        image = flow.forwards(noise, plain, 0, model.num_inference_steps)
-        found.append(base.decode(image))
+    adapters = Adapters(base)
+    with base.sampling() as run:
+        for part in images.split(TOGETHER):
+            flow = Flow(
+                base=base,
+                adapters=adapters,
+                text=base.text([""]),
+                sigmas=base.sigmas(_size(model), model.num_inference_steps),
+                guidance_scale=model.guidance_scale,
+                run=run,
+                progress=tqdm(disable=True),
+            )
+            plain = [[(1.0, Row(), "")]] * len(part)
+            with counted(base) as counter:
+                noise = flow.backwards(base.encode(part).mean, plain, 0, iterations)
+            passes += counter["passes"]
+            image = flow.forwards(noise, plain, 0, model.num_inference_steps)
+            found.append(base.decode(image))
     adapters.remove()
     return {
         "passes": passes / len(images),
@@ -133,10 +141,11 @@ def reconstruct(base: flux.Flux, model: Model, images: torch.Tensor, iterations:
 
 
 def edit_faces(
-    base: flux.Flux, model: Model, edit: str, way: RealImage, photos: list[Photo], lora: Path
+    base: Base, model: Model, edit: str, way: RealImage, photos: list[Photo], lora: Path
 ) -> dict:
     """Edit photographs one way; changes are read against the photographs themselves."""
     skip, scales, _ = EDITS[edit]
+    base.hardware = replace(base.hardware, batch_size=TOGETHER * len(scales))
     started = time.perf_counter()
     with counted(base) as counter:
         samples = list(
@@ -145,11 +154,12 @@ def edit_faces(
                 sliders=[Slider(lora=read_lora(lora), scales=scales)],
                 prompts=[""],
                 seeds=[None if way.inversion in ("ode", "both") else 0],
-                skip=skip,
-                num_inference_steps=model.num_inference_steps,
-                guidance_scale=model.guidance_scale,
-                resolution=model.resolution,
-                batch_size=TOGETHER * len(scales),
+                rendering=Rendering(
+                    skip=skip,
+                    num_inference_steps=model.num_inference_steps,
+                    guidance_scale=model.guidance_scale,
+                    size=_size(model),
+                ),
                 edit=way,
                 photos=photos,
             )
@@ -191,7 +201,7 @@ def mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def autoencoder(base: flux.Flux, images: torch.Tensor) -> dict:
+def autoencoder(base: Base, images: torch.Tensor) -> dict:
     """Measure what the VAE alone changes."""
     alone = autoencoded(base, images)
     values, before = read(alone)[:, None], read(images)
@@ -295,7 +305,7 @@ def main() -> None:
     missing = {} if args.known else {path: runs[path] for path in runs if not path.is_file()}
     train({p.parents[1]: [*words, *args.words] for p, words in missing.items()}, args.devices)
     model, base = mini()
-    images = torch.stack([to_tensor(load_image(path, model.resolution)) for path in paths])
+    images = torch.stack([to_tensor(load_image(path, _size(model))) for path in paths])
     if base.device.type == "cuda" and not args.known:
         # A GPU's first passes would count as an edit's seconds.
         reconstruct(base, model, images[:1], 0)
@@ -318,7 +328,7 @@ def main() -> None:
             photos = [
                 Photo(
                     path=path,
-                    image=load_image(path, model.resolution),
+                    image=load_image(path, _size(model)),
                     content=None if way.inversion == "ode" else read_lora(content),
                 )
                 for path, content in zip(paths, contents, strict=True)

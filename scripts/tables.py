@@ -10,13 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 
 from omegaconf import OmegaConf
 
-from pairedit.bases.base import Model
-from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.base import Base, Model
 from pairedit.files import CONF, locate
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import read_lora
@@ -24,6 +24,7 @@ from pairedit.measure import evaluate as evaluation
 from pairedit.measure.intervals import Summary
 from pairedit.mini.probe import read
 from pairedit.plan.build import build
+from pairedit.settings import Rendering
 
 TRAIN = (sys.executable, "-c", "from pairedit.cli import train; train()")
 
@@ -65,7 +66,7 @@ def train(runs: Mapping[Path, Sequence[str]], devices: Sequence[str] = ("auto",)
         list(pool.map(run, runs))
 
 
-def mini() -> tuple[Model, Flux]:
+def mini() -> tuple[Model, Base]:
     """Open flux-mini on the best device there is."""
     model = build(OmegaConf.load(CONF / "model" / "flux-mini.yaml"), "model", Model)
     return model, open_model(model)
@@ -76,6 +77,7 @@ def measure(
 ) -> dict[str, Summary]:
     """Render a slider's images from seeds; return every measure of them by name."""
     model, base = mini()
+    base.hardware = replace(base.hardware, batch_size=2 * len(scales))
     (found,) = evaluation.evaluate(
         base,
         [
@@ -92,10 +94,11 @@ def measure(
         setting=evaluation.Setting(
             prompts=[model.prompt],
             seeds=seeds,
-            num_inference_steps=model.num_inference_steps,
-            guidance_scale=model.guidance_scale,
-            resolution=model.resolution,
-            batch_size=2 * len(scales),
+            rendering=Rendering(
+                num_inference_steps=model.num_inference_steps,
+                guidance_scale=model.guidance_scale,
+                size=(model.resolution, model.resolution),
+            ),
         ),
         readers={"probe": lambda images, _: read(images)},
         missing={},

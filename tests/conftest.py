@@ -22,7 +22,7 @@ def tiny_flux_folder(tmp_path_factory) -> Path:
 @pytest.fixture
 def flux(tiny_flux_folder):
     """The tiny model with every LoRA off; fails a test that leaves one attached."""
-    from pairedit.bases.flux1.flux import load
+    from pairedit.bases.flux1.load import load
 
     flux = load(str(tiny_flux_folder), device="cpu", precision="float32", max_sequence_length=32)
     yield flux
@@ -94,7 +94,7 @@ def train_disc(command, pair_folder):
 @pytest.fixture
 def mini():
     """Open flux-mini, once in a process."""
-    from pairedit.bases.flux1.flux import load
+    from pairedit.bases.flux1.load import load
     from pairedit.files import locate
 
     folder = str(locate("pkg://flux_mini"))
@@ -115,13 +115,13 @@ def unseen() -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.fixture(scope="session")
 def smile(tmp_path_factory) -> Path:
     """A smile slider of flux-mini after 60 steps of the published method."""
-    from pairedit.bases.flux1.flux import load
+    from pairedit.bases.flux1.load import load
     from pairedit.data.examples import find_pairs
     from pairedit.files import locate
     from pairedit.methods import PairEdit
     from pairedit.noising import ContentPreserving
     from pairedit.runs.tracking import JsonLines
-    from pairedit.settings import Settings
+    from pairedit.settings import Training
     from pairedit.train import fit
 
     place = tmp_path_factory.mktemp("smile")
@@ -131,7 +131,7 @@ def smile(tmp_path_factory) -> Path:
         flux=load(folder, device="cpu", precision="float32", max_sequence_length=32),
         method=PairEdit(noising=ContentPreserving(noise_scale=1.0), eta=4.0, content=True),
         pairs=find_pairs(locate("pkg://data/smile")),
-        settings=Settings(steps=60, resolution=128),
+        settings=Training(steps=60, size=(128, 128)),
         folder=place,
         run=run,
         metadata={"base_model": "flux-mini"},

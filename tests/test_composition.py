@@ -6,27 +6,30 @@ import numpy as np
 import pytest
 import torch
 
+from pairedit.bases.base import velocity
 from pairedit.data.images import to_image
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
+from tiny import running
 
 STEPS, SKIPS = 6, (1, 4)
-COMMON = {"num_inference_steps": STEPS, "guidance_scale": 3.5, "resolution": 32}
+COMMON = {"num_inference_steps": STEPS, "guidance_scale": 3.5, "size": (32, 32)}
 
 
 @torch.no_grad()
 def naive(flux, loras, scales, seed, skips):
     """Sample one image alone: each LoRA is on from its own step."""
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     for index, lora in enumerate(loras):
         adapters.load(f"x{index}", lora)
-    sigmas, text = flux.sigmas(32, STEPS), flux.encode_prompt(["old"])
-    x = flux.noise(seed, 32)[None]
+    sigmas, text = flux.sigmas((32, 32), STEPS), flux.text(["old"])
+    x = flux.noise(seed, (32, 32))[None]
     for step in range(STEPS):
         on = {f"x{i}": s for i, s in enumerate(scales) if step >= skips[i]}
         with adapters.rows([Row(scales=on)]):
-            x = x + (sigmas[step + 1] - sigmas[step]) * flux.velocity(x, sigmas[step], text, 3.5)
+            x = x + (sigmas[step + 1] - sigmas[step]) * velocity(flux, x, sigmas[step], text, 3.5)
     adapters.remove()
     return np.asarray(to_image(flux.decode(x)[0])).astype(int)
 
@@ -42,13 +45,11 @@ def test_each_slider_acts_from_its_own_skip_on(flux, loras, skips, batch_size):
     ]
     samples = list(
         generate(
-            flux,
+            running(flux, batch_size=batch_size),
             sliders=sliders,
             prompts=["old"],
             seeds=[3, 5],
-            skip=2,
-            batch_size=batch_size,
-            **COMMON,
+            rendering=Rendering(skip=2, **COMMON),
         )
     )
     assert [(s.seed, s.scales) for s in samples] == list(product([3, 5], grid))

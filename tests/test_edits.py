@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.load import load
 from pairedit.data.images import load_image, to_image, to_tensor
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, generate
-from tiny import picture, strong_lora
+from pairedit.settings import Rendering
+from tiny import picture, running, strong_lora
 
 WAYS = {
     "ode": RealImage(inversion="ode", iterations=8),  # a random model is steep
@@ -32,7 +33,7 @@ def photos(flux, tmp_path):
         lora = strong_lora(flux, tmp_path / name / "content.safetensors", seed=7 + index)
         weak = {module: (down, 0.3 * up) for module, (down, up) in lora.weights.items()}
         content = replace(lora, weights=weak)
-        found.append(Photo(path=path, image=load_image(path, 32), content=content))
+        found.append(Photo(path=path, image=load_image(path, (32, 32)), content=content))
     return found
 
 
@@ -94,17 +95,17 @@ def test_where_the_slider_sets_in_does_not_change_the_reconstruction(flux, photo
 @torch.no_grad()
 def naive(flux, photo, loras, scales, skips, seed, prompt):
     """Edit one photograph alone, from a seed's noise, term by term as the formula says."""
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     adapters.load("c", photo.content)
     for index, lora in enumerate(loras):
         adapters.load(f"s{index}", lora)
-    sigmas, text = flux.sigmas(32, 4), flux.encode_prompt([prompt])
-    x = flux.noise(seed, 32)[None]
+    sigmas, text = flux.sigmas((32, 32), 4), flux.text([prompt])
+    x = flux.noise(seed, (32, 32))[None]
     for step in range(4):
 
         def velocity(on, x=x, step=step):
             with adapters.rows([Row(scales=on)]):
-                return flux.velocity(x, sigmas[step], text, 3.5)
+                return velocity(flux, x, sigmas[step], text, 3.5)
 
         on = {f"s{i}": scale for i, scale in enumerate(scales) if step >= skips[i]}
         v = velocity({"c": 1.0}) + velocity(on) - velocity({})
@@ -126,15 +127,11 @@ def test_sliders_edit_a_photograph_each_from_its_own_skip_on(
     prompts = {3: "old", 5: "young"}
     samples = list(
         generate(
-            flux,
+            running(flux, batch_size=batch_size),
             sliders=sliders,
             prompts=prompts,
             seeds=[3, 5],
-            skip=1,
-            num_inference_steps=4,
-            guidance_scale=3.5,
-            resolution=32,
-            batch_size=batch_size,
+            rendering=Rendering(skip=1, num_inference_steps=4, guidance_scale=3.5, size=(32, 32)),
             edit=WAYS["lora"],
             photos=photos,
         )
@@ -158,16 +155,13 @@ def test_flux_mini_leads_back_to_a_photograph(path):
         str(locate("pkg://flux_mini")), device="cpu", precision="float32", max_sequence_length=32
     )
     path = locate(f"pkg://data/{path}")
-    photo = Photo(path=path, image=load_image(path, 128))
+    photo = Photo(path=path, image=load_image(path, (128, 128)))
     (sample,) = generate(
         mini,
         sliders=[],
         prompts=[""],
         seeds=[None],
-        skip=11,
-        num_inference_steps=28,
-        guidance_scale=3.5,
-        resolution=128,
+        rendering=Rendering(skip=11, num_inference_steps=28, guidance_scale=3.5, size=(128, 128)),
         edit=RealImage(inversion="ode"),
         photos=[photo],
     )

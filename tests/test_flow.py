@@ -6,6 +6,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
+from pairedit.bases.base import velocity
 from pairedit.edits import Edit, Lane, RealImage, TextToImage
 from pairedit.flow import Flow, euler, invert
 from pairedit.lora.adapters import Adapters
@@ -87,30 +88,32 @@ BLENDS = [
 
 @pytest.mark.parametrize(("edit", "content", "weights"), BLENDS)
 def test_blends_are_the_formulas(flux, tmp_path, edit, content, weights):
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     loras = {name: strong_lora(flux, tmp_path / f"{name}.safetensors", i) for i, name in
              enumerate("cs")}  # fmt: skip
     for name, lora in loras.items():
         adapters.load(name, lora)
-    latents, text, sigma = flux.noise(1, 32)[None], flux.encode_prompt(["old"]), torch.tensor(0.6)
+    latents, text, sigma = flux.noise(1, (32, 32))[None], flux.text(["old"]), torch.tensor(0.6)
 
     def alone(row: Row) -> torch.Tensor:
         with torch.no_grad(), adapters.rows([row]):
-            return flux.velocity(latents, sigma, text, 3.5)
+            return velocity(flux, latents, sigma, text, 3.5)
 
     c, s, base = alone(Row(scales={"c": 1.0})), alone(Row(scales={"s": 0.7})), alone(Row())
     lane = Lane(prompt="old", content=content)
     rows = [edit.blend({"s": 0.0}, lane), edit.blend({"s": 0.7}, lane)]
     progress = tqdm(disable=True)
-    flow = Flow(
-        flux=flux,
-        adapters=adapters,
-        text=text.rows([0, 0]),
-        sigmas=torch.tensor([0.6, 0.4]),
-        guidance_scale=3.5,
-        progress=progress,
-    )
-    found = flow.forwards(latents.repeat(2, 1, 1, 1), rows, 0, 1)
+    with flux.sampling() as run:
+        flow = Flow(
+            base=flux,
+            adapters=adapters,
+            text=text,
+            sigmas=torch.tensor([0.6, 0.4]),
+            guidance_scale=3.5,
+            run=run,
+            progress=progress,
+        )
+        found = flow.forwards(latents.repeat(2, 1, 1, 1), rows, 0, 1)
     adapters.remove()
     zero, on = (found - latents) / -0.2
     torch.testing.assert_close(zero, (c if content else base)[0], rtol=1e-4, atol=1e-5)

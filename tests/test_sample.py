@@ -8,44 +8,43 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
+from pairedit.bases.base import velocity
 from pairedit.data.images import to_image
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import LoraFile
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, file_name, generate
-from tiny import strong_lora
+from pairedit.settings import Rendering
+from tiny import running, strong_lora
 
 SCALES = (-0.5, 0.0, 0.5, 1.0)
 PROMPTS, SEEDS, STEPS, SKIP = ["old", ""], [3, 1], 5, 2
 
 
-def render(flux, sliders, **changes):
-    options = {
-        "prompts": PROMPTS,
-        "seeds": SEEDS,
-        "skip": SKIP,
-        "num_inference_steps": STEPS,
-        "guidance_scale": 3.5,
-        "resolution": 32,
-        **changes,
-    }
-    samples = list(generate(flux, sliders=sliders, **options))
+def render(flux, sliders, *, skip=SKIP, batch_size=8, prompts=PROMPTS, seeds=SEEDS):
+    samples = generate(
+        running(flux, batch_size=batch_size),
+        sliders=sliders,
+        prompts=prompts,
+        seeds=seeds,
+        rendering=Rendering(skip=skip, num_inference_steps=STEPS, size=(32, 32)),
+    )
     return {(s.prompt, s.seed, s.scales): np.asarray(s.image).astype(int) for s in samples}
 
 
 @torch.no_grad()
 def naive(flux, loras, scales, prompt, seed, skip=SKIP):
     """Sample one image alone, without fork, as the definition of `skip` says."""
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     for index, lora in enumerate(loras):
         adapters.load(f"x{index}", lora)
-    sigmas = flux.sigmas(32, STEPS)
-    text = flux.encode_prompt([prompt])
-    x = flux.noise(seed, 32)[None]
+    sigmas = flux.sigmas((32, 32), STEPS)
+    text = flux.text([prompt])
+    x = flux.noise(seed, (32, 32))[None]
     for step in range(STEPS):
         on = {f"x{i}": scale for i, scale in enumerate(scales)} if step >= skip else {}
         with adapters.rows([Row(scales=on)]):
-            v = flux.velocity(x, sigmas[step], text, 3.5)
+            v = velocity(flux, x, sigmas[step], text, 3.5)
         x = x + (sigmas[step + 1] - sigmas[step]) * v
     adapters.remove()
     return np.asarray(to_image(flux.decode(x)[0])).astype(int)
@@ -83,14 +82,14 @@ def test_scale_zero_is_the_base_bit_for_bit(flux, lora):
 
 def test_latents_at_scale_zero_are_the_base_bit_for_bit(flux, lora):
     """The same on latents, where rounding to 8 bits hides nothing."""
-    latents = torch.stack([flux.noise(seed, 32) for seed in (1, 2, 3)])
-    text = flux.encode_prompt(["old"] * 3)
+    latents = torch.stack([flux.noise(seed, (32, 32)) for seed in (1, 2, 3)])
+    text = flux.text(["old"] * 3)
     with torch.no_grad():
-        base = flux.velocity(latents, torch.tensor(0.8), text, 3.5)
-        adapters = Adapters(flux.transformer)
+        base = velocity(flux, latents, torch.tensor(0.8), text, 3.5)
+        adapters = Adapters(flux)
         adapters.load("x", lora)
         with adapters.rows([Row(scales={"x": 1.0}), Row(scales={"x": 0.0}), Row()]):
-            mixed = flux.velocity(latents, torch.tensor(0.8), text, 3.5)
+            mixed = velocity(flux, latents, torch.tensor(0.8), text, 3.5)
         adapters.remove()
     assert torch.equal(mixed[1:], base[1:])
     assert not torch.allclose(mixed[0], base[0])
@@ -140,10 +139,9 @@ def test_a_stopped_generator_leaves_the_model_clean(flux, lora):
         sliders=[Slider(lora=lora, scales=SCALES)],
         prompts=PROMPTS,
         seeds=SEEDS,
-        skip=SKIP,
-        num_inference_steps=STEPS,
-        guidance_scale=3.5,
-        resolution=32,
+        rendering=Rendering(
+            skip=SKIP, num_inference_steps=STEPS, guidance_scale=3.5, size=(32, 32)
+        ),
     )
     next(samples)
     samples.close()
@@ -164,10 +162,7 @@ def test_file_names_tell_samples_apart(flux, lora):
             sliders=[Slider(lora=lora, scales=(-0.25, 0.0, 0.25, 1 / 3))],
             prompts=["a", "b"],
             seeds=[0, 12345678],
-            skip=1,
-            num_inference_steps=2,
-            guidance_scale=3.5,
-            resolution=32,
+            rendering=Rendering(skip=1, num_inference_steps=2, guidance_scale=3.5, size=(32, 32)),
         )
     )
     names = [file_name(sample, ["a", "b"].index(sample.prompt)) for sample in samples]

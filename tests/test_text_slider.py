@@ -6,15 +6,16 @@ from itertools import pairwise
 import torch
 
 from composing import composed
+from pairedit.bases.base import velocity
 from pairedit.data.examples import Contrast
 from pairedit.methods import Method, Step, TextSlider
 from pairedit.plan.build import build
 from pairedit.runs.tracking import Silent
-from pairedit.settings import Settings
+from pairedit.settings import Training
 from pairedit.train import fit
 
 AGE = Contrast(target="person", positive="old person", negative="young person")
-SETTINGS = Settings(steps=3, rank=2, resolution=32, num_inference_steps=6, end_step=5)
+SETTINGS = Training(steps=3, rank=2, size=(32, 32), num_inference_steps=6, end_step=5)
 
 
 def test_the_term_is_the_formula():
@@ -64,7 +65,7 @@ def test_latents_come_from_the_models_own_run(flux, tmp_path):
             return [seen[-1][1]]
 
     fit(
-        flux=flux,
+        base=flux,
         method=Spy(),
         pairs=[AGE],
         settings=replace(SETTINGS, steps=1, start_step=3, end_step=3),
@@ -73,14 +74,14 @@ def test_latents_come_from_the_models_own_run(flux, tmp_path):
         metadata={},
     )
     ((step, term),) = seen
-    sigmas = flux.sigmas(32, 6)
+    sigmas = flux.sigmas((32, 32), 6)
     assert step.path == tuple(sigmas[:4].tolist())
     assert (step.sigma, step.prompts, step.source) == (float(sigmas[3]), AGE, None)
     # The LoRA is still zero, so the way down is the base model's.
-    text, x = flux.encode_prompt([AGE.target]), step.noise[None]
+    text, x = flux.text([AGE.target]), step.noise[None]
     for sigma, following in pairwise(sigmas[:4]):
         with torch.no_grad():
-            x = x + (following - sigma) * flux.velocity(x, sigma, text, 3.5)
+            x = x + (following - sigma) * velocity(flux, x, sigma, text, 3.5)
     torch.testing.assert_close(term.noisy, x[0], rtol=1e-4, atol=1e-5)
 
 
@@ -95,7 +96,7 @@ def test_training_lowers_the_loss_and_the_seed_decides(flux, tmp_path):
     def train(name, **changes):
         run = Losses()
         files = fit(
-            flux=flux,
+            base=flux,
             method=TextSlider(),
             pairs=[AGE],
             settings=replace(SETTINGS, **changes),

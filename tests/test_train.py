@@ -6,19 +6,21 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pairedit.bases.base import velocity
 from pairedit.data.examples import find_pairs
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora
 from pairedit.lora.rows import Row
 from pairedit.methods import PairEdit, Term, VisualConcept, VisualSlider
 from pairedit.runs.tracking import JsonLines, Silent
-from pairedit.settings import Settings
+from pairedit.settings import Training
 from pairedit.train import encode_pairs, fit
+from tiny import running
 
-SETTINGS = Settings(
+SETTINGS = Training(
     steps=4,
     rank=2,
-    resolution=32,
+    size=(32, 32),
     num_inference_steps=6,
     end_step=5,
     learning_rate=1e-2,
@@ -29,9 +31,9 @@ SETTINGS = Settings(
 def train(flux, pair_folder, tmp_path):
     """Train with a few settings changed; return the files by role."""
 
-    def run(name="run", *, method=None, pairs=None, tracker=None, **changes):
+    def run(name="run", *, method=None, pairs=None, tracker=None, hardware=(), **changes):
         return fit(
-            flux=flux,
+            base=running(flux, **dict(hardware)),
             method=method or PairEdit(),
             pairs=pairs or find_pairs(pair_folder),
             settings=replace(SETTINGS, **changes),
@@ -68,7 +70,7 @@ def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
             return seen[-1][1]
 
     trained = train(method=Spy(), steps=3)
-    adapters = Adapters(flux.transformer, names=flux.names)
+    adapters = Adapters(flux)
     generator = torch.Generator().manual_seed(SETTINGS.seed)
     for role in Spy.roles:
         adapters.add(role, rank=2, alpha=1.0, targets="attention", generator=generator)
@@ -78,9 +80,9 @@ def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
         optimizer.zero_grad()
         for term in terms:
             with adapters.rows([Row(scales=term.scales, learns=term.learns)]):
-                text = flux.encode_prompt([""])
-                velocity = flux.velocity(term.noisy[None], torch.tensor(sigma), text, 3.5)
-                ((velocity[0] - term.target) ** 2).mean().backward()
+                text = flux.text([""])
+                output = velocity(flux, term.noisy[None], torch.tensor(sigma), text, 3.5)
+                ((output[0] - term.target) ** 2).mean().backward()
         optimizer.step()
     expected = {role: adapters.weights(role) for role in Spy.roles}
     adapters.remove()
@@ -93,7 +95,7 @@ def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
 @pytest.mark.parametrize("method", [PairEdit(), VisualConcept(two_sided=True), VisualSlider()])
 def test_terms_one_by_one_train_the_same(train, method):
     batched = train("a", method=method)
-    single = train("b", method=method, batch_terms=False)
+    single = train("b", method=method, hardware={"batch_terms": False})
     for role in batched:
         torch.testing.assert_close(
             weights(batched[role]), weights(single[role]), rtol=1e-3, atol=1e-5
@@ -101,7 +103,7 @@ def test_terms_one_by_one_train_the_same(train, method):
 
 
 def test_checkpointing_trains_the_same(train):
-    plain, checkpointed = train("a"), train("b", gradient_checkpointing=1.0)
+    plain, checkpointed = train("a"), train("b", hardware={"gradient_checkpointing": 1.0})
     for role in plain:
         torch.testing.assert_close(weights(plain[role]), weights(checkpointed[role]))
 
@@ -168,7 +170,7 @@ def test_steps_come_from_the_asked_range(flux, train):
             return PairEdit(content=False).terms(step)
 
     train(method=Spy(), steps=40, start_step=2, end_step=4)
-    grid = flux.sigmas(32, 6)
+    grid = flux.sigmas((32, 32), 6)
     assert set(seen) == {float(grid[index]) for index in (2, 3, 4)}
 
 
@@ -234,5 +236,5 @@ def test_a_failed_run_leaves_the_model_clean(flux, train):
     with pytest.raises(ValueError, match="matches no module"):
         train(targets=("no_such_layer",))
     with pytest.raises(ValueError, match="loss is"):
-        train(learning_rate=1e30, steps=10, gradient_checkpointing=1.0)
+        train(learning_rate=1e30, steps=10, hardware={"gradient_checkpointing": 1.0})
     assert [name for name, _ in flux.transformer.named_modules()] == names

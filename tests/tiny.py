@@ -5,7 +5,9 @@ Diffusers and peft are imported where they are used: a test of a plan does not w
 
 from __future__ import annotations
 
+import copy
 import string
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +114,7 @@ def write_flux(folder: Path, *, guidance: bool = True) -> Path:
 
 def open_flux(folder: Path, hardware: Hardware | None = None) -> Flux:
     """Open a model anew: a transformer that was placed for one hardware serves no other."""
-    from pairedit.bases.flux1.flux import load
+    from pairedit.bases.flux1.load import load
     from pairedit.machine.hardware import Hardware
 
     load.cache_clear()
@@ -130,7 +132,7 @@ def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:
     from pairedit.lora.adapters import Adapters
     from pairedit.lora.file import read_lora, write_lora
 
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     generator = torch.Generator().manual_seed(seed)
     adapters.add("x", rank=rank, alpha=rank, targets="attention", generator=generator)
     weights = {
@@ -150,7 +152,7 @@ def random_lora(flux, path, targets="attention", ranks=(3,), sigma=1.0) -> LoraF
     generator = torch.Generator().manual_seed(4)
     linears = dict(flux.transformer.named_modules())
     weights = {}
-    for index, module in enumerate(find_modules(flux.transformer, targets)):
+    for index, module in enumerate(find_modules(flux.transformer, targets, flux.names)):
         rank, base = ranks[index % len(ranks)], linears[module]
         down = torch.randn(rank, base.in_features, generator=generator) / base.in_features**0.5
         up = torch.randn(base.out_features, rank, generator=generator) * sigma
@@ -191,3 +193,11 @@ def noise(seed: int = 0, width: int = 32, height: int | None = None) -> Image.Im
     """Draw a picture of noise, square unless a height is given."""
     shape = (height or width, width, 3)
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def running(base: Flux, **changes: object) -> Flux:
+    """Return the same base on hardware that differs a little, such as `batch_size=3`."""
+    base.place()  # once for both
+    other = copy.copy(base)
+    other.hardware = replace(base.hardware, **changes)
+    return other

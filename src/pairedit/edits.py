@@ -20,7 +20,11 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from PIL import Image
 
+from pairedit.data.images import to_tensor
 from pairedit.lora.file import LoraFile
+from pairedit.lora.rows import Row
+from pairedit.problems import check
+from pairedit.settings import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +68,7 @@ class Lane:
 class Edit(Protocol):
     """Choose the latents at which the sliders set in, and the velocity from there on."""
 
-    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
+    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, size: Size) -> Tensor:
         """Return float32 [B, C, h, w] at `flow.sigmas[skip]`, a row for each lane."""
         ...
 
@@ -81,15 +85,13 @@ class Edit(Protocol):
 class TextToImage:
     """Start from the noise of the seed, so that the prompt alone decides."""
 
-    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
+    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, size: Size) -> Tensor:
         """Run the first `skip` steps, without LoRAs, from unit Gaussian noise."""
-        return _from_noise(self, flow, lanes, skip=skip, resolution=resolution)
+        return _from_noise(self, flow, lanes, skip=skip, size=size)
 
     def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
         """Return v_s."""
-        from pairedit.lora.rows import Row
-
-        return [(1.0, Row(scales=scales))]
+        return [(1.0, Row(scales=scales), lane.prompt)]
 
     def passes(self, steps: int, skip: int) -> int:
         """Count the steps before `skip`."""
@@ -115,16 +117,14 @@ class RealImage:
         """Refuse values that mean nothing.
 
         Raises:
-            ValueError: names the key.
+            Invalid: names every field.
         """
-        if self.inversion not in INVERSIONS:
-            raise ValueError(f"inversion={self.inversion}: expected {', '.join(INVERSIONS)}")
-        if self.iterations < 0:
-            raise ValueError(f"iterations={self.iterations}: expected 0 or more")
-        if not 0 < self.semantic_cfg_scale < math.inf:
-            raise ValueError(
-                f"semantic_cfg_scale={self.semantic_cfg_scale}: expected a number above 0"
-            )
+        check(
+            self,
+            inversion=(self.inversion in INVERSIONS, ", ".join(INVERSIONS)),
+            iterations=(self.iterations >= 0, "0 or more"),
+            semantic_cfg_scale=(0 < self.semantic_cfg_scale < math.inf, "a number above 0"),
+        )
         if self.published and self.inversion == "ode":
             raise ValueError(
                 "inversion=ode: edit=real_published needs a content LoRA, expected lora or both"
@@ -136,26 +136,22 @@ class RealImage:
             return self
         return replace(self, inversion="both" if content else "ode")
 
-    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int) -> Tensor:
+    def start(self, flow: Flow, lanes: Sequence[Lane], *, skip: int, size: Size) -> Tensor:
         """Reach step `skip` of the reconstruction: from its end backwards, or from noise."""
         import torch
 
-        from pairedit.data.images import to_tensor
-
         if self.inversion not in OWN_NOISE:
-            return _from_noise(self, flow, lanes, skip=skip, resolution=resolution)
+            return _from_noise(self, flow, lanes, skip=skip, size=size)
         images = torch.stack([to_tensor(lane.photo.image) for lane in lanes])
         blends = [self.blend({}, lane) for lane in lanes]
         # Going back beyond step `skip` would only retrace the same way forwards.
-        return flow.backwards(flow.flux.encode(images).mean, blends, skip, self.iterations)
+        return flow.backwards(flow.base.encode(images).mean, blends, skip, self.iterations)
 
     def blend(self, scales: Mapping[str, float], lane: Lane) -> Blend:
         """Return v_c, and with a slider away from 0 the edit on top of it."""
-        from pairedit.lora.rows import Row
-
         anchor = Row(scales={lane.content: 1.0}) if lane.content else Row()
         if not any(scales.values()):
-            return [(1.0, anchor)]
+            return [(1.0, anchor, lane.prompt)]
         w = self.semantic_cfg_scale
         if self.published or not lane.content:
             terms = [(1 - w, anchor), (w, Row(scales=scales))]
@@ -163,7 +159,7 @@ class RealImage:
             # Differs from the published code: v_s - v_c does not vanish with the scale, so the
             # smallest scale already changes the whole image.
             terms = [(1.0, anchor), (w, Row(scales=scales)), (-w, Row())]
-        return [(weight, row) for weight, row in terms if weight]
+        return [(weight, row, lane.prompt) for weight, row in terms if weight]
 
     def passes(self, steps: int, skip: int) -> int:
         """Count the passes backwards, or the steps before `skip`."""
@@ -171,12 +167,10 @@ class RealImage:
         return (steps - skip) * (1 + self.iterations) if own else skip
 
 
-def _from_noise(
-    edit: Edit, flow: Flow, lanes: Sequence[Lane], *, skip: int, resolution: int
-) -> Tensor:
+def _from_noise(edit: Edit, flow: Flow, lanes: Sequence[Lane], *, skip: int, size: Size) -> Tensor:
     """Run the first `skip` steps from the noise of each lane's seed, sliders off."""
     import torch
 
-    noise = torch.stack([flow.flux.noise(lane.seed, resolution) for lane in lanes])
+    noise = torch.stack([flow.base.noise(lane.seed, size) for lane in lanes])
     blends = [edit.blend({}, lane) for lane in lanes]
-    return flow.forwards(noise.to(flow.flux.device), blends, 0, skip)
+    return flow.forwards(noise.to(flow.base.device), blends, 0, skip)

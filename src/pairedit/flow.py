@@ -19,12 +19,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.bases.flux1.flux import Flux, Text
+from pairedit.bases.base import Base, Run, Text
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
-from pairedit.machine.graphs import EAGER, Graphs
 
-Blend = Sequence[tuple[float, Row]]  # weight and LoRAs of each term
+Blend = Sequence[tuple[float, Row, str]]  # weight, LoRAs and prompt of each term
 Velocity = Callable[[Tensor, Tensor], Tensor]  # ([B, C, h, w], sigma []) -> [B, C, h, w]
 
 
@@ -79,6 +78,18 @@ def invert(velocity: Velocity, latents: Tensor, sigmas: Tensor, iterations: int)
     return latents
 
 
+def step_of(skip: int | float, sigmas: Tensor) -> int:
+    """Return the step at which sliders set in.
+
+    Args:
+        skip: a step, or the noise level below which they act: the step that is nearest to it.
+        sigmas: float32 [steps + 1], falling.
+    """
+    if isinstance(skip, int):
+        return skip
+    return int((sigmas[:-1] - skip).abs().argmin())
+
+
 def _extrapolated(known: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
     """Continue the velocity of the last steps to `sigma`: a straight line, or the only one."""
     *earlier, (last, velocity) = known
@@ -97,15 +108,15 @@ def _mixing(residual: Tensor, older: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Flow:
-    """Hold what all passes of one group of rows share, and run them along parts of the path."""
+    """Hold what all passes of a rendering share, and run rows along parts of the path."""
 
-    flux: Flux
+    base: Base
     adapters: Adapters
-    text: Text  # of the B rows
+    text: Text  # of all prompts
     sigmas: Tensor  # float32 [steps + 1], of the whole run
     guidance_scale: float | None
+    run: Run  # of `Base.sampling`
     progress: tqdm  # moves by one for each row of each pass
-    graphs: Graphs = EAGER
 
     def forwards(self, latents: Tensor, blends: Sequence[Blend], start: int, end: int) -> Tensor:
         """Run Euler steps `start` to `end` (exclusive) on [B, C, h, w], a blend for each row."""
@@ -122,35 +133,27 @@ class Flow:
     @contextmanager
     def _velocity(self, blends: Sequence[Blend]) -> Iterator[Velocity]:
         """Give the blended velocity of B rows; all their terms run as one batch."""
-        terms = [
-            (index, weight, row) for index, blend in enumerate(blends) for weight, row in blend
-        ]
+        terms = [(index, *term) for index, blend in enumerate(blends) for term in blend]
         # Rows under the same LoRAs side by side, so that those run together.
         terms.sort(key=lambda term: sorted(term[2].scales))
-        owners = [index for index, _, _ in terms]
-        rows = [row for _, _, row in terms]
-        plain = owners == list(range(len(blends))) and all(weight == 1 for _, weight, _ in terms)
-        # Compiled code is made for one number of rows: fewer are filled up to a power of two.
-        missing = 2 ** (len(rows) - 1).bit_length() - len(rows) if self.flux.hardware.fused else 0
-        filled = [*owners, *owners[-1:] * missing]
-        text = self.text.rows(filled)
-        device = self.flux.device
-        owner = torch.tensor(filled, device=device)
-        weights = torch.tensor([weight for _, weight, _ in terms] + [0.0] * missing, device=device)
-        rows += rows[-1:] * missing
-
-        def run(latents: Tensor, sigma: Tensor) -> Tensor:
-            if not self.flux.hardware.fused:
-                return self.flux.velocity(latents, sigma, text, self.guidance_scale)
-            numbers = self.flux.numbers(sigma, text, self.guidance_scale)
-            key = (self.flux.prepared, self.adapters.acting(rows))
-            return self.graphs.call(key, self.flux.modulated, latents, text.tokens, numbers)
+        count = len(terms)
+        missing = self.base.rows(count) - count
+        filled = [*terms, *[terms[-1]] * missing]
+        owners = [index for index, *_ in filled]
+        weights = [weight for _, weight, *_ in terms] + [0.0] * missing
+        rows = [row for _, _, row, _ in filled]
+        text = self.text.of([prompt for *_, prompt in filled])
+        plain = owners == list(range(len(blends))) and all(weight == 1 for weight in weights)
+        owner = torch.tensor(owners, device=self.base.device)
+        weight = torch.tensor(weights, device=self.base.device)[:, None, None, None]
 
         def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
-            self.progress.update(len(terms))
-            if plain and not missing:
-                return run(latents, sigma)
-            weighted = run(latents[owner], sigma) * weights[:, None, None, None]
+            self.progress.update(count)
+            one = self.base.at(sigma, text, self.guidance_scale)
+            key = (one.key, self.adapters.acting(rows))
+            if plain:
+                return self.run(key, one, latents, *one.inputs)
+            weighted = self.run(key, one, latents[owner], *one.inputs) * weight
             return torch.zeros_like(latents).index_add(0, owner, weighted)
 
         with torch.no_grad(), self.adapters.rows(rows):

@@ -9,6 +9,7 @@ Shape letters: C latent channels, h and w latent height and width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 from pairedit.data.examples import Contrast, Pair, Single
 from pairedit.noising import ContentPreserving, Noising, Rectified
+from pairedit.problems import check
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -93,6 +95,14 @@ class PairEdit:
     noising: Noising = field(default_factory=ContentPreserving)
     eta: float = 4.0
     content: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse an eta that is no number.
+
+        Raises:
+            Invalid: names it.
+        """
+        check(self, eta=(math.isfinite(self.eta), "a number"))
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -207,6 +217,14 @@ class TextSlider:
     learns_from: ClassVar[type] = Contrast
     eta: float = 2.0
     roles: tuple[str, ...] = field(default=(SEMANTIC,), init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse an eta that is no number.
+
+        Raises:
+            Invalid: names it.
+        """
+        check(self, eta=(math.isfinite(self.eta), "a number"))
 
     def terms(self, step: Step) -> list[Term]:
         """Run the model down to the drawn step, then list the one term."""

@@ -13,6 +13,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from pairedit.problems import check
+from pairedit.settings import MOST, POSITIVE
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -38,6 +41,14 @@ class ContentPreserving:
     """
 
     noise_scale: float = 1.0  # beta: standard deviation of the noise at sigma = 1
+
+    def __post_init__(self) -> None:
+        """Refuse a scale that leaves no noise.
+
+        Raises:
+            Invalid: names it.
+        """
+        check(self, noise_scale=(0 < self.noise_scale <= MOST, POSITIVE))
 
     def noisy(self, clean: Tensor, noise: Tensor, sigma: float) -> Tensor:
         """Return x + sigma * beta * eps, all float [C, h, w]; sigma in (0, 1]."""

@@ -1,9 +1,43 @@
-"""Own the one list of what is wrong, so that all of it is said at once."""
+"""Own how problems are said: the rules of an object, and the one list that says all at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
+
+SAME: Mapping[str, str] = {}
+
+
+class Invalid(ValueError):
+    """Say which fields of an object hold what they cannot, whatever keys they come from."""
+
+    def __init__(self, wrong: Mapping[str, str]) -> None:
+        """Take `value: expected ...` by field."""
+        self.wrong = dict(wrong)
+        super().__init__("; ".join(self.lines()))
+
+    def lines(self, names: Mapping[str, str] = SAME) -> list[str]:
+        """Write one line for each field, under the name of the key that it comes from."""
+        return [f"{names.get(field, field)}={text}" for field, text in self.wrong.items()]
+
+
+def check(owner: object, **rules: tuple[bool, str]) -> None:
+    """Check the fields of an object by its own rules.
+
+    Args:
+        owner: holds the fields.
+        rules: by field, whether its value is fine, and what is expected.
+
+    Raises:
+        Invalid: names every field whose rule is broken.
+    """
+    wrong = {
+        field: f"{getattr(owner, field)}: expected {expected}"
+        for field, (fine, expected) in rules.items()
+        if not fine
+    }
+    if wrong:
+        raise Invalid(wrong)
 
 
 class Problems(list[str]):
@@ -14,18 +48,31 @@ class Problems(list[str]):
         if not fine:
             self.append(problem)
 
-    def attempt(self, call: Callable[[], Any]) -> Any:
-        """Return the call's result, or None with its ValueError noted."""
+    def attempt(self, call: Callable[[], Any], names: Mapping[str, str] = SAME) -> Any:
+        """Return the call's result, or None with what its ValueError says noted.
+
+        Args:
+            call: makes or reads something.
+            names: the keys that fields of the object come from, where they differ.
+        """
         try:
             return call()
+        except Invalid as error:
+            self.extend(error.lines(names))
         except ValueError as error:
             self.append(str(error))
-            return None
+        return None
 
-    def done(self) -> None:
-        """Raise ValueError if there is any problem."""
+    def done(self, *, where: str = "", of: str = "the configuration") -> None:
+        """Raise ValueError if there is any problem.
+
+        Args:
+            where: begins the message, such as a file.
+            of: what the problems are with.
+        """
+        before = f"{where}: " if where else ""
         if len(self) == 1:
-            raise ValueError(self[0])
+            raise ValueError(before + self[0])
         if self:
             lines = "".join(f"\n  - {problem}" for problem in self)
-            raise ValueError(f"{len(self)} problems with the configuration:{lines}")
+            raise ValueError(f"{before}{len(self)} problems with {of}:{lines}")

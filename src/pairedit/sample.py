@@ -18,16 +18,16 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.bases.flux1.flux import Flux, Text
+from pairedit.bases.base import Base
 from pairedit.data.images import to_image
 from pairedit.edits import Edit, Lane, Photo, TextToImage
-from pairedit.flow import Flow
+from pairedit.flow import Flow, step_of
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import LoraFile
-from pairedit.machine.graphs import Graphs
+from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
-PREPARED = 16  # prompts whose modulations fit side by side: 60 MB each on FLUX.1-dev
+SLIDER, CONTENT = "slider_{}", "content_{}"  # names of attached LoRAs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Slider:
 
     lora: LoraFile
     scales: tuple[float, ...]
-    skip: int | None = None  # first steps without it; None: as many as the run's
+    skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
     unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
 
     @property
@@ -46,7 +46,7 @@ class Slider:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class Leg:
     """Hold the steps between two forks, and the sliders that are on in each column."""
 
     begin: int
@@ -67,35 +67,26 @@ class Sample:
 
 
 def generate(
-    flux: Flux,
+    base: Base,
     *,
     sliders: Sequence[Slider],
     prompts: Sequence[str] | Mapping[int, str],
     seeds: Sequence[int | None],
-    skip: int,
-    num_inference_steps: int,
-    guidance_scale: float | None,
-    resolution: int,
-    batch_size: int = 8,
+    rendering: Rendering,
     edit: Edit | None = None,
     photos: Sequence[Photo] = (),
 ) -> Iterator[Sample]:
     """Render every prompt, photograph, seed and scale.
 
     Args:
-        flux: the model, without LoRAs; it is left without.
+        base: the model, without LoRAs; it is left without.
         sliders: LoRAs that act together, with equally many scales; none renders the base model.
         prompts: at least one, for every seed; or one by seed.
         seeds: at least one; a seed starts every prompt and scale from the same noise. [None] where
             the edit starts from the photographs' own noise.
-        skip: the first `skip` steps run without the sliders that have no skip of their own;
-            0 <= skip < num_inference_steps.
-        num_inference_steps: Euler steps.
-        guidance_scale: see `Flux.velocity`.
-        resolution: side of the images in px.
-        batch_size: rows in one forward pass.
+        rendering: its numbers; `skip` is that of the sliders that have none of their own.
         edit: where the run starts and what it follows; text to image by default.
-        photos: what `edit` edits, at `resolution`.
+        photos: what `edit` edits, at the rendering's size.
 
     Yields:
         Images ordered by prompt (where they do not go by seed), photograph, seed and column.
@@ -103,127 +94,139 @@ def generate(
     Raises:
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
-    flux.check_resolution(resolution)
+    edit = edit or TextToImage()
+    sigmas = base.sigmas(rendering.size, rendering.num_inference_steps)
     columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
-    names = [f"slider_{index}" for index in range(len(sliders))]
-    contents = [f"content_{index}" if photo.content else None for index, photo in enumerate(photos)]
-    skips = [skip if slider.skip is None else slider.skip for slider in sliders]
-    forks = [*(sorted(set(skips)) or [skip]), num_inference_steps]
+    legs = _legs(sliders, columns, rendering, sigmas)
+    lanes = _lanes(prompts, photos, seeds)
+    text = base.text(list(dict.fromkeys(lane.prompt for lane in lanes)))
+    base.prepare(sigmas, text, rendering.guidance_scale)
+    adapters = Adapters(base)
+    try:
+        for index, slider in enumerate(sliders):
+            adapters.load(SLIDER.format(index), slider.lora)
+        for index, photo in enumerate(photos):
+            if photo.content:
+                adapters.load(CONTENT.format(index), photo.content)
+        total = len(lanes) * _passes(edit, lanes[0], legs, len(sigmas) - 1)
+        with (
+            base.sampling() as run,
+            tqdm(total=total, desc="render", unit="pass", disable=None) as progress,
+        ):
+            flow = Flow(
+                base=base,
+                adapters=adapters,
+                text=text,
+                sigmas=sigmas,
+                guidance_scale=rendering.guidance_scale,
+                run=run,
+                progress=progress,
+            )
+            yield from _render(flow, edit, lanes, columns, legs, rendering.size)
+    finally:
+        adapters.remove()
 
-    def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
-        """Switch on the sliders that act from step `begin`; those at scale 0 cost nothing."""
-        placed = zip(names, sliders, column, skips, strict=True)
-        return {
-            name: slider.unit * scale
-            for name, slider, scale, first in placed
-            if scale and first <= begin
-        }
 
-    subjects = list(zip(photos, contents, strict=True)) or [(None, None)]
+def _lanes(
+    prompts: Sequence[str] | Mapping[int, str],
+    photos: Sequence[Photo],
+    seeds: Sequence[int | None],
+) -> list[Lane]:
+    """List what is rendered at every scale; see `generate`."""
+    subjects = [
+        (photo, CONTENT.format(index) if photo.content else None)
+        for index, photo in enumerate(photos)
+    ] or [(None, None)]
     runs = (
         ((prompts[seed], subject, seed) for subject, seed in product(subjects, seeds))
         if isinstance(prompts, Mapping)
         else product(prompts, subjects, seeds)
     )
-    sigmas = flux.sigmas(resolution, num_inference_steps)
-    lanes = [
+    return [
         Lane(prompt=prompt, seed=seed, photo=photo, content=content)
         for prompt, (photo, content), seed in runs
     ]
-    text = flux.encode_prompt(list(dict.fromkeys(lane.prompt for lane in lanes)))
-    flux.prepare(sigmas, text.rows(range(min(len(text.prompts), PREPARED))), guidance_scale)
-    adapters = Adapters(flux.transformer, stacked=flux.hardware.fused)
-    try:
-        for name, slider in zip(names, sliders, strict=True):
-            adapters.load(name, slider.lora)
-        for name, photo in zip(contents, photos, strict=True):
-            if name:
-                adapters.load(name, photo.content)
-        yield from _render(
-            flux,
-            adapters,
-            columns=columns,
-            segments=[
-                Segment(begin=begin, end=end, scales=tuple(on(c, begin) for c in columns))
-                for begin, end in pairwise(forks)
-            ],
-            lanes=lanes,
-            text=text,
-            sigmas=sigmas,
-            guidance_scale=guidance_scale,
-            resolution=resolution,
-            batch_size=batch_size,
-            edit=edit or TextToImage(),
-        )
-    finally:
-        adapters.remove()
+
+
+def _legs(
+    sliders: Sequence[Slider],
+    columns: Sequence[tuple[float, ...]],
+    rendering: Rendering,
+    sigmas: Tensor,
+) -> list[Leg]:
+    """Cut the run where sliders set in; those at scale 0 cost nothing."""
+    skips = [
+        step_of(rendering.skip if slider.skip is None else slider.skip, sigmas)
+        for slider in sliders
+    ]
+    forks = sorted(set(skips)) or [step_of(rendering.skip, sigmas)]
+
+    def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
+        placed = enumerate(zip(sliders, column, skips, strict=True))
+        return {
+            SLIDER.format(index): slider.unit * scale
+            for index, (slider, scale, first) in placed
+            if scale and first <= begin
+        }
+
+    return [
+        Leg(begin=begin, end=end, scales=tuple(on(column, begin) for column in columns))
+        for begin, end in pairwise([*forks, rendering.num_inference_steps])
+    ]
+
+
+def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], steps: int) -> int:
+    """Count the passes that one lane takes: as many for each row as its velocity has terms."""
+    forked = sum(
+        sum(len(edit.blend(scales, lane)) for scales in leg.scales) * (leg.end - leg.begin)
+        for leg in legs
+    )
+    return edit.passes(steps, legs[0].begin) + forked
 
 
 def _render(
-    flux: Flux,
-    adapters: Adapters,
-    *,
-    columns: Sequence[tuple[float, ...]],
-    segments: Sequence[Segment],
-    lanes: Sequence[Lane],
-    text: Text,
-    sigmas: Tensor,
-    guidance_scale: float | None,
-    resolution: int,
-    batch_size: int,
+    flow: Flow,
     edit: Edit,
+    lanes: Sequence[Lane],
+    columns: Sequence[tuple[float, ...]],
+    legs: Sequence[Leg],
+    size: Size,
 ) -> Iterator[Sample]:
     """Render lanes, a few at a time; see `generate`."""
-    steps, skip = len(sigmas) - 1, segments[0].begin
-    graphs = Graphs(flux.hardware.graphs)
-    # A row of the sheet is as many rows of the batch as its velocity has terms.
-    widths = [[len(edit.blend(scales, lanes[0])) for scales in s.scales] for s in segments]
-    passes = sum(sum(w) * (s.end - s.begin) for w, s in zip(widths, segments, strict=True))
-    total = len(lanes) * (edit.passes(steps, skip) + passes)
-    with tqdm(total=total, desc="render", unit="pass", disable=None) as progress:
+    together = flow.base.hardware.batch_size
+    widest = max(len(edit.blend(scales, lanes[0])) for leg in legs for scales in leg.scales)
+    for group in _chunks(lanes, max(1, together // len(columns))):
+        trunk = edit.start(flow, group, skip=legs[0].begin, size=size)
+        cells = list(product(range(len(group)), range(len(columns))))
+        for part in _chunks(cells, max(1, together // widest)):
+            latents = trunk[[lane for lane, _ in part]]
+            for leg in legs:
+                blends = [edit.blend(leg.scales[column], group[lane]) for lane, column in part]
+                latents = flow.forwards(latents, blends, leg.begin, leg.end)
+            images = flow.base.decode(latents)
+            for (lane, column), image in zip(part, images, strict=True):
+                yield _sample(group[lane], column, columns[column], image)
 
-        def flow(rows: Sequence[Lane]) -> Flow:
-            return Flow(
-                flux=flux,
-                adapters=adapters,
-                text=text.of([lane.prompt for lane in rows]),
-                sigmas=sigmas,
-                guidance_scale=guidance_scale,
-                progress=progress,
-                graphs=graphs,
-            )
 
-        for group in _chunks(lanes, max(1, batch_size // len(columns))):
-            if len(text.prompts) > PREPARED:
-                flux.prepare(sigmas, text.of([lane.prompt for lane in group]), guidance_scale)
-            trunk = edit.start(flow(group), group, skip=skip, resolution=resolution)
-            cells = list(product(range(len(group)), range(len(columns))))
-            for part in _chunks(cells, max(1, batch_size // max(map(max, widths)))):
-                rows = [group[lane] for lane, _ in part]
-                path = flow(rows)
-                latents = trunk[[lane for lane, _ in part]]
-                for segment in segments:
-                    blends = [
-                        edit.blend(segment.scales[column], lane)
-                        for lane, (_, column) in zip(rows, part, strict=True)
-                    ]
-                    latents = path.forwards(latents, blends, segment.begin, segment.end)
-                images = flux.decode(latents)
-                for lane, (_, column), image in zip(rows, part, images, strict=True):
-                    scales = columns[column]
-                    try:
-                        picture = to_image(image)
-                    except ValueError as error:
-                        at = ", ".join(f"{scale:g}" for scale in scales)
-                        raise ValueError(f"scale {at}: {error}; try smaller scales") from error
-                    yield Sample(
-                        seed=lane.seed,
-                        prompt=lane.prompt,
-                        column=column,
-                        scales=scales,
-                        image=picture,
-                        photo=lane.photo,
-                    )
+def _sample(lane: Lane, column: int, scales: tuple[float, ...], image: Tensor) -> Sample:
+    """Turn a decoded image into a sample.
+
+    Raises:
+        ValueError: it is not finite.
+    """
+    try:
+        picture = to_image(image)
+    except ValueError as error:
+        at = ", ".join(f"{scale:g}" for scale in scales)
+        raise ValueError(f"scale {at}: {error}; try smaller scales") from error
+    return Sample(
+        seed=lane.seed,
+        prompt=lane.prompt,
+        column=column,
+        scales=scales,
+        image=picture,
+        photo=lane.photo,
+    )
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -1,20 +1,35 @@
-"""Own the numbers of a training run, independent of model, method and data."""
+"""Own the numbers of a training and of a rendering, independent of model, method and data.
+
+Here stand their only defaults and their only bounds; what relates them to a model is the plan's.
+"""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from pairedit.problems import check
+
+Size = tuple[int, int]  # height and width in px, multiples of the base's unit
+
+LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
+MOST_STEPS = 1000  # of an inference run
+LAST_SEED = 2**63 - 1  # that torch takes
+# Beyond, AdamW's own arithmetic overflows.
+MOST = 1e30
+POSITIVE = f"a number above 0 and at most {MOST:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Hold the numbers of a training run, independent of model, method and data."""
+class Training:
+    """Hold the numbers of a training run."""
 
     steps: int = 500
     learning_rate: float = 2e-3
     rank: int = 16
     alpha: float = 1.0
     targets: str | tuple[str, ...] = "attention"
-    resolution: int = 512  # px
+    size: Size = (512, 512)
     num_inference_steps: int = 28
     start_step: int = 0
     end_step: int = 27  # inclusive
@@ -23,5 +38,84 @@ class Settings:
     save_every: int = 0  # updates between checkpoints; 0 writes none
     snapshots: bool = False  # keep the LoRA files of every checkpoint
     latents: str = "mode"  # mode or sample of the VAE's posterior
-    batch_terms: bool = True
-    gradient_checkpointing: float = 0.0  # share of the blocks
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            Invalid: names every field.
+        """
+        last = self.num_inference_steps - 1
+        check(
+            self,
+            steps=(self.steps >= 1, "at least 1"),
+            learning_rate=(0 < self.learning_rate <= MOST, POSITIVE),
+            rank=(1 <= self.rank <= LARGEST, f"at least 1 and at most {LARGEST}"),
+            alpha=(0 < self.alpha <= MOST, POSITIVE),
+            num_inference_steps=_step_count(self.num_inference_steps),
+            start_step=(0 <= self.start_step <= last, f"0 to num_inference_steps - 1 = {last}"),
+            end_step=(
+                self.start_step <= self.end_step <= last,
+                f"start_step={self.start_step} to num_inference_steps - 1 = {last}",
+            ),
+            guidance_scale=_guidance(self.guidance_scale),
+            seed=(is_seed(self.seed), SEED),
+            save_every=(
+                0 <= self.save_every <= max(self.steps, 0),
+                f"0 (no checkpoints) to steps={self.steps}",
+            ),
+            latents=(self.latents in ("mode", "sample"), "mode or sample"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendering:
+    """Hold the numbers of a rendering."""
+
+    skip: int | float = 0  # steps without slider, or the noise level below which it acts
+    num_inference_steps: int = 28
+    guidance_scale: float | None = 3.5
+    size: Size = (512, 512)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            Invalid: names every field.
+        """
+        steps = self.num_inference_steps
+        check(
+            self,
+            num_inference_steps=_step_count(steps),
+            skip=(is_skip(self.skip, steps), skips(steps)),
+            guidance_scale=_guidance(self.guidance_scale),
+        )
+
+
+def is_skip(skip: float, steps: int) -> bool:
+    """Say whether `skip` is a step of a run, or a noise level: a number below 1 with a point."""
+    return 0 < skip < 1 if isinstance(skip, float) else 0 <= skip < steps
+
+
+def skips(steps: int) -> str:
+    """Say what `skip` may be."""
+    return (
+        f"0 <= skip < num_inference_steps={steps}, or the LoRA never acts; "
+        "or a noise level between 0 and 1, such as 0.75"
+    )
+
+
+SEED = "0 to 2**63 - 1"
+
+
+def is_seed(seed: int) -> bool:
+    """Say whether torch takes a seed."""
+    return 0 <= seed <= LAST_SEED
+
+
+def _step_count(steps: int) -> tuple[bool, str]:
+    return 1 <= steps <= MOST_STEPS, f"1 to {MOST_STEPS}"
+
+
+def _guidance(scale: float | None) -> tuple[bool, str]:
+    return scale is None or 0 <= scale < math.inf, "0 or more"

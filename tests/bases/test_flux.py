@@ -6,7 +6,9 @@ import torch
 from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
-from pairedit.bases.flux1.flux import image_ids, load, pack, unpack
+from pairedit.bases.base import velocity
+from pairedit.bases.flux1.latents import image_ids, pack, unpack
+from pairedit.bases.flux1.load import load
 from tiny import write_flux
 
 
@@ -27,7 +29,7 @@ def test_sigmas_are_those_of_diffusers(flux, pipeline, resolution, steps):
         scheduler.config.max_shift,
     )
     retrieve_timesteps(scheduler, steps, "cpu", sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu)
-    found = flux.sigmas(resolution, steps)
+    found = flux.sigmas((resolution, resolution), steps)
     assert torch.equal(found, scheduler.sigmas)
     # The formula that the module names.
     t = torch.linspace(1, 1 / steps, steps, dtype=torch.float64)
@@ -49,7 +51,7 @@ def test_packing_is_that_of_diffusers():
 @torch.no_grad()
 def test_prompts_are_encoded_as_by_diffusers_whatever_the_batch(flux, pipeline):
     prompts = ["", "old man", "old"]
-    text = flux.encode_prompt(prompts)
+    text = flux.text(prompts)
     for index, prompt in enumerate(prompts):
         tokens, pooled, _ = pipeline.encode_prompt(prompt, max_sequence_length=32)
         assert torch.equal(text.tokens[index], tokens[0])
@@ -61,7 +63,7 @@ def test_noise_is_that_of_diffusers(flux, pipeline):
     expected, _ = pipeline.prepare_latents(
         1, 4, 32, 32, torch.float32, "cpu", torch.Generator().manual_seed(7)
     )
-    assert torch.equal(pack(flux.noise(7, 32)[None]), expected)
+    assert torch.equal(pack(flux.noise(7, (32, 32))[None]), expected)
 
 
 def test_latents_are_normalised_and_decode_inverts_it(flux):
@@ -75,22 +77,22 @@ def test_latents_are_normalised_and_decode_inverts_it(flux):
     torch.testing.assert_close(posterior.mean, expected)
     torch.testing.assert_close(posterior.std, raw.std * vae.config.scaling_factor)
     torch.testing.assert_close(flux.decode(posterior.mean), decoded, rtol=1e-4, atol=1e-5)
-    assert posterior.mean.shape[1:] == flux.latent_shape(32)
+    assert posterior.mean.shape[1:] == flux.latent_shape((32, 32))
 
 
 def test_guidance_is_neither_dropped_nor_invented(flux, tmp_path):
-    text = flux.encode_prompt([""])
-    noisy = flux.noise(0, 32)[None]
+    text = flux.text([""])
+    noisy = flux.noise(0, (32, 32))[None]
     with pytest.raises(ValueError, match=r"guidance_scale=None: expected a number"):
-        flux.velocity(noisy, torch.tensor(0.5), text, None)
+        velocity(flux, noisy, torch.tensor(0.5), text, None)
     with torch.no_grad():
-        weak, strong = (flux.velocity(noisy, torch.tensor(0.5), text, g) for g in (1.0, 7.0))
+        weak, strong = (velocity(flux, noisy, torch.tensor(0.5), text, g) for g in (1.0, 7.0))
     assert not torch.allclose(weak, strong)
     folder = write_flux(tmp_path / "schnell", guidance=False)
     unguided = load(str(folder), device="cpu", precision="float32", max_sequence_length=32)
     with pytest.raises(ValueError, match=r"guidance_scale=3\.5: expected null"):
-        unguided.velocity(noisy, torch.tensor(0.5), text, 3.5)
-    assert unguided.velocity(noisy, torch.tensor(0.5), text, None).shape == noisy.shape
+        velocity(unguided, noisy, torch.tensor(0.5), text, 3.5)
+    assert velocity(unguided, noisy, torch.tensor(0.5), text, None).shape == noisy.shape
 
 
 def test_one_model_is_loaded_once(tiny_flux_folder, flux):
@@ -103,16 +105,16 @@ def test_bfloat16_base_keeps_latents_and_vae_in_float32(tiny_flux_folder):
     assert flux.dtype == torch.bfloat16
     assert flux.pipeline.vae.dtype == torch.float32
     with torch.no_grad():
-        velocity = flux.velocity(
-            flux.noise(0, 32)[None], torch.tensor(0.5), flux.encode_prompt(["a"]), 3.5
+        found = velocity(
+            flux, flux.noise(0, (32, 32))[None], torch.tensor(0.5), flux.text(["a"]), 3.5
         )
-    assert velocity.dtype == torch.float32
+    assert found.dtype == torch.float32
 
 
 def test_bad_sizes_and_folders_are_refused(flux, tmp_path):
     for resolution in (0, 8, 24, 33):
-        with pytest.raises(ValueError, match=rf"resolution={resolution}: expected a multiple"):
-            flux.check_resolution(resolution)
+        with pytest.raises(ValueError, match=rf"size=\({resolution}, 32\): expected multiples"):
+            flux.latent_shape((resolution, 32))
     with pytest.raises(ValueError, match=r"model\.path=.*not a readable FLUX model: "):
         load(str(tmp_path), device="cpu", precision="float32", max_sequence_length=32)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pairedit.bases.base import velocity
 from pairedit.bases.flux1 import heads
 from pairedit.bases.flux1 import place as placing
-from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.load import load
 from pairedit.bases.flux1.place import training_blocks
 from pairedit.data.examples import find_pairs
 from pairedit.lora.adapters import Adapters
@@ -18,9 +19,9 @@ from pairedit.lora.rows import Row
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import PairEdit
 from pairedit.sample import Slider, generate
-from pairedit.settings import Settings
+from pairedit.settings import Rendering, Training
 from pairedit.train import fit
-from tiny import open_flux, write_pairs
+from tiny import open_flux, running, write_pairs
 
 FUSED = Hardware(name="fused", fused=True)
 
@@ -46,15 +47,14 @@ def results(tiny_flux_folder, tmp_path):
         folder = Path(tempfile.mkdtemp(dir=tmp_path))
         record = Record()
         files = fit(
-            flux=flux,
+            base=flux,
             method=PairEdit(),
             pairs=find_pairs(tmp_path / "pairs"),
-            settings=Settings(
+            settings=Training(
                 steps=3,
                 rank=4,
                 targets=targets,
-                resolution=32,
-                gradient_checkpointing=hardware.gradient_checkpointing,
+                size=(32, 32),
             ),
             folder=folder,
             run=record,
@@ -64,15 +64,11 @@ def results(tiny_flux_folder, tmp_path):
         flux.decode = lambda x: latents.append(x) or decode(x)
         # Three columns and two seeds: batches that a power of two does not fit.
         for _ in generate(
-            flux,
+            running(flux, batch_size=3),
             sliders=[Slider(lora=lora, scales=(-0.5, 0.0, 0.8))],
             prompts=["", "a"],
             seeds=[0],
-            skip=2,
-            num_inference_steps=4,
-            guidance_scale=3.5,
-            resolution=32,
-            batch_size=3,
+            rendering=Rendering(skip=2, num_inference_steps=4, guidance_scale=3.5, size=(32, 32)),
         ):
             pass
         weights = torch.cat([part.flatten() for pair in lora.weights.values() for part in pair])
@@ -107,19 +103,21 @@ def test_projections_that_stay_apart_give_the_plain_result(results, monkeypatch)
 
 def open_fused(folder, **more):
     flux = open_flux(folder, replace(FUSED, **more))
-    sigmas, text = flux.sigmas(32, 4), flux.encode_prompt([""])
+    sigmas, text = flux.sigmas((32, 32), 4), flux.text([""])
     flux.prepare(sigmas, text, 3.5)
-    adapters = Adapters(flux.transformer, stacked=True)
+    adapters = Adapters(flux)
     adapters.add(
         "semantic", rank=2, alpha=1, targets="attention", generator=torch.Generator().manual_seed(0)
     )
     adapters.parameters("semantic")
-    latents = torch.randn(1, *flux.latent_shape(32), generator=torch.Generator().manual_seed(0))
+    latents = torch.randn(
+        1, *flux.latent_shape((32, 32)), generator=torch.Generator().manual_seed(0)
+    )
     rows = [Row(scales={"semantic": 1.0}, learns=frozenset({"semantic"}))]
 
     def step():
         with adapters.rows(rows):
-            flux.velocity(latents, sigmas[1], text, 3.5).square().sum().backward()
+            velocity(flux, latents, sigmas[1], text, 3.5).square().sum().backward()
 
     return flux, step
 
@@ -140,7 +138,7 @@ def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypat
         lambda self, **options: whole(self, backend=backend, **options),
     )
     flux, step = open_fused(tiny_flux_folder, compile=True)
-    with training_blocks(flux.transformer, flux.hardware, 0.0):
+    with training_blocks(flux.transformer, flux.hardware):
         step()
         step()
     load.cache_clear()

@@ -12,6 +12,7 @@ from pairedit.lora.file import annotate_lora, read_lora
 from pairedit.pictures.png import read_metadata
 from pairedit.plan.parse import choose_prompts
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
 from tiny import strong_lora
 
 
@@ -103,10 +104,7 @@ def test_one_prompt_for_each_seed_is_rendered(command, flux, tmp_path):
             sliders=[],
             prompts=[notes["prompt"]],
             seeds=[int(notes["seed"])],
-            skip=1,
-            num_inference_steps=4,
-            guidance_scale=3.5,
-            resolution=32,
+            rendering=Rendering(skip=1, num_inference_steps=4, guidance_scale=3.5, size=(32, 32)),
         )
         difference = np.asarray(read_image(path)).astype(int) - np.asarray(sample.image)
         assert abs(difference).max() <= 1
@@ -197,7 +195,7 @@ def test_train_content_loras_then_edit_with_them(command, flux, lora, tmp_path):
         assert ("content_lora.sha256" in notes) is bool(more)
         # The photograph stands in front of its row, pixel by pixel.
         sheet = np.asarray(read_image(folder / "sheet.png"))
-        photo = np.asarray(load_image(SHIPPED / "610.png", 32))
+        photo = np.asarray(load_image(SHIPPED / "610.png", (32, 32)))
         windows = np.lib.stride_tricks.sliding_window_view(sheet, photo.shape)[:, :, 0]
         places = np.argwhere((windows == photo).all((2, 3, 4)))
         assert len(places) == 1
@@ -221,6 +219,6 @@ def test_a_grid_shows_the_photograph_before_every_line(command, flux, lora, tmp_
     assert (code, err) == (0, "")
     assert len(list((tmp_path / "grid/images").iterdir())) == 4
     sheet = np.asarray(read_image(tmp_path / "grid/sheet.png"))
-    photo = np.asarray(load_image(SHIPPED / "610.png", 32))
+    photo = np.asarray(load_image(SHIPPED / "610.png", (32, 32)))
     windows = np.lib.stride_tricks.sliding_window_view(sheet, photo.shape)[:, :, 0]
     assert len(np.argwhere((windows == photo).all((2, 3, 4)))) == 2

@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import yaml
 
-from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.load import load
 from pairedit.data.images import read_image
 from pairedit.lora.file import read_lora
 from pairedit.pictures.png import read_metadata

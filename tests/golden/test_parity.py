@@ -16,7 +16,9 @@ from safetensors import safe_open
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pairedit import train
-from pairedit.bases.flux1.flux import Text, load
+from pairedit.bases.flux1.load import load
+from pairedit.bases.flux1.names import NAMES
+from pairedit.bases.flux1.passes import Text
 from pairedit.data.examples import Single, find_pairs
 from pairedit.data.images import read_image
 from pairedit.edits import Photo, RealImage
@@ -27,6 +29,8 @@ from pairedit.methods import Inversion, PairEdit
 from pairedit.noising import ContentPreserving
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering, Training
+from tiny import running
 
 FILE = Path(__file__).with_name("pairedit-parity.safetensors")
 with safe_open(FILE, "pt") as opened:
@@ -69,13 +73,13 @@ def open_flux(folder, fused):
     load.cache_clear()
     flux.transformer.load_state_dict(part_of("transformer"))
 
-    def encode_prompt(prompts):
+    def text(prompts):
         rows = [part_of("text.empty" if prompt == "" else "text.sample") for prompt in prompts]
         assert set(prompts) <= {"", PROMPT}
         tokens, pooled = (torch.stack([row[k] for row in rows]) for k in ("tokens", "pooled"))
         return Text(prompts=tuple(prompts), tokens=tokens, pooled=pooled)
 
-    flux.encode_prompt = encode_prompt
+    flux.text = text
     return flux
 
 
@@ -131,18 +135,17 @@ def fit(flux, pairs, folder, draws, *, beta=None, batch_terms=True):
         patch.setattr(Adapters, "add", add)
         try:
             files = train.fit(
-                flux=flux,
+                base=running(flux, batch_terms=batch_terms),
                 method=Spied(**{k: v for k, v in vars(method).items() if k != "roles"}),
                 pairs=pairs,
-                settings=train.Settings(
+                settings=Training(
                     steps=len(draws),
                     learning_rate=NOTES["learning_rate"],
                     rank=RANK,
                     alpha=NOTES["alpha"],
-                    resolution=SIDE,
+                    size=(SIDE, SIDE),
                     num_inference_steps=NOTES["num_inference_steps"],
                     guidance_scale=NOTES["guidance_scale"],
-                    batch_terms=batch_terms,
                 ),
                 folder=folder,
                 run=run,
@@ -157,14 +160,14 @@ def fit(flux, pairs, folder, draws, *, beta=None, batch_terms=True):
 
 def weights_of(path):
     """Read a LoRA file as stacks, B as it is trained: without alpha / rank."""
-    weights = read_lora(path).weights
+    weights = read_lora(path, NAMES).weights
     downs, ups = (torch.stack([weights[module][part] for module in MODULES]) for part in (0, 1))
     return {"down": downs, "up": ups * RANK / NOTES["alpha"]}
 
 
 def export(path, out):
     """Write a LoRA file as the published code does."""
-    write_lora(out, read_lora(path).weights, {}, "published")
+    write_lora(out, read_lora(path, NAMES).weights, {}, "published", NAMES)
 
 
 def sample(flux, semantic, *, image=None, content=None, batch_size=8):
@@ -176,30 +179,32 @@ def sample(flux, semantic, *, image=None, content=None, batch_size=8):
             inversion="lora",
             semantic_cfg_scale=NOTES["sample"]["semantic_cfg_scale"],
         )
-        photos = [Photo(path=image, image=read_image(image), content=read_lora(content))]
+        photos = [Photo(path=image, image=read_image(image), content=read_lora(content, NAMES))]
 
     def decode(rows):
         latents.extend(rows)
         return torch.zeros(len(rows), 3, SIDE, SIDE)
 
+    base = running(flux, batch_size=batch_size)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(flux, "decode", decode)
-        patch.setattr(flux, "noise", lambda seed, resolution: GOLDEN["sample.noise"])
+        patch.setattr(base, "decode", decode)
+        patch.setattr(base, "noise", lambda seed, size: GOLDEN["sample.noise"])
         scales = tuple(GOLDEN["sample.scales"].tolist())
         # Their text sampler switches the slider on one step later than it says.
         skip = NOTES["sample"]["published_skip_real"]
         if not content:
             skip = NOTES["sample"]["published_skip_text"] + 1
         samples = generate(
-            flux,
-            sliders=[Slider(lora=read_lora(semantic), scales=scales)],
+            base,
+            sliders=[Slider(lora=read_lora(semantic, NAMES), scales=scales)],
             prompts=[PROMPT],
             seeds=[NOTES["sample"]["seed"]],
-            skip=skip,
-            num_inference_steps=NOTES["num_inference_steps"],
-            guidance_scale=NOTES["guidance_scale"],
-            resolution=SIDE,
-            batch_size=batch_size,
+            rendering=Rendering(
+                skip=skip,
+                num_inference_steps=NOTES["num_inference_steps"],
+                guidance_scale=NOTES["guidance_scale"],
+                size=(SIDE, SIDE),
+            ),
             edit=edit,
             photos=photos,
         )
@@ -208,11 +213,11 @@ def sample(flux, semantic, *, image=None, content=None, batch_size=8):
 
 
 def sigmas_of(flux, resolution):
-    return flux.sigmas(resolution, NOTES["num_inference_steps"])
+    return flux.sigmas((resolution, resolution), NOTES["num_inference_steps"])
 
 
 def noise_of(flux, seed):
-    return flux.noise(seed, SIDE)
+    return flux.noise(seed, (SIDE, SIDE))
 
 
 def pairs_in(folder):

@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+import pairedit
 from pairedit import cli
 from tiny import RESOLUTION, write_flux, write_pairs
 
@@ -31,7 +32,7 @@ FINGERPRINT = "fingerprint"
 # What versions, machines and the names of classes decide; results never depend on it.
 DROPPED = ("_target_", "version", "pairedit", "seconds")
 STEPS = ["steps=3", "lora.rank=2", "learning_rate=0.05", "preview=false", "report=false"]
-DISC, IMAGE, WORDS = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}"), ()
+DISC, IMAGE = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}")
 METHODS = {
     "full": ["method=full", *DISC],
     "wocontent": ["method=wocontent", *DISC],
@@ -157,7 +158,7 @@ def evaluate(shop, folder):
         paths.append(folder / "sliders" / case / "semantic.safetensors")
         paths[-1].parent.mkdir(parents=True)
         shutil.copy(shop.lora(case), paths[-1])  # a calibration is noted in it
-    (probe,) = Path(cli.__file__).parent.rglob("probe.safetensors")
+    (probe,) = Path(pairedit.__file__).parent.rglob("probe.safetensors")
     words = [f"lora=[{paths[0]},{paths[1]}]", "attribute=smile", "pairs={faint}", "seeds=[3,5]"]
     words += ["scales=[1,16]", "skip=1", "reader=[probe]", f"readers.probe.file={probe}"]
     shop.command("eval", *words, f"hydra.run.dir={folder}", resolution=128)

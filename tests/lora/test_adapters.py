@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pairedit.bases.base import velocity
 from pairedit.lora.adapters import Adapters, find_modules
 from pairedit.lora.file import LoraFile, inspect_lora, read_lora, write_lora
 from pairedit.lora.rows import Row
@@ -24,15 +25,15 @@ ROWS = [
 @pytest.fixture
 def inputs(flux):
     generator = torch.Generator().manual_seed(5)
-    latents = torch.randn(len(ROWS), *flux.latent_shape(32), generator=generator)
-    text = flux.encode_prompt(["", "old", "young", ""])
+    latents = torch.randn(len(ROWS), *flux.latent_shape((32, 32)), generator=generator)
+    text = flux.text(["", "old", "young", ""])
     weights = torch.randn(latents.shape, generator=generator)
     return latents, text, weights
 
 
 @pytest.fixture
 def adapters(flux):
-    adapters = Adapters(flux.transformer, names=flux.names)
+    adapters = Adapters(flux)
     generator = torch.Generator().manual_seed(3)
     for name, rank in (("content", 4), ("semantic", 3)):
         adapters.add(name, rank=rank, alpha=2.0, targets="attention", generator=generator)
@@ -51,7 +52,7 @@ def gradients(flux, adapters, inputs, groups):
             weight.grad = None
     for group in groups:
         with adapters.rows([ROWS[index] for index in group]):
-            output = flux.velocity(latents[group], torch.tensor(0.6), text.rows(group), 3.5)
+            output = velocity(flux, latents[group], torch.tensor(0.6), text.rows(group), 3.5)
             (output * weights[group]).sum().backward()
     return {name: [weight.grad for weight in adapters.parameters(name)] for name in BOTH}
 
@@ -100,7 +101,7 @@ def test_frozen_rows_still_pass_gradient_to_their_input(flux, adapters, inputs):
     def slope(rows):
         noisy = latents[:1].clone().requires_grad_(True)
         with adapters.rows(rows):
-            flux.velocity(noisy, torch.tensor(0.6), text.rows([0]), 3.5).square().sum().backward()
+            velocity(flux, noisy, torch.tensor(0.6), text.rows([0]), 3.5).square().sum().backward()
         return noisy.grad
 
     learning = slope([Row(scales=BOTH, learns=frozenset(BOTH))])
@@ -112,10 +113,10 @@ def test_frozen_rows_still_pass_gradient_to_their_input(flux, adapters, inputs):
 def test_every_row_has_its_own_scale(flux, adapters, inputs):
     latents, text, _ = inputs
     with torch.no_grad(), adapters.rows(ROWS):
-        together = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+        together = velocity(flux, latents, torch.tensor(0.6), text, 3.5)
     for index, row in enumerate(ROWS):
         with torch.no_grad(), adapters.rows([row]):
-            alone = flux.velocity(latents[[index]], torch.tensor(0.6), text.rows([index]), 3.5)
+            alone = velocity(flux, latents[[index]], torch.tensor(0.6), text.rows([index]), 3.5)
         torch.testing.assert_close(together[[index]], alone)
 
 
@@ -124,10 +125,10 @@ def test_removed_without_trace(flux, inputs):
 
     def run():
         with torch.no_grad():
-            return flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+            return velocity(flux, latents, torch.tensor(0.6), text, 3.5)
 
     before, names = run(), [name for name, _ in flux.transformer.named_modules()]
-    adapters = Adapters(flux.transformer, names=flux.names)
+    adapters = Adapters(flux)
     adapters.add("semantic", rank=4, alpha=4, targets="attention", generator=torch.Generator())
     for weight in adapters.parameters("semantic"):
         weight.data += 1
@@ -161,7 +162,7 @@ def test_patterns_choose_modules(flux):
 
 
 def test_initial_weights_are_the_published_ones(flux):
-    adapters = Adapters(flux.transformer, names=flux.names)
+    adapters = Adapters(flux)
     adapters.add(
         "semantic",
         rank=64,
@@ -185,7 +186,7 @@ def test_file_holds_the_same_edit_with_alpha_folded_in(flux, adapters, inputs, t
 
     def run(adapters, scale):
         with torch.no_grad(), adapters.rows([Row(scales={"semantic": scale})] * len(ROWS)):
-            return flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+            return velocity(flux, latents, torch.tensor(0.6), text, 3.5)
 
     expected = run(adapters, 0.7)
     path = tmp_path / "semantic.safetensors"
@@ -196,7 +197,7 @@ def test_file_holds_the_same_edit_with_alpha_folded_in(flux, adapters, inputs, t
     assert lora.rank == 3
     assert inspect_lora(path) == lora.metadata
     assert set(load_file(path)) >= {"transformer.transformer_blocks.0.attn.to_q.lora_A.weight"}
-    loaded = Adapters(flux.transformer)
+    loaded = Adapters(flux)
     loaded.load("semantic", lora)
     torch.testing.assert_close(run(loaded, 0.7), expected)
     loaded.remove()
@@ -214,17 +215,17 @@ def test_a_file_may_give_every_module_its_own_rank(flux, inputs, tmp_path):
         for module, rank in ranks.items()
     }
     lora = LoraFile(path=tmp_path / "x", weights=weights, metadata={}, sha256="")
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     adapters.load("semantic", lora)
     with torch.no_grad(), adapters.rows([Row(scales={"semantic": 1.0})] * len(ROWS)):
-        found = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+        found = velocity(flux, latents, torch.tensor(0.6), text, 3.5)
     back = adapters.weights("semantic")
     adapters.remove()
     for module, (down, up) in weights.items():
         torch.testing.assert_close(back[module], (down, up))
         flux.transformer.get_submodule(module).weight.data += up @ down
     with torch.no_grad():
-        merged = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+        merged = velocity(flux, latents, torch.tensor(0.6), text, 3.5)
     for module, (down, up) in weights.items():
         flux.transformer.get_submodule(module).weight.data -= up @ down
     torch.testing.assert_close(found, merged, rtol=1e-4, atol=1e-5)
@@ -235,20 +236,20 @@ def test_loras_on_different_modules_act_together(flux, inputs):
     targets = {"left": ["attn.to_q"], "right": ["attn.to_q", "attn.to_v"]}
 
     def run(names):
-        adapters = Adapters(flux.transformer, names=flux.names)
+        adapters = Adapters(flux)
         for name in names:
             generator = torch.Generator().manual_seed(len(name))
             adapters.add(name, rank=2, alpha=2, targets=targets[name], generator=generator)
             for weight in adapters.parameters(name):
                 weight.data += 0.3
         with torch.no_grad(), adapters.rows([Row(scales=dict.fromkeys(names, 1.0))] * len(ROWS)):
-            velocity = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+            found = velocity(flux, latents, torch.tensor(0.6), text, 3.5)
         merged = {
             name: {module: up @ down for module, (down, up) in adapters.weights(name).items()}
             for name in names
         }
         adapters.remove()
-        return velocity, merged
+        return found, merged
 
     found, merged = run(["left", "right"])
     assert len(merged["left"]) < len(merged["right"])
@@ -256,7 +257,7 @@ def test_loras_on_different_modules_act_together(flux, inputs):
     for module, change in changes:
         flux.transformer.get_submodule(module).weight.data += change
     with torch.no_grad():
-        expected = flux.velocity(latents, torch.tensor(0.6), text, 3.5)
+        expected = velocity(flux, latents, torch.tensor(0.6), text, 3.5)
     for module, change in changes:
         flux.transformer.get_submodule(module).weight.data -= change
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
@@ -292,8 +293,8 @@ def test_rows_are_checked(adapters):
     ],
 )
 def test_every_placement_finds_its_modules(mini, targets, count):
-    assert len(find_modules(mini.transformer, targets)) == count
-    adapters = Adapters(mini.transformer)
+    assert len(find_modules(mini.transformer, targets, mini.names)) == count
+    adapters = Adapters(mini)
     generator = torch.Generator().manual_seed(0)
     assert adapters.add("x", rank=2, alpha=1, targets=targets, generator=generator) == count
     adapters.remove()

@@ -43,7 +43,7 @@ def test_bad_files_are_refused_by_name(flux, tmp_path, change, reason):
     tensors = {k: v for k, v in {**good_file(), **change}.items() if v is not None}
     path = tmp_path / "strange.safetensors"
     save_file(tensors, path)
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     with pytest.raises(ValueError, match=rf"strange\.safetensors: .*{reason}"):
         adapters.load("semantic", read_lora(path))
     adapters.remove()

@@ -15,15 +15,18 @@ from pairedit.lora.adapters import Adapters, find_modules
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.layouts import LAYOUTS, to_tensors
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
 from tiny import assert_same_edit, random_lora
 
 SUFFIX = {"diffusers": ".safetensors", "kohya": ".safetensors", "published": ".pt"}
-COMMON = {"num_inference_steps": 4, "guidance_scale": 3.5, "resolution": 32}
+COMMON = {"num_inference_steps": 4, "guidance_scale": 3.5, "size": (32, 32)}
 
 
 def draw(flux, lora, scales=(0.7,)):
     sliders = [Slider(lora=lora, scales=scales)]
-    samples = generate(flux, sliders=sliders, prompts=["old"], seeds=[7], skip=0, **COMMON)
+    samples = generate(
+        flux, sliders=sliders, prompts=["old"], seeds=[7], rendering=Rendering(skip=0, **COMMON)
+    )
     return [np.asarray(sample.image).astype(int) for sample in samples]
 
 
@@ -149,7 +152,7 @@ def test_a_dense_kohya_file_is_taken_apart(flux, tmp_path):
     for tail, rows in zip(tails, up.split([32, 32, 32, 128]), strict=True):
         a, b = weights[f"single_transformer_blocks.1.{tail}"]
         torch.testing.assert_close(b @ a, 0.5 * rows @ down)
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     assert adapters.load("x", read_lora(tmp_path / "x.safetensors", NAMES)) == 4
     adapters.remove()
 
@@ -206,4 +209,4 @@ STEM = "lora_unet_transformer_blocks_0_attn_to_q"
 def test_strange_files_are_refused_by_name(tmp_path, tensors, reason):
     torch.save(tensors, tmp_path / "odd.pt")
     with pytest.raises(ValueError, match=rf"odd\.pt: .*{reason}"):
-        read_lora(tmp_path / "odd.pt")
+        read_lora(tmp_path / "odd.pt", NAMES)

@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.adapters import Adapters, _linears, find_modules
 from pairedit.lora.file import read_lora
-from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.targets import match_targets
 
 FLUX = NAMES.modules((19, 38))
@@ -70,20 +70,20 @@ def test_every_pattern_without_match_is_named():
         match_targets(FLUX, ["to_x", "to_k", "to_y"], NAMES)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES.targets)
 def test_every_set_trains_and_its_file_loads(flux, pair_folder, tmp_path, name):
     from pairedit.data.examples import find_pairs
     from pairedit.methods import PairEdit
     from pairedit.runs.tracking import Silent
-    from pairedit.settings import Settings
+    from pairedit.settings import Training
     from pairedit.train import fit
 
-    settings = Settings(steps=2, rank=2, resolution=32, num_inference_steps=4, end_step=3)
+    settings = Training(steps=2, rank=2, size=(32, 32), num_inference_steps=4, end_step=3)
     files = fit(
-        flux=flux,
+        base=flux,
         method=PairEdit(content=False),
         pairs=find_pairs(pair_folder),
-        settings=Settings(**{**vars(settings), "targets": name}),
+        settings=Training(**{**vars(settings), "targets": name}),
         folder=tmp_path,
         run=Silent(),
         metadata={},
@@ -91,6 +91,6 @@ def test_every_set_trains_and_its_file_loads(flux, pair_folder, tmp_path, name):
     lora = read_lora(files["semantic"])
     assert set(lora.weights) == set(find_modules(flux.transformer, name, flux.names))
     assert all(up.any() for _, up in lora.weights.values()), "every module has learnt"
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     assert adapters.load("semantic", lora) == len(lora.weights)
     adapters.remove()

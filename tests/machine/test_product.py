@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from pairedit.bases.flux1.flux import load
+from pairedit.bases.base import velocity
+from pairedit.bases.flux1.load import load
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.machine.hardware import Hardware
@@ -27,18 +28,18 @@ def test_loras_of_any_module_and_rank_act_on_their_rows(tiny_flux_folder, learni
 
     def run(hardware):
         flux = open_flux(tiny_flux_folder, hardware)
-        sigmas, text = flux.sigmas(48, 4), flux.encode_prompt(["", "a", "b"])
+        sigmas, text = flux.sigmas((48, 48), 4), flux.text(["", "a", "b"])
         flux.prepare(sigmas, text, 3.5)
         generator = torch.Generator().manual_seed(0)
-        adapters = Adapters(flux.transformer, stacked=hardware.fused)
+        adapters = Adapters(flux)
         for name, (rank, modules) in targets.items():
             adapters.add(name, rank=rank, alpha=2, targets=modules, generator=generator)
         for name in targets:
             for weight in adapters.parameters(name)[1::2]:
                 weight.data.normal_(generator=generator)
-        latents = torch.randn(3, *flux.latent_shape(48), generator=generator)
+        latents = torch.randn(3, *flux.latent_shape((48, 48)), generator=generator)
         with adapters.rows(rows), torch.set_grad_enabled(learning):
-            output = flux.velocity(latents, sigmas[1], text, 3.5)
+            output = velocity(flux, latents, sigmas[1], text, 3.5)
             if learning:
                 output.square().sum().backward()
         found = [output.detach()]
@@ -53,10 +54,10 @@ def test_loras_of_any_module_and_rank_act_on_their_rows(tiny_flux_folder, learni
 
 def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):
     flux = open_flux(tiny_flux_folder, FUSED)
-    text = flux.encode_prompt(["", ""])
-    sigmas = flux.sigmas(32, 4)
+    text = flux.text(["", ""])
+    sigmas = flux.sigmas((32, 32), 4)
     flux.prepare(sigmas, text, 3.5)
-    adapters = Adapters(flux.transformer, stacked=True)
+    adapters = Adapters(flux)
     generator = torch.Generator().manual_seed(0)
     for name in ("content", "semantic"):
         adapters.add(name, rank=2, alpha=1, targets="attention", generator=generator)
@@ -67,9 +68,9 @@ def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):
         Row(scales={"content": 1.0}, learns=frozenset({"content"})),
         Row(scales={"content": 1.0, "semantic": 1.0}, learns=frozenset({"semantic"})),
     ]
-    latents = torch.randn(2, *flux.latent_shape(32), generator=generator)
+    latents = torch.randn(2, *flux.latent_shape((32, 32)), generator=generator)
     with adapters.rows(rows):
-        output = flux.velocity(latents, sigmas[1], text, 3.5)
+        output = velocity(flux, latents, sigmas[1], text, 3.5)
         output[1].square().sum().backward()
     grads = {
         name: sum(float(w.grad.abs().sum()) for w in adapters.parameters(name))

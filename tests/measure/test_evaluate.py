@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.load import load
 from pairedit.data.examples import find_pairs
 from pairedit.files import locate
 from pairedit.lora.file import read_lora
@@ -14,8 +14,9 @@ from pairedit.measure.evaluate import Setting, Subject, evaluate, gather, open_r
 from pairedit.measure.readers import AttributeProbe
 from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
 from seen import SCALES
-from tiny import strong_lora
+from tiny import running, strong_lora
 
 
 def test_sliders_rendered_together_are_those_rendered_alone(flux, tmp_path):
@@ -30,23 +31,20 @@ def test_sliders_rendered_together_are_those_rendered_alone(flux, tmp_path):
         )
         for n, skip in enumerate((2, 2, 1))
     ]
-    common = {
-        "prompts": ["old"],
-        "seeds": [4, 6],
-        "num_inference_steps": 5,
-        "guidance_scale": 3.5,
-        "resolution": 32,
-        "batch_size": 3,
-    }
+    common = {"prompts": ["old"], "seeds": [4, 6]}
+    at = Rendering(num_inference_steps=5, size=(32, 32))
+    base = running(flux, batch_size=3)
     scales = [(-0.5, 0.0, 1.0), (0.0, 0.7), (1.0,)]
     together = {}
-    for owners, sample in render(flux, subjects, scales, Setting(**common)):
+    for owners, sample in render(base, subjects, scales, Setting(rendering=at, **common)):
         for owner in owners:
             together[owner, sample.seed, sample.scales[0]] = sample.image
     assert len(together) == 2 * (3 + 2 + 1)
     for index, (subject, own) in enumerate(zip(subjects, scales, strict=True)):
         sliders = [Slider(lora=subject.lora, scales=own)]
-        for sample in generate(flux, sliders=sliders, skip=subject.skip, **common):
+        for sample in generate(
+            base, sliders=sliders, rendering=replace(at, skip=subject.skip), **common
+        ):
             pair = (sample.image, together[index, sample.seed, sample.scales[0]])
             left, right = (np.asarray(image).astype(int) for image in pair)
             assert abs(left - right).max() <= 1
@@ -79,10 +77,7 @@ def test_changed_loras_are_called_what_they_are(smile):
         setting=Setting(
             prompts=["image of a person"],
             seeds=[0, 1],
-            num_inference_steps=28,
-            guidance_scale=3.5,
-            resolution=128,
-            batch_size=8,
+            rendering=Rendering(size=(128, 128)),
         ),
         readers=readers,
         missing=missing,

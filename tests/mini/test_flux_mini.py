@@ -13,9 +13,10 @@ from pairedit.lora.file import read_lora
 from pairedit.mini.faces import INDEX
 from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
 
 FOLDER = locate("pkg://flux_mini")
-COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "resolution": 128}
+COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "size": (128, 128)}
 
 
 def test_the_autoencoder_reconstructs_unseen_faces_above_32_db(mini, unseen):
@@ -29,8 +30,12 @@ def test_the_autoencoder_reconstructs_unseen_faces_above_32_db(mini, unseen):
 def test_prompts_are_obeyed(mini):
     prompts = ["image of a person", "image of a person, with glasses"]
     samples = generate(
-        mini, sliders=[], prompts=prompts, seeds=range(900, 912), skip=0, **COMMON
-    )  # fmt: skip
+        mini,
+        sliders=[],
+        prompts=prompts,
+        seeds=range(900, 912),
+        rendering=Rendering(skip=0, **COMMON),
+    )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
     without, asked = values[:, INDEX["glasses"]].unflatten(0, (2, 12)).mean(1)
     assert float(asked) > 0.8
@@ -45,8 +50,7 @@ def test_sixty_steps_raise_the_smile(mini, smile):
             sliders=[Slider(lora=read_lora(smile), scales=(0.0, 1.0))],
             prompts=["image of a person"],
             seeds=range(12),
-            skip=11,
-            **COMMON,
+            rendering=Rendering(skip=11, **COMMON),
         )
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
@@ -61,8 +65,7 @@ def test_plain_diffusers_opens_the_folder_and_the_slider(mini, smile):
         sliders=[Slider(lora=read_lora(smile), scales=(0.5,))],
         prompts=["image of a person"],
         seeds=[5],
-        skip=0,
-        **COMMON,
+        rendering=Rendering(skip=0, **COMMON),
     )
     pipeline = FluxPipeline.from_pretrained(FOLDER)
     pipeline.set_progress_bar_config(disable=True)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from composing import composed
-from pairedit.bases.flux1.flux import load
+from pairedit.bases.flux1.load import load
 from pairedit.data.examples import Single
 from pairedit.data.images import load_image, to_tensor
 from pairedit.data.sets import TextDataset
@@ -24,11 +24,11 @@ from pairedit.plan.build import build
 from pairedit.plan.parse import choose_prompts, parse_prompts
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
-from pairedit.settings import Settings
+from pairedit.settings import Rendering, Training
 from pairedit.train import fit
 
 SMILE = INDEX["smile"]
-COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "resolution": 128, "batch_size": 16}
+COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "size": (128, 128)}
 PERSON = {"prompts": ["image of a person"], "seeds": [0]}
 
 
@@ -64,10 +64,9 @@ def test_a_slider_edits_a_photograph_both_ways_and_continuously(mini, lora):
         sliders=[Slider(lora=lora, scales=scales)],
         prompts=[""],
         seeds=[None],
-        skip=11,
+        rendering=Rendering(skip=11, **COMMON),
         edit=RealImage(inversion="ode"),
-        photos=[Photo(path=path, image=load_image(path, 128))],
-        **COMMON,
+        photos=[Photo(path=path, image=load_image(path, (128, 128)))],
     )
     less, zero, near, more = pixels(samples).values()
     assert 0 < abs(near - zero).max() < 12
@@ -80,19 +79,20 @@ def test_a_slider_edits_a_photograph_both_ways_and_continuously(mini, lora):
 def test_eighty_steps_lead_any_noise_towards_a_photograph(mini, tmp_path):
     path = locate("pkg://data/real/220.png")
     files = fit(
-        flux=mini,
+        base=mini,
         method=Inversion(noising=Rectified()),
         pairs=[Single(path=path)],
-        settings=Settings(steps=80, resolution=128),
+        settings=Training(steps=80, size=(128, 128)),
         folder=tmp_path,
         run=Silent(),
         metadata={},
     )
-    image = load_image(path, 128)
+    image = load_image(path, (128, 128))
 
     def decibel(content, edit):
         photos = [Photo(path=path, image=image, content=content)] if content else []
-        common = {"sliders": [], "prompts": [""], "seeds": [1], "skip": 0, **COMMON}
+        at = Rendering(skip=0, **COMMON)
+        common = {"sliders": [], "prompts": [""], "seeds": [1], "rendering": at}
         (sample,) = generate(mini, edit=edit, photos=photos, **common)
         error = ((to_tensor(sample.image) - to_tensor(image)) / 2).square().mean()
         return float(-10 * error.log10())
@@ -147,7 +147,9 @@ def test_each_seed_draws_its_shipped_prompt(mini):
     )
     chosen = {seed: drawn[seed] for seed in [*long, *short]}
     assert len(chosen) == 4
-    samples = generate(mini, sliders=[], prompts=chosen, seeds=list(chosen), skip=0, **COMMON)
+    samples = generate(
+        mini, sliders=[], prompts=chosen, seeds=list(chosen), rendering=Rendering(skip=0, **COMMON)
+    )
     lengths = {
         s.seed: float(read(to_tensor(s.image)[None])[0, INDEX["hair_length"]]) for s in samples
     }
@@ -163,10 +165,10 @@ def test_flux_mini_learns_age_from_words(tmp_path):
     data = build(composed("train", "dataset=text_age").datasets.text_age, "x", TextDataset)
     examples = data.read()["text_age"]
     files = fit(
-        flux=mini,
+        base=mini,
         method=TextSlider(),
         pairs=examples,
-        settings=Settings(steps=16, resolution=128, end_step=6),
+        settings=Training(steps=16, size=(128, 128), end_step=6),
         folder=tmp_path,
         run=Silent(),
         metadata={},
@@ -176,10 +178,7 @@ def test_flux_mini_learns_age_from_words(tmp_path):
         sliders=[Slider(lora=read_lora(files["semantic"]), scales=(-1.0, 0.0, 1.0))],
         prompts=[examples[0].target],
         seeds=range(1000, 1004),
-        skip=4,
-        num_inference_steps=28,
-        guidance_scale=3.5,
-        resolution=128,
+        rendering=Rendering(skip=4, num_inference_steps=28, guidance_scale=3.5, size=(128, 128)),
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
     younger, base, older = values.unflatten(0, (4, 3))[..., INDEX["age"]].mean(0)

@@ -16,10 +16,10 @@ from pairedit.methods import Inversion, PairEdit, VisualSlider
 from pairedit.runs.checkpoints import has_checkpoints, read_checkpoint
 from pairedit.runs.stopping import Stopped, Stopping
 from pairedit.runs.tracking import Silent
-from pairedit.settings import Settings
+from pairedit.settings import Training
 from pairedit.train import fit
 
-SETTINGS = Settings(
+SETTINGS = Training(
     steps=9,
     rank=3,
     targets=("attn.to_q",),
@@ -57,7 +57,7 @@ def train(flux, pair_folder, tmp_path):
         method, stopping = method or PairEdit(), StopAfter(stop) if stop else None
         single = [Single(path=pair_folder / f"source/{image}.png")]
         return fit(
-            flux=flux,
+            base=flux,
             method=stopping.watch(method) if stopping else method,
             pairs=single if method.learns_from is Single else find_pairs(pair_folder),
             settings=replace(SETTINGS, **changes),

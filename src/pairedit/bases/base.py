@@ -1,12 +1,27 @@
-"""Own what trainer, sampler and evaluation know of a base model."""
+"""Own the seam to base models: all that plan, trainer, sampler and evaluation know of one.
+
+Before weights a base is a `Model`: an option of `conf/model`, whose `_target_` says the
+architecture. Loaded it is a `Base`, whose `Pass` is the velocity at one noise level.
+Another architecture is one more folder beside this file.
+Shape letters: B rows, C h w the base's own latent, H and W pixels.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+
+from pairedit.problems import check
+from pairedit.settings import LARGEST, Size
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import torch
+    from torch import Tensor, nn
+
+    from pairedit.lora.names import Names
+    from pairedit.machine.hardware import Hardware
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +32,54 @@ class Model:
     path: str  # a folder, pkg://<folder shipped with pairedit>, or a model hub id
     resolution: int  # px
     num_inference_steps: int
-    skip: int  # first steps of a rendering without LoRA
+    skip: int | float  # steps of a rendering without LoRA, or the noise level below which it acts
     guidance_scale: float | None  # None: the model takes none
-    max_sequence_length: int  # T5 tokens
+    max_sequence_length: int  # tokens of a prompt
     precision: str  # float32 or bf16 on an accelerator; a CPU runs float32
     prompt: str  # rendered when no prompt is given
     inversion_steps: int = 1500  # of method=inversion
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing.
+
+        Raises:
+            Invalid: names every field.
+        """
+        check(
+            self,
+            precision=(self.precision in ("float32", "bf16"), "float32 or bf16"),
+            max_sequence_length=(1 <= self.max_sequence_length <= LARGEST, f"1 to {LARGEST}"),
+        )
+
+
+@runtime_checkable
+class Loadable(Protocol):
+    """Say what can be known of a base model without its weights; nothing here needs torch."""
+
+    names: ClassVar[Names]  # of its modules
+    unit: ClassVar[int]  # px; a side of an image is a multiple of it
+    fuses: ClassVar[bool]  # has a fast half; without one hardware drops `fused` and `graphs`
+
+    def problems(self, guidance_scale: float | None) -> dict[str, str]:
+        """Say what is wrong with its files, or with a guidance scale, by the field's name."""
+        ...
+
+    def modules(self) -> list[str]:
+        """List the linear modules of its blocks, where LoRAs may sit."""
+        ...
+
+    def load(self, *, device: str, hardware: Hardware, changes: Mapping[str, Any]) -> Base:
+        """Load the weights; the next call with the same arguments gets the same base.
+
+        Args:
+            device: cpu, cuda or mps.
+            hardware: a profile, or `auto`.
+            changes: fields that the user set apart from it.
+
+        Raises:
+            ValueError: says why it cannot be loaded.
+        """
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +88,109 @@ class Posterior:
 
     mean: Tensor  # [B, C, h, w], float32; the mode as well
     std: Tensor  # [B, C, h, w], float32
+
+
+class Text(Protocol):
+    """Hold encoded prompts, whatever the transformer takes."""
+
+    prompts: tuple[str, ...]  # B
+
+    def of(self, prompts: Sequence[str]) -> Text:
+        """Pick prompts by their words, with repetition."""
+        ...
+
+
+class Pass(Protocol):
+    """Run the transformer once, at one noise level, for B prompts."""
+
+    key: Hashable  # all it depends on besides the values of latents and inputs
+    inputs: tuple[Tensor, ...]  # on the device, of the same shapes while the key holds
+
+    def __call__(self, latents: Tensor, *inputs: Tensor) -> Tensor:
+        """Return d latents / d sigma, float32, from float32 [B, C, h, w] and `inputs`."""
+        ...
+
+
+class Run(Protocol):
+    """Call a function of tensors, or replay what the GPU did when it was called first."""
+
+    enabled: bool  # it replays: gradients are then written over, not added to
+
+    def __call__(
+        self,
+        key: Hashable,
+        function: Callable[..., Tensor],
+        *inputs: Tensor,
+        before: Callable[[], object] = ...,
+    ) -> Tensor:
+        """Return what the function makes of `inputs`; see `machine.graphs`."""
+        ...
+
+
+class Base(Protocol):
+    """Run one base model in its parts."""
+
+    names: Names  # of the transformer's modules
+    device: torch.device
+    hardware: Hardware
+    transformer: nn.Module  # LoRAs are attached here, by `lora.Adapters` alone
+
+    def latent_shape(self, size: Size) -> tuple[int, int, int]:
+        """Return (C, h, w) of an image.
+
+        Raises:
+            ValueError: a side that does not divide into tokens.
+        """
+        ...
+
+    def sigmas(self, size: Size, steps: int) -> Tensor:
+        """Return the noise levels of a run, float32 [steps + 1] on the CPU, from 1 to 0."""
+        ...
+
+    def noise(self, seed: int, size: Size) -> Tensor:
+        """Draw the starting latent of a seed, float32 [C, h, w] on the CPU."""
+        ...
+
+    def encode(self, images: Tensor) -> Posterior:
+        """Encode images, float [B, 3, H, W] in [-1, 1]; the VAE leaves the accelerator again."""
+        ...
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode float [B, C, h, w] to float32 [B, 3, H, W], about [-1, 1], not clamped."""
+        ...
+
+    def text(self, prompts: Sequence[str]) -> Text:
+        """Encode prompts, at least one; each distinct one on its own."""
+        ...
+
+    def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
+        """Make ready for passes at some noise levels, for as many of the prompts as fit."""
+        ...
+
+    def rows(self, count: int) -> int:
+        """Return how many rows to run for `count` of them: compiled code serves few numbers."""
+        ...
+
+    def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> Pass:
+        """Give the pass at a noise level, float32 [] or [B], for the B prompts of `text`.
+
+        Raises:
+            ValueError: a guidance scale for a model without one, or none for a model with one.
+        """
+        ...
+
+    def training(self) -> AbstractContextManager[Run]:
+        """Let the blocks run for training inside; give what runs a step."""
+        ...
+
+    def sampling(self) -> AbstractContextManager[Run]:
+        """Give what runs a pass, for the LoRAs that are attached."""
+        ...
+
+
+def velocity(
+    base: Base, latents: Tensor, sigma: Tensor, text: Text, guidance_scale: float | None
+) -> Tensor:
+    """Run the transformer once; d latents / d sigma, float32 [B, C, h, w]. See `Base.at`."""
+    one = base.at(sigma, text, guidance_scale)
+    return one(latents, *one.inputs)

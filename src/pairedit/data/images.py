@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageCms, ImageOps
 
+from pairedit.settings import Size
+
 if TYPE_CHECKING:
     import torch
 
@@ -44,25 +46,27 @@ def read_image(path: Path) -> Image.Image:
     return _decode(Path(path), str(path))
 
 
-def load_image(path: Path, size: int) -> Image.Image:
-    """Read an image file as a centre-cropped square.
+def load_image(path: Path, size: Size) -> Image.Image:
+    """Read an image file, cropped at its centre to the shape of `size`.
 
     Args:
         path: see `read_image`.
-        size: side of the result in px.
+        size: height and width of the result in px.
 
     Returns:
-        An RGB image of size x size px, resampled by Lanczos (untouched when it has that size).
+        An RGB image of that size, resampled by Lanczos (untouched when it has it already).
 
     Raises:
         ValueError: see `read_image`.
     """
     image = read_image(path)
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
+    height, width = size
+    scale = min(image.width / width, image.height / height)
+    wide, high = round(width * scale), round(height * scale)
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
     # Cropped first: resampling with a box would let pixels from outside it bleed in.
-    square = image.crop((left, top, left + side, top + side))
-    return square.resize((size, size), Image.Resampling.LANCZOS)
+    cropped = image.crop((left, top, left + wide, top + high))
+    return cropped.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

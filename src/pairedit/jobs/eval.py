@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.base import Base
 from pairedit.files import locate, replacing, write_yaml
 from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import annotate_lora, read_lora
@@ -23,7 +23,6 @@ from pairedit.measure.table import HEADS, comparable, numbers, table, text_table
 from pairedit.pictures.png import save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
-from pairedit.plan.model import names_of
 from pairedit.runs.folder import CONFIG
 
 log = logging.getLogger(__name__)
@@ -48,12 +47,12 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
     # Small files first: a bad LoRA is refused before the model is loaded.
     subjects = [
         Subject(
-            lora=read_lora(c.path, names_of(plan.model)),
+            lora=read_lora(c.path, plan.model.names),
             label=c.label,
             dataset=c.dataset,
             pairs=c.pairs,
             attribute=c.attribute,
-            skip=plan.skip,
+            skip=plan.rendering.skip,
         )
         for c in plan.candidates
     ]
@@ -63,25 +62,22 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
 
 def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
     """Measure and compare the sliders of a plan; see `run_evaluation`."""
-    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     readers, missing = open_readers(
         plan.readers,
         model=locate(plan.model.path),
-        resolution=plan.resolution,
-        device=str(flux.device),
+        size=plan.rendering.size,
+        device=str(base.device),
     )
     for name, why in missing.items():
         log.info("not measured by %s: %s", name, why)
     setting = Setting(
         prompts=plan.prompts,
         seeds=plan.seeds,
-        num_inference_steps=plan.num_inference_steps,
-        guidance_scale=plan.guidance_scale,
-        resolution=plan.resolution,
-        batch_size=flux.hardware.batch_size,
+        rendering=plan.rendering,
     )
     results = evaluate(
-        flux,
+        base,
         subjects,
         scales=plan.scales,
         setting=setting,
@@ -93,7 +89,7 @@ def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
     sheets = {
         edit: sheet_of_scales(group[0], SHOWN_ALONE, edit)
         if len(group) == 1
-        else sheet_side_by_side(flux, group, setting)
+        else sheet_side_by_side(base, group, setting)
         for edit, group in groups.items()
     }
     # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
@@ -181,11 +177,11 @@ def sheet_of_scales(result: Result, lanes: int, title: str | None = None) -> Ima
     )
 
 
-def sheet_side_by_side(flux: Flux, group: Sequence[Result], setting: Setting) -> Image.Image:
+def sheet_side_by_side(base: Base, group: Sequence[Result], setting: Setting) -> Image.Image:
     """Show the sliders of one edit at matched strength, rendered at exactly that scale.
 
     Args:
-        flux: the model, without LoRAs.
+        base: the model, without LoRAs.
         group: results of one edit, on the same lanes.
         setting: how they were rendered.
     """
@@ -193,7 +189,7 @@ def sheet_side_by_side(flux: Flux, group: Sequence[Result], setting: Setting) ->
     places = [comparable(result) for result in group]
     scales = [[scale] for scale, _ in places]
     columns: list[list[Image.Image]] = [[] for _ in group]
-    for owners, sample in render(flux, [result.subject for result in group], scales, few):
+    for owners, sample in render(base, [result.subject for result in group], scales, few):
         columns[owners[0]].append(sample.image)
     first = group[0]
     bases = [first.samples[lane, first.seen.zero].image for lane in range(len(few.seeds))]

@@ -16,11 +16,12 @@ from pairedit.lora.file import read_lora
 from pairedit.pictures.lanes import draw_grid, draw_sheet, lanes_of
 from pairedit.pictures.png import animate, save_png
 from pairedit.plan.gen import GenPlan
-from pairedit.plan.model import names_of
 from pairedit.runs.folder import CONFIG
 from pairedit.sample import Sample, Slider, file_name, generate, lane_name, metadata
 
 log = logging.getLogger(__name__)
+
+NUMBERS = ("skip", "num_inference_steps", "guidance_scale", "resolution")  # noted in images
 
 
 def run_sampling(plan: GenPlan, folder: Path) -> Path:
@@ -35,17 +36,21 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     """
     for note in plan.notes:
         log.warning("%s", note)
-    names = names_of(plan.model)
     # Small files first: a bad LoRA is refused before the model is loaded.
     sliders = [
-        Slider(lora=read_lora(entry.path, names), scales=entry.scales, skip=entry.skip, unit=unit)
+        Slider(
+            lora=read_lora(entry.path, plan.model.names),
+            scales=entry.scales,
+            skip=entry.skip,
+            unit=unit,
+        )
         for entry, unit in zip(plan.sliders, plan.units, strict=True)
     ]
     photos = [
         Photo(
             path=path,
-            image=load_image(path, plan.resolution),
-            content=content and read_lora(content, names),
+            image=load_image(path, plan.rendering.size),
+            content=content and read_lora(content, plan.model.names),
         )
         for path, content in plan.photos
     ]
@@ -59,30 +64,23 @@ def _render(
     """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
     known = list(dict.fromkeys(asked))
-    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     settings = {
         "model": plan.model.name,
         "model_path": plan.model.path,
-        "skip": plan.skip,
-        "num_inference_steps": plan.num_inference_steps,
-        "guidance_scale": plan.guidance_scale,
-        "resolution": plan.resolution,
-        "precision": flux.hardware.precision,
+        **{key: plan.resolved[key] for key in NUMBERS},
+        "precision": base.hardware.precision,
         "pairedit": pairedit.__version__,
     }
     if photos:
         settings |= asdict(plan.edit)
     samples: list[Sample] = []
     for sample in generate(
-        flux,
+        base,
         sliders=sliders,
         prompts=plan.prompts,
         seeds=plan.seeds,
-        skip=plan.skip,
-        num_inference_steps=plan.num_inference_steps,
-        guidance_scale=plan.guidance_scale,
-        resolution=plan.resolution,
-        batch_size=flux.hardware.batch_size,
+        rendering=plan.rendering,
         edit=plan.edit,
         photos=photos,
     ):

@@ -8,14 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pairedit.bases.base import Model
-from pairedit.bases.flux1.flux import PLAIN, Flux, load
-from pairedit.files import locate
+from pairedit.bases.base import Base, Loadable
 from pairedit.machine.devices import make_accelerator, memory_advice
 from pairedit.machine.hardware import Hardware
 from pairedit.plan.eval import EvalPlan
 from pairedit.plan.gen import GenPlan
 from pairedit.runs.folder import check_kind, locked
+
+PLAIN = Hardware()
 
 
 @contextmanager
@@ -29,19 +29,12 @@ def at_work(plan: GenPlan | EvalPlan, folder: Path) -> Iterator[None]:
 
 
 def open_model(
-    model: Model,
+    model: Loadable,
     *,
     device: str = "auto",
     hardware: Hardware = PLAIN,
     changes: Mapping[str, Any] = MappingProxyType({}),
-) -> Flux:
+) -> Base:
     """Load a base model; the next job of this process that asks for the same one gets it again."""
     chosen = make_accelerator("cpu" if hardware.name == "cpu" else device).device.type
-    return load(
-        str(folder) if (folder := locate(model.path)).is_dir() else model.path,
-        device=chosen,
-        precision="float32" if chosen == "cpu" else model.precision,
-        max_sequence_length=model.max_sequence_length,
-        hardware=hardware,
-        changes=tuple(changes.items()),
-    )
+    return model.load(device=chosen, hardware=hardware, changes=changes)

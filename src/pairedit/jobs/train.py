@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.base import Base
 from pairedit.data.examples import Example, Pair, Single
 from pairedit.data.images import load_image
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import inspect_lora, read_lora
-from pairedit.machine.devices import make_accelerator, memory_advice
+from pairedit.machine.devices import memory_advice
 from pairedit.measure.evaluate import Subject, open_readers
 from pairedit.measure.readers import AttributeProbe
 from pairedit.measure.selfcheck import close, close_single, further_lanes, update_of
@@ -28,7 +29,6 @@ from pairedit.runs.resume import pasteable
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import JsonLines, Run, Several
 from pairedit.sample import Sample, Slider, generate
-from pairedit.settings import Settings
 from pairedit.train import fit
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def _train_one(
     if files and all((place / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
-    flux = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     title = f"{plan.method_name}-{name}"
     run: Run = Several(
         [
@@ -99,10 +99,10 @@ def _train_one(
     try:
         started = time.perf_counter()
         files = files or fit(
-            flux=flux,
+            base=base,
             method=plan.method,
             pairs=pairs,
-            settings=_settings(plan, flux),
+            settings=plan.training,
             folder=place,
             run=run,
             metadata={
@@ -111,29 +111,18 @@ def _train_one(
                 "dataset": name,
                 "config": plan.resolved,
             },
-            accelerator=make_accelerator(plan.device),
             name=name,
             resume=plan.resume,
-            stopping=stopping,
+            stopping=stopping or Stopping(),
         )
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
-            finish_single(flux, plan, files, place=place, run=run)
+            finish_single(base, plan, files, place=place, run=run)
         elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
-            finish(flux, plan, files, place=place, run=run, seconds=seconds)
+            finish(base, plan, files, place=place, run=run, seconds=seconds)
     finally:
         run.finish()
     return files[plan.method.roles[-1]]
-
-
-def _settings(plan: TrainPlan, flux: Flux) -> Settings:
-    """Complete the numbers of a training run by what the hardware says."""
-    hardware = flux.hardware
-    return Settings(
-        **plan.settings,
-        batch_terms=hardware.batch_terms,
-        gradient_checkpointing=float(hardware.gradient_checkpointing),
-    )
 
 
 def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
@@ -146,7 +135,7 @@ def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
     if has_checkpoints(place / CHECKPOINTS) or not all(path.exists() for path in files.values()):
         return None
     for path in files.values():
-        inspect_lora(path)
+        inspect_lora(path, plan.model.names)
     remove_checkpoints(place / CHECKPOINTS)
     return files
 
@@ -162,7 +151,7 @@ def _less_memory(plan: TrainPlan) -> str:
 
 
 def finish(
-    flux: Flux,
+    base: Base,
     plan: TrainPlan,
     files: Mapping[str, Path],
     *,
@@ -173,29 +162,23 @@ def finish(
     """Render a few scales of a trained LoRA: for the preview, for the report, or for both.
 
     Args:
-        flux: the model, without LoRAs.
+        base: the model, without LoRAs.
         plan: what was trained.
         files: the LoRAs by role.
         place: receives preview.png and report.json.
         run: receives both.
         seconds: that training took; the report takes at most a tenth of them.
     """
-    settings = _settings(plan, flux)
-    loras = {role: read_lora(path) for role, path in files.items()}
+    loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
     edits = loras[plan.method.roles[-1]]
-    # The plan's own number of steps, the model's usual share of them without LoRA.
-    skip = plan.model.skip * settings.num_inference_steps // plan.model.num_inference_steps
 
     def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
         samples = generate(
-            flux,
+            base,
             sliders=[Slider(lora=edits, scales=PREVIEW_SCALES)],
             prompts=[plan.model.prompt],
             seeds=seeds,
-            skip=skip,
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            resolution=settings.resolution,
+            rendering=plan.preview_at,
         )
         return lanes_of(list(samples))
 
@@ -210,13 +193,13 @@ def finish(
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
         sheet = draw_sheet(shown, title=f"{place.name}: {plan.method_name}")
         save_png(sheet, place / "preview.png", {"lora": edits.path.name})
-        run.image("preview", place / "preview.png", settings.steps)
+        run.image("preview", place / "preview.png", plan.training.steps)
     if plan.report:
         readers, missing = open_readers(
             {"probe": AttributeProbe()},
             model=locate(plan.model.path),
-            resolution=settings.resolution,
-            device=str(flux.device),
+            size=plan.training.size,
+            device=str(base.device),
         )
         close(
             subject=Subject(
@@ -225,38 +208,34 @@ def finish(
                 dataset=place.name,
                 pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
                 attribute=attribute_of(edits.metadata),
-                skip=skip,
+                skip=plan.preview_at.skip,
             ),
-            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            updates={role: update_of(lora, base) for role, lora in loras.items()},
             lanes=lanes,
-            resolution=settings.resolution,
+            size=plan.training.size,
             readers=readers,
             missing=missing,
             folder=place,
             run=run,
-            step=settings.steps,
+            step=plan.training.steps,
         )
 
 
 def finish_single(
-    flux: Flux, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
+    base: Base, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
 ) -> None:
     """Render what a content LoRA makes of noise, beside the image it has learnt; see `finish`."""
-    settings = _settings(plan, flux)
-    loras = {role: read_lora(path) for role, path in files.items()}
+    loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
     (lora,) = loras.values()
     (example,) = plan.pairs[place.name]
-    image = load_image(example.path, settings.resolution)
+    image = load_image(example.path, plan.training.size)
     samples = list(
         generate(
-            flux,
+            base,
             sliders=[],
             prompts=[""],
             seeds=range(PREVIEW_LANES),
-            skip=0,
-            num_inference_steps=settings.num_inference_steps,
-            guidance_scale=settings.guidance_scale,
-            resolution=settings.resolution,
+            rendering=replace(plan.preview_at, skip=0),
             edit=RealImage(inversion="lora"),
             photos=[Photo(path=example.path, image=image, content=lora)],
         )
@@ -264,13 +243,13 @@ def finish_single(
     if plan.preview:
         sheet = draw_sheet(samples, title=f"{place.name}: {plan.method_name}")
         save_png(sheet, place / "preview.png", {"lora": lora.path.name})
-        run.image("preview", place / "preview.png", settings.steps)
+        run.image("preview", place / "preview.png", plan.training.steps)
     if plan.report:
         close_single(
             name=place.name,
-            updates={role: update_of(lora, flux) for role, lora in loras.items()},
+            updates={role: update_of(lora, base) for role, lora in loras.items()},
             samples=samples,
             folder=place,
             run=run,
-            step=settings.steps,
+            step=plan.training.steps,
         )

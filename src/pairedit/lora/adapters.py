@@ -11,41 +11,47 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
+from typing import Protocol
 
 import torch
 from peft import LoraConfig
 from torch import Tensor, nn
 
 from pairedit.lora.file import LoraFile
-from pairedit.lora.names import UNKNOWN, Names
+from pairedit.lora.names import Names
 from pairedit.lora.rows import Row
 from pairedit.lora.rowwise import Routing, RowwiseLinear, Segment
 from pairedit.lora.targets import match_targets
+from pairedit.machine.hardware import Hardware
+
+
+class Carrier(Protocol):
+    """Carry LoRAs: a `bases.base.Base`."""
+
+    transformer: nn.Module
+    names: Names  # of its modules, by which new LoRAs are placed
+    hardware: Hardware
 
 
 class Adapters:
     """Attach named LoRAs to a transformer, switch them row by row, and take them off again."""
 
-    def __init__(
-        self, transformer: nn.Module, *, names: Names = UNKNOWN, stacked: bool = False
-    ) -> None:
-        """Wrap a diffusers transformer whose base weights are frozen here.
+    def __init__(self, base: Carrier) -> None:
+        """Wrap the transformer of a base, whose weights are frozen here.
 
-        Args:
-            transformer: the base model.
-            names: of its modules, by which new LoRAs are placed.
-            stacked: run all LoRAs of a layer as one on every row, which compiles well and makes
-                more of small work; otherwise each row meets its own LoRAs only.
+        On fused hardware all LoRAs of a layer run as one on every row, which compiles well and
+        makes more of small work; otherwise each row meets its own LoRAs only.
 
         Raises:
             ValueError: the transformer carries LoRAs already.
         """
+        transformer, stacked = base.transformer, base.hardware.fused
         if getattr(transformer, "peft_config", None):
             raise ValueError(f"LoRAs are attached already: {', '.join(transformer.peft_config)}")
         self.transformer = transformer.requires_grad_(False)
+        self._module_names = base.names
         self._routing = Routing()
         self._names: list[str] = []
-        self._modules = names
         self._stacked = stacked
         # By rows and LoRAs; always the same tensors, whose addresses a CUDA graph remembers.
         self._tables: dict[tuple[int, tuple[str, ...]], tuple[Tensor, Tensor]] = {}
@@ -74,7 +80,7 @@ class Adapters:
         Raises:
             ValueError: a pattern that matches no linear module.
         """
-        modules = find_modules(self.transformer, targets, self._modules)
+        modules = find_modules(self.transformer, targets, self._module_names)
         self._inject(name, dict.fromkeys(modules, rank), alpha=alpha)
         for _, layer in self._layers(name):
             down, up = layer.lora_A[name].weight, layer.lora_B[name].weight

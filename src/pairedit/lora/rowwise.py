@@ -19,6 +19,7 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 
 from pairedit.machine.product import multiply
+from pairedit.machine.tabled import Tabled
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,27 @@ class RowwiseLinear(PeftLinear):
     routing: Routing
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map [B, ..., D] to the base layer's output plus the rows' LoRAs."""
+        """Map [B, ..., D] to the base layer's output plus the rows' LoRAs.
+
+        A tabled layer is given the numbers of its inputs, int64 [B].
+        """
+        if isinstance(self.base_layer, Tabled):
+            return self._add_to_table(x)
         if self.routing.names:
             return multiply_together([self], self.base_layer, x)
         return self._add_segments(x, self.base_layer(x))
+
+    def _add_to_table(self, index: Tensor) -> Tensor:
+        """Add all LoRAs, each learning from its rows, to what a table holds; [B, out]."""
+        result = self.base_layer(index)
+        x = self.base_layer.inputs.values[index]
+        loras = _side_by_side([self], x)
+        if loras is None:
+            return result
+        down, up, scales, learns = loras
+        live = F.linear(F.linear(x, down) * scales * learns, up)
+        down, up = down.detach(), up.detach()
+        return result + live + F.linear(F.linear(x, down) * scales * (1 - learns), up)
 
     def _add_segments(self, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of each segment to what the base layer made of [B, ..., D]."""

@@ -70,6 +70,23 @@ def bring(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
+class Readout:
+    """Bring numbers to the CPU without waiting for them."""
+
+    def __init__(self, numbers: Tensor) -> None:
+        """Begin the copy."""
+        self._numbers = numbers.to("cpu", non_blocking=True)
+        self._there = torch.cuda.Event() if numbers.is_cuda else None
+        if self._there:
+            self._there.record()
+
+    def values(self) -> list[float]:
+        """Wait for them."""
+        if self._there:
+            self._there.synchronize()
+        return self._numbers.tolist()
+
+
 @contextmanager
 def memory_advice(advice: str, hardware: Hardware) -> Iterator[None]:
     """Say what to try where the memory of a GPU, or of the machine, does not suffice.

@@ -22,7 +22,7 @@ class Graphs:
         self.enabled = enabled
         self._known: dict[Hashable, _Captured] = {}
 
-    def call(
+    def __call__(
         self,
         key: Hashable,
         function: Callable[..., Tensor],
@@ -76,6 +76,3 @@ class _Captured:
             kept.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._output
-
-
-EAGER = Graphs(enabled=False)

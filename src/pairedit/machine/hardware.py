@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from pairedit.files import CONF
+from pairedit.problems import check
+from pairedit.settings import LARGEST
 
 AUTO = "auto"
 PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
@@ -38,28 +40,22 @@ class Hardware:
         """Refuse values that mean nothing.
 
         Raises:
-            ValueError: names every bad key.
+            Invalid: names every field.
         """
-        fine = {
-            "precision": self.precision in (AUTO, *PRECISIONS),
-            "batch_size": isinstance(self.batch_size, int) and self.batch_size >= 1,
-            "gradient_checkpointing": isinstance(self.gradient_checkpointing, int | float)
-            and 0 <= self.gradient_checkpointing <= 1,
-            "graphs": not self.graphs or self.fused,
-        }
-        expected = {
-            "precision": ", ".join((AUTO, *PRECISIONS)),
-            "batch_size": "at least 1",
-            "gradient_checkpointing": "a share of the blocks, 0 to 1",
-            "graphs": "fused=true with it",
-        }
-        bad = [
-            f"hardware.{key}={getattr(self, key)}: expected {expected[key]}"
-            for key, good in fine.items()
-            if not good
-        ]
-        if bad:
-            raise ValueError("; ".join(bad))
+        share = self.gradient_checkpointing
+        check(
+            self,
+            precision=(self.precision in (AUTO, *PRECISIONS), ", ".join((AUTO, *PRECISIONS))),
+            batch_size=(
+                isinstance(self.batch_size, int) and 1 <= self.batch_size <= LARGEST,
+                f"at least 1 and at most {LARGEST}",
+            ),
+            gradient_checkpointing=(
+                isinstance(share, bool | int | float) and 0 <= share <= 1,
+                "true, false or a share of the blocks",
+            ),
+            graphs=(not self.graphs or self.fused, "fused=true with it"),
+        )
 
 
 def profile(name: str) -> Hardware:

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pairedit.machine.tabled import Tabled
+
 QUANTISED = ("fp8", "int8", "nf4")
 F8, F8_MAX = torch.float8_e4m3fn, 448.0
 SMALLEST = 1e-12  # scale times F8_MAX
@@ -208,8 +210,8 @@ def name_parts(layers: Sequence[nn.Linear], whole: nn.Linear) -> None:
 
 
 def weight_of(layer: nn.Linear) -> Tensor:
-    """Return the weights [out, in] of a linear layer, quantised or not."""
-    return layer.dense() if isinstance(layer, Quantised) else layer.weight
+    """Return the weights [out, in] of a linear layer, quantised, tabled or plain."""
+    return layer.dense() if isinstance(layer, Quantised | Tabled) else layer.weight
 
 
 def back_through(layer: nn.Linear, grad: Tensor) -> tuple[Tensor, Tensor]:

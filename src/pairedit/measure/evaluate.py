@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.base import Base
 from pairedit.data.examples import Pair
 from pairedit.data.images import load_image, to_tensor
 from pairedit.lora.file import LoraFile
@@ -29,6 +29,7 @@ from pairedit.measure.readers import BATCH, Missing, Read, Reader
 from pairedit.measure.verdict import Verdict, judge
 from pairedit.mini.attributes import ATTRIBUTES, check_attribute
 from pairedit.sample import Sample, Slider, generate
+from pairedit.settings import Rendering, Size
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Subject:
     dataset: str
     pairs: Sequence[Pair]
     attribute: str | None  # None: the one that the pairs move most, where a probe reads them
-    skip: int  # first steps without LoRA
+    skip: int | float  # see `Rendering.skip`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,7 @@ class Setting:
 
     prompts: Sequence[str]
     seeds: Sequence[int]
-    num_inference_steps: int
-    guidance_scale: float | None
-    resolution: int
-    batch_size: int
+    rendering: Rendering  # its `skip` is each slider's own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +68,12 @@ class Result:
 
 
 def render(
-    flux: Flux, subjects: Sequence[Subject], scales: Sequence[Sequence[float]], setting: Setting
+    base: Base, subjects: Sequence[Subject], scales: Sequence[Sequence[float]], setting: Setting
 ) -> Iterator[tuple[list[int], Sample]]:
     """Render each slider at its own scales and, once for all, at scale 0.
 
     Args:
-        flux: the model, without LoRAs.
+        base: the model, without LoRAs.
         subjects: the sliders; those of one `skip` run together.
         scales: of each slider; 0 is rendered where any slider of its group asks for it.
         setting: how to render.
@@ -91,7 +89,7 @@ def render(
         if asks:
             columns.insert(0, (-1, 0.0))
         for sample in generate(
-            flux,
+            base,
             sliders=[
                 Slider(
                     lora=subjects[i].lora,
@@ -101,11 +99,7 @@ def render(
             ],
             prompts=setting.prompts,
             seeds=setting.seeds,
-            skip=skip,
-            num_inference_steps=setting.num_inference_steps,
-            guidance_scale=setting.guidance_scale,
-            resolution=setting.resolution,
-            batch_size=setting.batch_size,
+            rendering=replace(setting.rendering, skip=skip),
         ):
             owner, scale = columns[sample.column]
             shown = Sample(
@@ -119,7 +113,7 @@ def render(
 
 
 def evaluate(
-    flux: Flux,
+    base: Base,
     subjects: Sequence[Subject],
     *,
     scales: Sequence[float],
@@ -131,7 +125,7 @@ def evaluate(
     """Render and measure sliders.
 
     Args:
-        flux: the model, without LoRAs.
+        base: the model, without LoRAs.
         subjects: at least one slider.
         scales: the same for every slider; 0 is added.
         setting: how to render.
@@ -142,12 +136,12 @@ def evaluate(
     ordered = tuple(sorted({0.0, *scales}))
     found: list[dict[tuple[int, int], Sample]] = [{} for _ in subjects]
     lanes = {(p, s): n for n, (p, s) in enumerate(_lanes(setting))}
-    for owners, sample in render(flux, subjects, [ordered] * len(subjects), setting):
+    for owners, sample in render(base, subjects, [ordered] * len(subjects), setting):
         for owner in owners:
             place = lanes[sample.prompt, sample.seed], ordered.index(sample.scales[0])
             found[owner][place] = sample
     return [
-        examine(subject, samples, ordered, setting.resolution, readers, missing, match)
+        examine(subject, samples, ordered, setting.rendering.size, readers, missing, match)
         for subject, samples in zip(subjects, found, strict=True)
     ]
 
@@ -156,7 +150,7 @@ def examine(
     subject: Subject,
     samples: Mapping[tuple[int, int], Sample],
     scales: tuple[float, ...],
-    resolution: int,
+    size: Size,
     readers: Mapping[str, Read],
     missing: Mapping[str, str],
     match: float = 0.5,
@@ -167,7 +161,7 @@ def examine(
         subject: the slider.
         samples: by lane and scale, complete.
         scales: ascending, with 0 among them.
-        resolution: side in px that the pairs are brought to.
+        size: that the pairs are brought to.
         readers: see `evaluate`.
         missing: see `evaluate`.
         match: see `evaluate`.
@@ -180,7 +174,7 @@ def examine(
         ]
     )
     sides = [
-        [to_tensor(load_image(path, resolution)) for path in paths]
+        [to_tensor(load_image(path, size)) for path in paths]
         for paths in ([p.source for p in subject.pairs], [p.target for p in subject.pairs])
     ]
     before, after = (torch.stack(side) if side else images[:0, 0] for side in sides)
@@ -279,14 +273,14 @@ def moved_most(reading: Reading) -> str | None:
 
 
 def open_readers(
-    readers: Mapping[str, Reader], *, model: Path, resolution: int, device: str
+    readers: Mapping[str, Reader], *, model: Path, size: Size, device: str
 ) -> tuple[dict[str, Read], dict[str, str]]:
     """Open what can be opened; return it, and why the rest cannot, both by name."""
     opened: dict[str, Read] = {}
     missing: dict[str, str] = {}
     for name, reader in readers.items():
         try:
-            opened[name] = reader.open(model=model, resolution=resolution, device=device)
+            opened[name] = reader.open(model=model, size=size, device=device)
         except Missing as error:
             missing[name] = str(error)
     return opened, missing

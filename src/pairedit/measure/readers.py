@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pairedit.files import expand_home
+from pairedit.settings import Size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,12 +37,12 @@ class Missing(ValueError):
 class Reader(Protocol):
     """Open a network."""
 
-    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+    def open(self, *, model: Path, size: Size, device: str) -> Read:
         """Return the network as a function.
 
         Args:
             model: folder of the base model; need not be there.
-            resolution: side of the images in px.
+            size: of the images.
             device: torch device to run on.
 
         Raises:
@@ -56,15 +57,15 @@ class AttributeProbe:
 
     file: str = "probe.safetensors"
 
-    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+    def open(self, *, model: Path, size: Size, device: str) -> Read:
         """Return a function to [B, A], columns as in `faces.ATTRIBUTES`."""
         weights = model / self.file
         if not weights.is_file():
             raise Missing(f"no {self.file} in the model's folder ({model})")
         from pairedit.mini.probe import SIZE, read
 
-        if resolution != SIZE:
-            raise Missing(f"it reads images of {SIZE} px, resolution={resolution}")
+        if size != (SIZE, SIZE):
+            raise Missing(f"it reads images of {SIZE} px, these have {' x '.join(map(str, size))}")
         return lambda images, bases: read(images, weights)
 
 
@@ -74,7 +75,7 @@ class Clip:
 
     path: str = "openai/clip-vit-large-patch14"  # a folder, or a model hub id in the local cache
 
-    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+    def open(self, *, model: Path, size: Size, device: str) -> Read:
         """Return a function to CLIP's joint space, unit length."""
         import torch.nn.functional as F
         from transformers import CLIPModel
@@ -89,7 +90,7 @@ class Dino:
 
     path: str = "facebook/dinov2-base"  # a folder, or a model hub id in the local cache
 
-    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+    def open(self, *, model: Path, size: Size, device: str) -> Read:
         """Return a function to DINOv2's normalised class token."""
         from transformers import Dinov2Model
 
@@ -112,7 +113,7 @@ class Lpips:
         if self.net not in ("alex", "vgg", "squeeze"):
             raise ValueError(f"readers.lpips.net={self.net}: expected alex, vgg or squeeze")
 
-    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+    def open(self, *, model: Path, size: Size, device: str) -> Read:
         """Return a function to the distance from the bases, [B, 1]."""
         models = _package("torchvision").models
         image = _package("torchmetrics", "torchmetrics.image")
@@ -144,7 +145,7 @@ class ArcFace:
 
     path: str | None = None  # such as w600k_r50.onnx of insightface's buffalo_l
 
-    def open(self, *, model: Path, resolution: int, device: str) -> Read:
+    def open(self, *, model: Path, size: Size, device: str) -> Read:
         """Return a function to the recognition embedding."""
         if self.path is None:
             raise Missing("readers.arcface.path is not set; expected an ONNX recognition model")

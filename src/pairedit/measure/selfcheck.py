@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.base import Base
 from pairedit.data.images import to_tensor
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile
@@ -26,6 +26,7 @@ from pairedit.measure.readers import Read
 from pairedit.measure.table import numbers
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample
+from pairedit.settings import Size
 
 log = logging.getLogger(__name__)
 
@@ -42,15 +43,17 @@ class Update:
     share: float  # of the norm of the weights they are added to
 
 
-def update_of(lora: LoraFile, flux: Flux) -> Update:
+def update_of(lora: LoraFile, base: Base) -> Update:
     """Measure a LoRA against the base weights of its modules."""
-    total = base = 0.0
-    linears = dict(flux.transformer.named_modules())
+    total = whole = 0.0
+    linears = dict(base.transformer.named_modules())
     for module, (down, up) in lora.weights.items():
         # |B A|^2 = tr(A^T B^T B A), without the large product itself.
         total += float(((up.T @ up) * (down @ down.T)).sum())
-        base += float(weight_of(linears[module]).float().square().sum())
-    return Update(modules=len(lora.weights), norm=max(total, 0) ** 0.5, share=(total / base) ** 0.5)
+        whole += float(weight_of(linears[module]).float().square().sum())
+    return Update(
+        modules=len(lora.weights), norm=max(total, 0) ** 0.5, share=(total / whole) ** 0.5
+    )
 
 
 def further_lanes(spent: float, lanes: int, training: float) -> int:
@@ -70,7 +73,7 @@ def close(
     subject: Subject,
     updates: Mapping[str, Update],
     lanes: Sequence[Sequence[Sample]],
-    resolution: int,
+    size: Size,
     readers: Mapping[str, Read],
     missing: Mapping[str, str],
     folder: Path,
@@ -83,7 +86,7 @@ def close(
         subject: the slider.
         updates: of every LoRA that was trained, by role.
         lanes: images of one seed each at ascending scales from 0.
-        resolution: side of the images in px.
+        size: of the images.
         readers: open networks by name.
         missing: why others are not open, by name.
         folder: receives report.json.
@@ -92,7 +95,7 @@ def close(
     """
     scales = tuple(sample.scales[0] for sample in lanes[0])
     placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
-    result = examine(subject, placed, scales, resolution, readers, missing)
+    result = examine(subject, placed, scales, size, readers, missing)
     known, verdict = result.summaries, result.verdict
     _say_updates(subject.dataset, updates)
     lines = {"image change": known["image change"].mean}

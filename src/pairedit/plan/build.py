@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import importlib
+import re
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from pairedit.problems import Invalid
 
 # What OmegaConf says about a type, and what a user reads.
 WANTED = {
@@ -27,7 +31,7 @@ T = TypeVar("T")
 
 
 def build(node: Any, key: str, kind: type[T]) -> T:
-    """Instantiate one member of a config group and check the types of its fields.
+    """Make one member of a config group, its fields converted to the types they declare.
 
     Hydra alone would let `eta=abc` through.
 
@@ -36,22 +40,80 @@ def build(node: Any, key: str, kind: type[T]) -> T:
         key: its name in messages.
         kind: the class or runtime-checkable protocol it must be.
 
-    Returns:
-        The instance, its fields converted to their declared types.
-
     Raises:
-        ValueError: names the key and what is wrong.
+        ValueError: names every key and what is wrong.
     """
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ValueError(f"{key}={node}: expected the name of an option")
     try:
-        built = instantiate(node, _convert_="all")
-    except (InstantiationException, OmegaConfBaseException) as error:
-        cause = error.__cause__ or error
-        raise ValueError(f"{key}: {reason(cause)}") from error
+        values = OmegaConf.to_container(node, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ValueError(f"{key}: {reason(error)}") from error
+    built = _make(values, OmegaConf.to_container(node, resolve=False), key)
     if not isinstance(built, kind):
         raise ValueError(f"{key}: {type(built).__name__} is no {kind.__name__}")
-    return _typed(built, key)
+    return built
+
+
+def _make(values: Mapping[str, Any], raw: Mapping[str, Any], key: str) -> Any:
+    """Call what `_target_` names with the other values, which may be such mappings themselves.
+
+    Args:
+        values: with `_target_`.
+        raw: the same before interpolation: says which key a value comes from.
+        key: of the mapping.
+
+    Raises:
+        ValueError: names every key and what is wrong.
+    """
+    target = _find(values["_target_"], key)
+    hints = typing.get_type_hints(target) if dataclasses.is_dataclass(target) else {}
+    names = {name: _origin(raw[name]) or f"{key}.{name}" for name in values}
+    arguments, problems = {}, []
+    for name, value in values.items():
+        if name == "_target_":
+            continue
+        try:
+            if isinstance(value, Mapping) and "_target_" in value:
+                value = _make(value, raw[name], f"{key}.{name}")
+            arguments[name] = _as_declared(value, names[name], hints.get(name, Any))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("; ".join(problems))
+    try:
+        return target(**arguments)
+    except Invalid as error:
+        raise ValueError(
+            "; ".join(error.lines({field: f"{key}.{field}" for field in error.wrong} | names))
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{key}: {reason(error)}") from error
+
+
+def _origin(raw: Any) -> str | None:
+    """Return the key that a value is taken from, if it is one: `${cfg_eta}` is cfg_eta's."""
+    found = re.fullmatch(r"\$\{([a-z_.]+)\}", raw) if isinstance(raw, str) else None
+    return found and found[1]
+
+
+def _find(path: Any, key: str) -> Any:
+    """Import the class that `_target_` names, of this package or of the user's own.
+
+    Raises:
+        ValueError: names it, with the error of its own module.
+    """
+    module, _, name = str(path).rpartition(".")
+    try:
+        found = importlib.import_module(module)
+        return getattr(found, name)
+    except AttributeError as error:
+        near = difflib.get_close_matches(name, vars(found), n=3)
+        more = f"; near it: {', '.join(near)}" if near else ""
+        raise ValueError(f"{key}._target_={path}: {module} has no {name}{more}") from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{key}._target_={path}: cannot be imported ({what})") from error
 
 
 def reason(error: BaseException | str) -> str:
@@ -60,35 +122,14 @@ def reason(error: BaseException | str) -> str:
     return next((plain for theirs, plain in WANTED.items() if theirs in lines[0]), lines[0])
 
 
-def _typed(value: T, key: str) -> T:
-    """Return a copy of a dataclass whose fields have the types they declare.
-
-    Raises:
-        ValueError: names every field that does not.
-    """
-    if not dataclasses.is_dataclass(value):
-        return value
-    hints = typing.get_type_hints(type(value))
-    changes, problems = {}, []
-    for part in dataclasses.fields(value):
-        if not part.init:
-            continue
-        current = getattr(value, part.name)
-        try:
-            changes[part.name] = _as_declared(current, f"{key}.{part.name}", hints[part.name])
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("; ".join(problems))
-    return dataclasses.replace(value, **changes)
-
-
 def _as_declared(value: Any, name: str, hint: Any) -> Any:
     """Return one field's value as the type it declares."""
     if isinstance(hint, type) and getattr(hint, "_is_protocol", False):
         if not isinstance(value, hint):
             raise ValueError(f"{name}={value}: expected a {hint.__name__}")
-        return _typed(value, name)
+        return value
+    if dataclasses.is_dataclass(value):
+        return value
     shape = dataclasses.make_dataclass("Shape", [("value", hint)])
     try:
         return OmegaConf.to_container(OmegaConf.structured(shape(value)))["value"]

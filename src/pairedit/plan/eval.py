@@ -15,7 +15,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.bases.base import Model
 from pairedit.data.examples import Pair, find_pairs
 from pairedit.data.sets import Dataset
 from pairedit.files import expand_home, locate
@@ -26,10 +25,11 @@ from pairedit.methods import SEMANTIC
 from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
-from pairedit.plan.model import _check_steps, _hardware, _model, check_keys, names_of
+from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import parse_prompts, parse_seeds
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
+from pairedit.settings import Rendering
 
 # Not in conf/eval.yaml, where a list on the command line could not replace a mapping.
 DEFAULT_SEEDS = {"start": 1000, "count": 12}
@@ -51,19 +51,16 @@ class Candidate:
 class EvalPlan:
     """Hold one checked evaluation."""
 
-    model: Model
+    model: Any  # a `bases.base.Loadable`
     readers: Mapping[str, Reader]
     tracker: Tracker
     candidates: Sequence[Candidate]
     scales: Sequence[float]
-    skip: int
     seeds: Sequence[int]
     prompts: Sequence[str]
     match: float
     calibrate: bool
-    num_inference_steps: int
-    guidance_scale: float | None
-    resolution: int
+    rendering: Rendering
     device: str
     hardware: Hardware
     changes: Mapping[str, Any]  # fields of the hardware set apart from it
@@ -80,19 +77,14 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     problems = Problems()
     notes: list[str] = []
     check_keys(config, EvalConfig, problems)
-    model = _model(config, problems)
+    model = build_model(config, problems)
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
     readers = {
         name: problems.attempt(lambda n=name: build(config.readers[n], f"readers.{n}", Reader))
         for name in config.readers
     }
-    _check_steps(config, problems)
-    problems.expect(
-        0 <= config.skip < config.num_inference_steps,
-        f"skip={config.skip}: expected 0 <= skip < num_inference_steps="
-        f"{config.num_inference_steps}, or the LoRA never acts",
-    )
-    hardware, changes = _hardware(config, problems)
+    rendering = problems.attempt(lambda: rendering_of(config))
+    hardware, changes = build_hardware(config, problems)
     scales = list(config.scales)
     problems.expect(
         all(map(math.isfinite, scales)) and any(scale > 0 for scale in scales),
@@ -126,14 +118,11 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         tracker=tracker,
         candidates=relabel(candidates),
         scales=scales,
-        skip=config.skip,
         seeds=seeds,
         prompts=prompts,
         match=config.match,
         calibrate=config.calibrate,
-        num_inference_steps=config.num_inference_steps,
-        guidance_scale=config.guidance_scale,
-        resolution=config.resolution,
+        rendering=rendering,
         device=config.device,
         hardware=hardware,
         changes=changes,

@@ -9,13 +9,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.bases.base import Model
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.lora.file import inspect_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.plan.build import build
 from pairedit.plan.keys import GenConfig
-from pairedit.plan.model import _check_steps, _hardware, _model, check_keys, names_of
+from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import (
     SliderEntry,
     choose_prompts,
@@ -26,13 +25,14 @@ from pairedit.plan.parse import (
 )
 from pairedit.plan.photos import find_photos, match_content
 from pairedit.problems import Problems
+from pairedit.settings import Rendering, is_skip, skips
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenPlan:
     """Hold one checked sampling job."""
 
-    model: Model
+    model: Any  # a `bases.base.Loadable`
     edit: Edit
     photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
     sliders: Sequence[SliderEntry]
@@ -40,10 +40,7 @@ class GenPlan:
     across: int  # columns of the sheet; fewer than columns of scales only in a grid
     prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
     seeds: Sequence[int | None]  # [None]: the photographs' own noise
-    skip: int
-    num_inference_steps: int
-    guidance_scale: float | None
-    resolution: int
+    rendering: Rendering
     animate: bool
     device: str
     hardware: Hardware
@@ -60,17 +57,14 @@ def plan_gen(config: DictConfig) -> GenPlan:
     """
     problems = Problems()
     check_keys(config, GenConfig, problems)
-    model = _model(config, problems)
+    model = build_model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
-    _check_steps(config, problems)
-    hardware, changes = _hardware(config, problems)
+    rendering = problems.attempt(lambda: rendering_of(config))
+    hardware, changes = build_hardware(config, problems)
     sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
-    for skip in {config.skip: None} | {slider.skip: None for slider in sliders if slider.skip}:
-        problems.expect(
-            0 <= skip < config.num_inference_steps,
-            f"skip={skip}: expected 0 <= skip < num_inference_steps="
-            f"{config.num_inference_steps}, or the LoRA never acts",
-        )
+    steps = config.num_inference_steps
+    for skip in dict.fromkeys(slider.skip for slider in sliders if slider.skip is not None):
+        problems.expect(is_skip(skip, steps), f"lora: skip={skip}: expected {skips(steps)}")
     columns = len(sliders[0].scales) if sliders else 1
     problems.expect(
         not (config.grid and config.animate),
@@ -114,10 +108,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         units=units or [1.0] * len(sliders),
         prompts=chosen,
         seeds=seeds,
-        skip=config.skip,
-        num_inference_steps=config.num_inference_steps,
-        guidance_scale=config.guidance_scale,
-        resolution=config.resolution,
+        rendering=rendering,
         animate=config.animate,
         device=config.device,
         hardware=hardware,

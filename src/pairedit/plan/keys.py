@@ -18,7 +18,7 @@ LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 
 
 @dataclass
-class LoraConfig:
+class LoraKeys:
     """Say how the trained LoRAs are built."""
 
     rank: int = 16
@@ -46,7 +46,7 @@ class TrainConfig:
     resume: str | None = None
     learning_rate: float = 2e-3
     seed: int = 0
-    lora: LoraConfig = field(default_factory=LoraConfig)
+    lora: LoraKeys = field(default_factory=LoraKeys)
     start_step: int = 0
     end_step: int | None = None
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
@@ -76,7 +76,7 @@ class GenConfig:
     lora: Any = None
     scales: list[float] | None = None
     grid: bool = False
-    skip: int = "${model.skip}"  # type: ignore[assignment]
+    skip: int | float = "${model.skip}"  # type: ignore[assignment]
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
@@ -111,7 +111,7 @@ class EvalConfig:
     attribute: str | None = None
     pairs: str | None = None
     scales: list[float] = MISSING
-    skip: int = "${model.skip}"  # type: ignore[assignment]
+    skip: int | float = "${model.skip}"  # type: ignore[assignment]
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None

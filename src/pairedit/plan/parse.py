@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate
 from pairedit.problems import Problems
+from pairedit.settings import SEED, is_seed
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
@@ -29,7 +30,7 @@ class SliderEntry:
 
     path: Path
     scales: tuple[float, ...]  # one for each column
-    skip: int | None = None  # first steps without it; None: as many as the run's
+    skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
 
 
 def parse_sliders(
@@ -88,8 +89,8 @@ def _slider_entry(entry: Any) -> SliderEntry:
         not isinstance(own, list) or not own or not all(is_number(scale) for scale in own)
     ):
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
-    if skip is not None and not _is_whole(skip):
-        raise ValueError(f"lora: skip {skip!r} of {path} is not a whole number")
+    if skip is not None and not is_number(skip):
+        raise ValueError(f"lora: skip {skip!r} of {path} is neither a step nor a noise level")
     return SliderEntry(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
 
 
@@ -152,7 +153,7 @@ def parse_seeds(seeds: Any) -> list[int]:
         raise ValueError(problem)
     problems = Problems()
     for seed in found:
-        check_seed("seeds", seed, problems)
+        problems.expect(is_seed(seed), f"seeds={seed}: expected {SEED}")
     problems.expect(len(set(found)) == len(found), f"seeds={found}: a seed is there twice")
     problems.done()
     return found
@@ -224,11 +225,6 @@ def _prompts_path(name: str) -> Path:
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
         raise ValueError(f"prompts_file={name}: expected a path, or one of {known}")
     return shipped
-
-
-def check_seed(key: str, seed: int, problems: Problems) -> None:
-    """Check that torch takes a seed."""
-    problems.expect(0 <= seed < 2**63, f"{key}={seed}: expected 0 to 2**63 - 1")
 
 
 def is_number(value: Any) -> bool:

@@ -7,7 +7,6 @@ are collected in one ValueError, and plain values come out. No configuration goe
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,26 +14,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.bases.base import Model
 from pairedit.data.examples import Contrast, Example, Pair, Single
 from pairedit.data.sets import Examples
 from pairedit.lora.targets import match_targets
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
 from pairedit.plan.build import build
-from pairedit.plan.keys import LoraConfig, TrainConfig
-from pairedit.plan.model import (
-    LARGEST,
-    _block_counts,
-    _check_steps,
-    _hardware,
-    _model,
-    check_keys,
-    names_of,
-)
-from pairedit.plan.parse import check_seed
+from pairedit.plan.keys import LoraKeys, TrainConfig
+from pairedit.plan.model import build_hardware, build_model, check_keys, size_of
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
+from pairedit.settings import Rendering, Training
 
 # What a method learns from, and datasets that hold it.
 KINDS = {
@@ -43,6 +33,8 @@ KINDS = {
     Contrast: ("prompts", "dataset=text_age, or dataset=text"),
 }
 
+# Keys of `Training`'s fields, where they are called otherwise.
+NAMES = {"rank": "lora.rank", "alpha": "lora.alpha"}
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 
 
@@ -52,9 +44,10 @@ class TrainPlan:
 
     method: Method
     pairs: Mapping[str, Sequence[Example]]  # by dataset name, single images by file stem
-    model: Model
+    model: Any  # a `bases.base.Loadable`
     tracker: Tracker
-    settings: Mapping[str, Any]  # arguments of `train.Settings`
+    training: Training
+    preview_at: Rendering  # of the preview and the report
     preview: bool
     report: bool
     device: str
@@ -78,57 +71,23 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     """
     problems = Problems()
     check_keys(config, TrainConfig, problems)
-    check_keys(config.lora, LoraConfig, problems, "lora.")
+    check_keys(config.lora, LoraKeys, problems, "lora.")
     raw = OmegaConf.to_container(config, resolve=False)
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
-    model = _model(config, problems)
+    model = build_model(config, problems)
     pairs = _examples(config, method, method_name, problems)
-    steps = config.num_inference_steps
-    last = steps - 1 if config.end_step is None else config.end_step
-    _check_steps(config, problems)
-    problems.expect(
-        0 <= config.start_step <= last < steps,
-        f"start_step={config.start_step}, end_step={last}: expected 0 <= start_step <= end_step "
-        f"< num_inference_steps={steps}",
-    )
-    save_every = config.save_every
-    if save_every is None:
-        save_every = min(SAVE_EVERY, max(config.steps, 0))
-    problems.expect(config.steps >= 1, f"steps={config.steps}: expected at least 1")
-    problems.expect(
-        0 <= save_every <= max(config.steps, 0),
-        f"save_every={save_every}: expected 0 (no checkpoints) to steps={config.steps}",
-    )
     problems.expect(
         config.resume in (None, "auto"),
         f"resume={config.resume}: expected one run's folder, or auto",
     )
-    problems.expect(
-        save_every > 0 or not config.snapshots, "snapshots=true: without effect, save_every is 0"
-    )
-    for key, value in (
-        ("noise_scale", config.noise_scale),
-        ("learning_rate", config.learning_rate),
-        ("lora.alpha", config.lora.alpha),
-    ):
-        problems.expect(
-            # Beyond, AdamW's own arithmetic overflows.
-            0 < value <= 1e30,
-            f"{key}={value}: expected a number above 0 and at most 1e30",
-        )
-    problems.expect(math.isfinite(config.cfg_eta), f"cfg_eta={config.cfg_eta}: expected a number")
-    problems.expect(
-        1 <= config.lora.rank <= LARGEST,
-        f"lora.rank={config.lora.rank}: expected at least 1 and at most {LARGEST}",
-    )
-    check_seed("seed", config.seed, problems)
-    problems.expect(
-        config.latents in ("mode", "sample"),
-        f"latents={config.latents}: expected mode or sample",
-    )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model))
-    hardware, changes = _hardware(config, problems)
+    training = problems.attempt(lambda: _training(config, targets), NAMES)
+    problems.expect(
+        training is None or training.save_every > 0 or not config.snapshots,
+        "snapshots=true: without effect, save_every is 0",
+    )
+    hardware, changes = build_hardware(config, problems)
     problems.done()
     notes = [
         f"method={method_name} does not use {key}={config[key]}"
@@ -143,22 +102,13 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         pairs=pairs,
         model=model,
         tracker=tracker,
-        settings={
-            "steps": config.steps,
-            "learning_rate": config.learning_rate,
-            "rank": config.lora.rank,
-            "alpha": config.lora.alpha,
-            "targets": targets,
-            "resolution": config.resolution,
-            "num_inference_steps": steps,
-            "start_step": config.start_step,
-            "end_step": last,
-            "guidance_scale": config.guidance_scale,
-            "seed": config.seed,
-            "save_every": save_every,
-            "snapshots": config.snapshots,
-            "latents": config.latents,
-        },
+        training=training,
+        preview_at=Rendering(
+            skip=_preview_skip(model, training.num_inference_steps),
+            num_inference_steps=training.num_inference_steps,
+            guidance_scale=training.guidance_scale,
+            size=training.size,
+        ),
         preview=config.preview,
         report=config.report,
         device=config.device,
@@ -215,12 +165,44 @@ def _examples(
     return found
 
 
-def _targets(targets: Any, model: Model | None) -> str | tuple[str, ...]:
+def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Training:
+    """Gather the numbers of the run.
+
+    Raises:
+        Invalid: names every one that cannot be.
+    """
+    save_every, last = config.save_every, config.end_step
+    return Training(
+        steps=config.steps,
+        learning_rate=config.learning_rate,
+        rank=config.lora.rank,
+        alpha=config.lora.alpha,
+        targets=targets or (),
+        size=size_of(config),
+        num_inference_steps=config.num_inference_steps,
+        start_step=config.start_step,
+        end_step=config.num_inference_steps - 1 if last is None else last,
+        guidance_scale=config.guidance_scale,
+        seed=config.seed,
+        save_every=min(SAVE_EVERY, max(config.steps, 0)) if save_every is None else save_every,
+        snapshots=config.snapshots,
+        latents=config.latents,
+    )
+
+
+def _preview_skip(model: Any, steps: int) -> int | float:
+    """Return the model's usual share of the steps without LoRA."""
+    if isinstance(model.skip, float):
+        return model.skip
+    return model.skip * steps // model.num_inference_steps
+
+
+def _targets(targets: Any, model: Any) -> str | tuple[str, ...]:
     """Read `lora.targets`, a name or a list of patterns, and try it on the model's modules."""
     if OmegaConf.is_list(targets) and targets:
         targets = tuple(targets)
     elif not isinstance(targets, str):
         raise ValueError(f"lora.targets={targets}: expected a name or a list of patterns")
-    names = names_of(model)
-    match_targets(names.modules(_block_counts(model)), targets, names)
+    if model is not None:
+        match_targets(model.modules(), targets, model.names)
     return targets

@@ -13,12 +13,11 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -132,59 +131,3 @@ def _read(path: Path, step: int) -> Checkpoint:
 def _checksum(content: bytes) -> str:
     """Return what a checkpoint's name says about its bytes."""
     return hashlib.sha256(content).hexdigest()[:16]
-
-
-def capture(
-    weights: Mapping[str, Sequence[Tensor]],
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> dict[str, Tensor]:
-    """Gather all that the next step depends on.
-
-    Args:
-        weights: the LoRA parameters by role, as trained: alpha is not folded in.
-        optimizer: over these parameters, in this order.
-        generator: the one that everything random comes from.
-
-    Returns:
-        Tensors by name.
-    """
-    tensors = {"generator": generator.get_state()}
-    for role, part in weights.items():
-        tensors |= {f"weights.{role}.{index}": weight for index, weight in enumerate(part)}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": torch.as_tensor(v) for key, v in state.items()}
-    return {name: tensor.detach() for name, tensor in tensors.items()}
-
-
-@torch.no_grad()
-def restore(
-    checkpoint: Checkpoint,
-    weights: Mapping[str, Sequence[Tensor]],
-    optimizer: torch.optim.Optimizer,
-    generator: torch.Generator,
-) -> None:
-    """Undo `capture`: put the state of a checkpoint back in place.
-
-    Raises:
-        ValueError: the checkpoint is of other LoRAs.
-    """
-    tensors = dict(checkpoint.tensors)
-    generator.set_state(tensors.pop("generator"))
-    for role, part in weights.items():
-        for index, weight in enumerate(part):
-            saved = tensors.pop(f"weights.{role}.{index}", None)
-            if saved is None or saved.shape != weight.shape:
-                raise ValueError(f"the checkpoint of step {checkpoint.step} is of other LoRAs")
-            weight.copy_(saved)
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        _, index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def finite(weights: Mapping[str, Sequence[Tensor]]) -> bool:
-    """Say whether no LoRA weight is NaN or infinite."""
-    return all(bool(weight.isfinite().all()) for part in weights.values() for weight in part)

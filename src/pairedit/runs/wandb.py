@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from pairedit.files import replacing
+from pairedit.problems import check
 from pairedit.runs.tracking import Run
 
 log = logging.getLogger(__name__)
 
+MODES = ("online", "offline", "disabled")
 WANDB_PATIENCE = 20  # s until a server counts as down
 
 
@@ -29,11 +31,9 @@ class Wandb:
         """Refuse modes that wandb lacks.
 
         Raises:
-            ValueError: names the modes.
+            Invalid: names the modes.
         """
-        modes = ("online", "offline", "disabled")
-        if self.mode not in modes:
-            raise ValueError(f"tracker.mode={self.mode}: expected one of {', '.join(modes)}")
+        check(self, mode=(self.mode in MODES, f"one of {', '.join(MODES)}"))
 
     def open(self, name: str, folder: Path, config: Mapping[str, Any], *, resume: bool) -> Run:
         """Start a wandb run whose files stand in `folder`, or go on with the one of that folder.

@@ -23,7 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pairedit.bases.flux1.heads import FusedAttention
 from pairedit.bases.flux1.mlps import fuse_mlps
-from pairedit.bases.flux1.modulations import BLOCKS, Modulations, _blocks
+from pairedit.bases.flux1.modulations import BLOCKS, Modulations, blocks_of
 from pairedit.machine.attention import Attend, choose_attention
 from pairedit.machine.devices import bring
 from pairedit.machine.hardware import Hardware
@@ -43,7 +43,7 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
     quantise = quantiser(hardware.precision)
     modulations = Modulations(transformer, device) if hardware.fused else None
     attend = choose_attention(device, transformer.dtype)
-    for block in _blocks(transformer):
+    for block in blocks_of(transformer):
         for weight in (*block.parameters(), *block.buffers()):
             weight.data = bring(weight.data, device)
         if hardware.fused:
@@ -60,7 +60,7 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
         logging.getLogger("torch._higher_order_ops.wrap").setLevel(logging.ERROR)
         gc.freeze()  # what is there by now need not be looked through while compiling
         torch._dynamo.config.recompile_limit = 64  # LoRAs and batch sizes of one process
-        for block in _blocks(transformer):  # those of a kind share what is compiled
+        for block in blocks_of(transformer):  # those of a kind share what is compiled
             block.compile(fullgraph=True, dynamic=False)
     return modulations
 
@@ -73,16 +73,16 @@ def start_compiler() -> None:
 
 
 @contextmanager
-def training_blocks(transformer: nn.Module, hardware: Hardware, share: float) -> Iterator[None]:
+def training_blocks(transformer: nn.Module, hardware: Hardware) -> Iterator[None]:
     """Let the blocks run for training, inside the block.
 
     Args:
         transformer: placed.
-        hardware: that it was placed for.
-        share: of the blocks that run again in the backward pass, the first ones.
+        hardware: that it was placed for; says how many of the blocks, the first ones, run again
+            in the backward pass.
     """
-    blocks = list(_blocks(transformer))
-    again = {id(block) for block in blocks[: round(share * len(blocks))]}
+    blocks = list(blocks_of(transformer))
+    again = {id(block) for block in blocks[: round(hardware.gradient_checkpointing * len(blocks))]}
     firsts = [getattr(transformer, kind)[0] for kind in BLOCKS] if hardware.compile else []
 
     def run(block: nn.Module, image: Tensor, text: Tensor, *more: Any) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,33 @@
+"""Own how the LoRAs of a training become files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import write_lora
+
+
+class LoraFiles:
+    """Write the LoRAs of a training."""
+
+    def __init__(
+        self,
+        adapters: Adapters,
+        roles: Sequence[str],
+        folder: Path,
+        metadata: Mapping[str, Any],
+    ) -> None:
+        """Name what to write, where, with which entries in the header."""
+        self._adapters, self._roles = adapters, roles
+        self._folder, self._metadata = folder, metadata
+
+    def __call__(self, step: int, suffix: str) -> dict[str, Path]:
+        """Write the LoRAs after `step` updates, as `<role><suffix>.safetensors`."""
+        paths = {role: self._folder / f"{role}{suffix}.safetensors" for role in self._roles}
+        for role, path in paths.items():
+            notes = {**self._metadata, "role": role, "step": step}
+            write_lora(path, self._adapters.weights(role), notes)
+        return paths
