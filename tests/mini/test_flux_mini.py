@@ -15,7 +15,7 @@ from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
 
 FOLDER = locate("pkg://flux_mini")
-COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "resolution": 128}
+COMMON = {"num_inference_steps": 12, "guidance_scale": 3.5, "resolution": 128}
 
 
 def test_the_autoencoder_reconstructs_unseen_faces_above_32_db(mini, unseen):
@@ -45,7 +45,7 @@ def test_sixty_steps_raise_the_smile(mini, smile):
             sliders=[Slider(lora=read_lora(smile), scales=(0.0, 1.0))],
             prompts=["image of a person"],
             seeds=range(12),
-            skip=11,
+            skip=4,
             **COMMON,
         )
     )
@@ -71,7 +71,7 @@ def test_plain_diffusers_opens_the_folder_and_the_slider(mini, smile):
         "image of a person",
         height=128,
         width=128,
-        num_inference_steps=28,
+        num_inference_steps=COMMON["num_inference_steps"],
         guidance_scale=3.5,
         max_sequence_length=32,
         generator=torch.Generator().manual_seed(5),
