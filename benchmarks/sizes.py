@@ -8,43 +8,24 @@ a copy of its own.
 from __future__ import annotations
 
 import re
-import string
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-)
+from diffusers import FluxPipeline
 from torch import nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
-)
 
-POOL = 2**24  # random numbers that all weights are filled from
+from pairedit.mini import untrained
+from pairedit.mini.untrained import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
+class Size(Sizes):
     """Hold the sizes of one model, and how much is measured on it."""
 
-    transformer: Mapping[str, Any]
-    vae: Mapping[str, Any]
-    clip: Mapping[str, Any]
-    t5: Mapping[str, Any]
     resolution: int  # px
-    length: int  # T5 tokens
     dtype: torch.dtype = torch.bfloat16  # of transformer and text encoders
     distinct: bool = False  # weights of every block differ
+    pool: int = 2**24  # random numbers that all weights are filled from
     warm_up: int = 4  # training steps
     timed: int = 24  # training steps
     whole: int = 500  # training steps of a whole run
@@ -74,8 +55,21 @@ FULL = Size(
         "shift_factor": 0.1159,
         "sample_size": 1024,
     },
-    clip={"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
-    t5={"d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64},
+    clip={
+        "vocab_size": 49408,
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_attention_heads": 12,
+    },
+    t5={
+        "vocab_size": 32128,
+        "d_model": 4096,
+        "d_kv": 64,
+        "d_ff": 10240,
+        "num_layers": 24,
+        "num_heads": 64,
+        "feed_forward_proj": "gated-gelu",
+    },
     resolution=512,
     length=512,
 )
@@ -87,36 +81,11 @@ SHALLOW = replace(
     distinct=True,
 )
 TINY = Size(
-    transformer={
-        "in_channels": 16,
-        "num_layers": 2,
-        "num_single_layers": 2,
-        "attention_head_dim": 16,
-        "num_attention_heads": 2,
-        "joint_attention_dim": 16,
-        "pooled_projection_dim": 16,
-        "guidance_embeds": True,
-        "axes_dims_rope": (4, 6, 6),
-    },
-    vae={
-        "block_out_channels": (8, 8, 8, 8),
-        "layers_per_block": 1,
-        "latent_channels": 4,
-        "norm_num_groups": 4,
-        "scaling_factor": 0.3611,
-        "shift_factor": 0.1159,
-    },
-    clip={
-        "hidden_size": 16,
-        "intermediate_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-    },
-    t5={"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2},
+    **vars(untrained.TINY),
     resolution=32,
-    length=32,
     dtype=torch.float32,
     distinct=True,
+    pool=2**16,
     warm_up=1,
     timed=3,
     whole=4,
@@ -130,62 +99,25 @@ SIZES = {"full": FULL, "tiny": TINY}
 
 def build(size: Size) -> FluxPipeline:
     """Build the pipeline on the CPU, as `from_pretrained` would leave it; the VAE in float32."""
-    letters = string.ascii_lowercase
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    clip_words = {word: index for index, word in enumerate(words)}
-    t5_words = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), ("▁", -2.0)]
-    t5_words += [(letter, -3.0) for letter in letters]
     with torch.device("meta"):
-        transformer = FluxTransformer2DModel(**size.transformer)
-        vae = AutoencoderKL(
-            **size.vae,
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
-        )
-        clip = CLIPTextModel(
-            CLIPTextConfig(
-                **size.clip,
-                vocab_size=49408,
-                bos_token_id=clip_words["<|startoftext|>"],
-                eos_token_id=clip_words["<|endoftext|>"],
-                pad_token_id=clip_words["<|endoftext|>"],
-            )
-        )
-        t5 = T5EncoderModel(T5Config(**size.t5, vocab_size=32128, feed_forward_proj="gated-gelu"))
-    fill(vae, torch.float32, distinct=size.distinct)
-    for part in (transformer, clip, t5):
-        fill(part, size.dtype, distinct=size.distinct)
-    return FluxPipeline(
-        transformer=transformer,
-        vae=vae,
-        text_encoder=clip,
-        text_encoder_2=t5,
-        tokenizer=CLIPTokenizer(vocab=clip_words, merges=[], model_max_length=77),
-        tokenizer_2=T5Tokenizer(vocab=t5_words, extra_ids=0, model_max_length=size.length),
-        # FLUX.1-dev's.
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            shift=3.0,
-            use_dynamic_shifting=True,
-            base_shift=0.5,
-            max_shift=1.15,
-            base_image_seq_len=256,
-            max_image_seq_len=4096,
-        ),
-    )
+        parts = untrained.networks(size)
+    for name, part in parts.items():
+        dtype = torch.float32 if name == "vae" else size.dtype
+        fill(part, dtype, distinct=size.distinct, pool=size.pool)
+    return untrained.pipeline(size, parts)
 
 
-def fill(model: nn.Module, dtype: torch.dtype, *, distinct: bool) -> None:
+def fill(model: nn.Module, dtype: torch.dtype, *, distinct: bool, pool: int) -> None:
     """Give the weights of a model on the meta device random values, always the same ones.
 
     Args:
         model: its biases become 0, its norms 1.
         dtype: of all weights.
         distinct: every block has its own; otherwise blocks of one kind share memory.
+        pool: random numbers that are drawn; weights are parts of them.
     """
     generator = torch.Generator().manual_seed(0)
-    pool = torch.randn(POOL, generator=generator).to(dtype)
+    numbers = torch.randn(pool, generator=generator).to(dtype)
     pools: dict[int, torch.Tensor] = {}  # by the inputs of one output: 0.018 at full width
     shared: dict[tuple[str, torch.Size], torch.Tensor] = {}
     tied: dict[int, nn.Parameter] = {}
@@ -201,8 +133,8 @@ def fill(model: nn.Module, dtype: torch.dtype, *, distinct: bool) -> None:
                     else:
                         inputs = weight[0].numel()
                         if inputs not in pools:
-                            pools[inputs] = pool * inputs**-0.5
-                        start = int(torch.randint(POOL, (), generator=generator))
+                            pools[inputs] = numbers * inputs**-0.5
+                        start = int(torch.randint(pool, (), generator=generator))
                         value = _wrapped(pools[inputs], start, weight.shape)
                     shared[key, weight.shape] = value
                 tied[id(weight)] = nn.Parameter(shared[key, weight.shape], requires_grad=False)

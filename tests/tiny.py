@@ -6,7 +6,6 @@ Diffusers and peft are imported where they are used: a test of a plan does not w
 from __future__ import annotations
 
 import copy
-import string
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,89 +25,11 @@ QUICK = ["steps=2", "lora.rank=2"]  # words of a training that is over at once
 
 def write_flux(folder: Path, *, guidance: bool = True) -> Path:
     """Save a random FLUX of 2 double and 2 single blocks as a diffusers FluxPipeline folder."""
-    from diffusers import (
-        AutoencoderKL,
-        FlowMatchEulerDiscreteScheduler,
-        FluxPipeline,
-        FluxTransformer2DModel,
-    )
-    from transformers import (
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-        T5Config,
-        T5EncoderModel,
-        T5Tokenizer,
-    )
+    from pairedit.mini.untrained import TINY, networks, pipeline
 
     torch.manual_seed(0)
-    letters = string.ascii_lowercase
-    clip_words = [*letters, *(f"{letter}</w>" for letter in letters)]
-    clip_vocab = {
-        word: index for index, word in enumerate([*clip_words, "<|startoftext|>", "<|endoftext|>"])
-    }
-    t5_vocab = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -5.0), ("▁", -2.0)]
-    t5_vocab += [(letter, -3.0) for letter in letters]
-    pipeline = FluxPipeline(
-        transformer=FluxTransformer2DModel(
-            in_channels=16,
-            num_layers=2,
-            num_single_layers=2,
-            attention_head_dim=16,
-            num_attention_heads=2,
-            joint_attention_dim=16,
-            pooled_projection_dim=16,
-            guidance_embeds=guidance,
-            axes_dims_rope=(4, 6, 6),
-        ),
-        vae=AutoencoderKL(
-            block_out_channels=(8, 8, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
-            layers_per_block=1,
-            latent_channels=4,
-            norm_num_groups=4,
-            use_quant_conv=False,
-            use_post_quant_conv=False,
-            scaling_factor=0.36,
-            shift_factor=0.11,
-            sample_size=RESOLUTION,
-        ),
-        text_encoder=CLIPTextModel(
-            CLIPTextConfig(
-                hidden_size=16,
-                intermediate_size=16,
-                num_hidden_layers=1,
-                num_attention_heads=2,
-                vocab_size=len(clip_vocab),
-                max_position_embeddings=32,
-                bos_token_id=clip_vocab["<|startoftext|>"],
-                eos_token_id=clip_vocab["<|endoftext|>"],
-                pad_token_id=clip_vocab["<|endoftext|>"],
-            )
-        ),
-        text_encoder_2=T5EncoderModel(
-            T5Config(
-                d_model=16,
-                d_kv=8,
-                d_ff=16,
-                num_layers=1,
-                num_heads=2,
-                vocab_size=len(t5_vocab),
-            )
-        ),
-        tokenizer=CLIPTokenizer(vocab=clip_vocab, merges=[], model_max_length=32),
-        tokenizer_2=T5Tokenizer(vocab=t5_vocab, extra_ids=0, model_max_length=32),
-        scheduler=FlowMatchEulerDiscreteScheduler(
-            shift=3.0,
-            use_dynamic_shifting=True,
-            base_shift=0.5,
-            max_shift=1.15,
-            base_image_seq_len=256,
-            max_image_seq_len=4096,
-        ),
-    )
-    pipeline.save_pretrained(folder)
+    sizes = replace(TINY, transformer={**TINY.transformer, "guidance_embeds": guidance})
+    pipeline(sizes, networks(sizes)).save_pretrained(folder)
     return folder
 
 

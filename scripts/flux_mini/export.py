@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from scripts.flux_mini import flux, text, vae
 from scripts.flux_mini.run import Run
 
+from pairedit.mini import untrained
+
 
 def export(run: Run, folder: Path) -> None:
     """Write the averaged weights of all stages below `folder`."""
@@ -22,7 +24,7 @@ def export(run: Run, folder: Path) -> None:
     autoencoder.load_state_dict(run.load("vae")["average"])
     autoencoder.register_to_config(scaling_factor=state["scale"], shift_factor=state["shift"])
     FluxPipeline(
-        scheduler=flux.scheduler(),
+        scheduler=untrained.scheduler(),
         vae=autoencoder,
         text_encoder=model.text_encoder,
         tokenizer=clip,

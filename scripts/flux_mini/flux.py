@@ -7,12 +7,7 @@ that the guidance embedding is there but any value serves.
 from itertools import pairwise
 
 import torch
-from diffusers import (
-    AutoencoderKL,
-    FlowMatchEulerDiscreteScheduler,
-    FluxPipeline,
-    FluxTransformer2DModel,
-)
+from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift
 from PIL import Image
 from scripts.flux_mini import text, vae
@@ -35,18 +30,6 @@ def build() -> FluxTransformer2DModel:
         pooled_projection_dim=96,
         guidance_embeds=True,
         axes_dims_rope=(8, 28, 28),
-    )
-
-
-def scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """Return the scheduler with FLUX.1-dev's settings."""
-    return FlowMatchEulerDiscreteScheduler(
-        shift=3.0,
-        use_dynamic_shifting=True,
-        base_shift=0.5,
-        max_shift=1.15,
-        base_image_seq_len=256,
-        max_image_seq_len=4096,
     )
 
 

@@ -10,22 +10,20 @@ from diffusers import AutoencoderKL
 from scripts.flux_mini.run import HELD_OUT_SEED, Average, Run
 from torch import Tensor, nn
 
+from pairedit.mini import untrained
+
 KL_WEIGHT = 3e-7
 CLUTTER = 0.12  # share of a batch
 
 
 def build() -> AutoencoderKL:
     """Return the untrained autoencoder: 8x down, 16 channels, FLUX's layout."""
-    return AutoencoderKL(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
+    return untrained.autoencoder(
         block_out_channels=(40, 80, 128, 192),
         layers_per_block=1,
         latent_channels=16,
         norm_num_groups=8,
         sample_size=128,
-        use_quant_conv=False,
-        use_post_quant_conv=False,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -301,7 +302,7 @@ def places(tmp_path_factory, tiny_flux_folder) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def outcomes(places, tmp_path_factory) -> dict[str, dict]:
-    """Run the whole table in one fresh process."""
+    """Run the whole table in two fresh processes, side by side."""
     calls = []
     for command, words, _ in [*MISTAKES.values(), *FINE.values()]:
         filled = list(words)
@@ -314,15 +315,24 @@ def outcomes(places, tmp_path_factory) -> dict[str, dict]:
             if command == "train" and "dataset=" not in chosen:
                 filled += ["dataset=folder", f"pairs={places['pairs']}"]
         calls.append([command, filled])
+    folder = tmp_path_factory.mktemp("cwd")
+    with ThreadPoolExecutor() as pool:
+        halves = list(pool.map(lambda half: drive(half, folder), (calls[::2], calls[1::2])))
+    found = [None] * len(calls)
+    found[::2], found[1::2] = halves
+    return dict(zip([*MISTAKES, *FINE], found, strict=True))
+
+
+def drive(calls: list, folder: Path) -> list[dict]:
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("mistakes_driver.py")],
         input=json.dumps(calls),
         capture_output=True,
         text=True,
-        cwd=tmp_path_factory.mktemp("cwd"),
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    return dict(zip([*MISTAKES, *FINE], json.loads(done.stdout), strict=True))
+    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize("name", MISTAKES)

@@ -16,7 +16,7 @@ from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
 
 FOLDER = locate("pkg://flux_mini")
-COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "size": (128, 128)}
+COMMON = {"num_inference_steps": 12, "guidance_scale": 3.5, "size": (128, 128)}
 
 
 def test_the_autoencoder_reconstructs_unseen_faces_above_32_db(mini, unseen):
@@ -50,7 +50,7 @@ def test_sixty_steps_raise_the_smile(mini, smile):
             sliders=[Slider(lora=read_lora(smile), scales=(0.0, 1.0))],
             prompts=["image of a person"],
             seeds=range(12),
-            rendering=Rendering(skip=11, **COMMON),
+            rendering=Rendering(skip=4, **COMMON),
         )
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
@@ -74,7 +74,7 @@ def test_plain_diffusers_opens_the_folder_and_the_slider(mini, smile):
         "image of a person",
         height=128,
         width=128,
-        num_inference_steps=28,
+        num_inference_steps=COMMON["num_inference_steps"],
         guidance_scale=3.5,
         max_sequence_length=32,
         generator=torch.Generator().manual_seed(5),

@@ -29,6 +29,7 @@ from pairedit.train import fit
 
 SMILE = INDEX["smile"]
 COMMON = {"num_inference_steps": 28, "guidance_scale": 3.5, "size": (128, 128)}
+SHORT = COMMON | {"num_inference_steps": 14}  # where half the steps show the same
 PERSON = {"prompts": ["image of a person"], "seeds": [0]}
 
 
@@ -104,8 +105,8 @@ def test_eighty_steps_lead_any_noise_towards_a_photograph(mini, tmp_path):
 @pytest.mark.slow
 def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
     across, down = (0.0, 0.3, 0.0, 0.3), (0.0, 0.0, 0.3, 0.3)
-    sliders = [Slider(lora=lora, scales=across), Slider(lora=halves(lora), scales=down, skip=14)]
-    samples = generate(mini, sliders=sliders, skip=11, **PERSON, **COMMON)
+    sliders = [Slider(lora=lora, scales=across), Slider(lora=halves(lora), scales=down, skip=7)]
+    samples = generate(mini, sliders=sliders, rendering=Rendering(skip=5, **SHORT), **PERSON)
     values = smiles(list(pixels(samples).values()))
     base, right, below, both = values
     assert base < min(right, below)
@@ -121,7 +122,7 @@ def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
     sliders = [
         Slider(lora=file, scales=tuple(0.5 * (file is other) for other in files)) for file in files
     ]
-    samples = generate(mini, sliders=sliders, skip=11, **PERSON, **COMMON)
+    samples = generate(mini, sliders=sliders, rendering=Rendering(skip=5, **SHORT), **PERSON)
     ours, kohya, published = pixels(samples).values()
     assert abs(ours - kohya).max() <= 1
     assert abs(ours - published).max() <= 1
@@ -131,10 +132,12 @@ def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
 def test_the_later_a_slider_sets_in_the_less_it_changes(mini, lora):
     def moved(skip):
         slider = Slider(lora=lora, scales=(0.0, 0.6))
-        found = pixels(generate(mini, sliders=[slider], skip=skip, **PERSON, **COMMON))
+        found = pixels(
+            generate(mini, sliders=[slider], rendering=Rendering(skip=skip, **SHORT), **PERSON)
+        )
         return abs(found[0, 0.6] - found[0, 0.0]).mean()
 
-    first, middle, last = (moved(skip) for skip in (11, 18, 24))
+    first, middle, last = (moved(skip) for skip in (5, 9, 12))
     assert first > middle > last > 0
 
 
@@ -148,7 +151,7 @@ def test_each_seed_draws_its_shipped_prompt(mini):
     chosen = {seed: drawn[seed] for seed in [*long, *short]}
     assert len(chosen) == 4
     samples = generate(
-        mini, sliders=[], prompts=chosen, seeds=list(chosen), rendering=Rendering(skip=0, **COMMON)
+        mini, sliders=[], prompts=chosen, seeds=list(chosen), rendering=Rendering(skip=0, **SHORT)
     )
     lengths = {
         s.seed: float(read(to_tensor(s.image)[None])[0, INDEX["hair_length"]]) for s in samples
@@ -178,7 +181,7 @@ def test_flux_mini_learns_age_from_words(tmp_path):
         sliders=[Slider(lora=read_lora(files["semantic"]), scales=(-1.0, 0.0, 1.0))],
         prompts=[examples[0].target],
         seeds=range(1000, 1004),
-        rendering=Rendering(skip=4, num_inference_steps=28, guidance_scale=3.5, size=(128, 128)),
+        rendering=Rendering(skip=2, **SHORT),
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
     younger, base, older = values.unflatten(0, (4, 3))[..., INDEX["age"]].mean(0)
