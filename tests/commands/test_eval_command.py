@@ -10,7 +10,7 @@ import pytest
 from pairedit.data.examples import find_pairs
 from pairedit.data.images import read_image
 from pairedit.lora.file import inspect_lora, write_lora
-from pairedit.measure.table import HEADS
+from pairedit.measure.table import heads
 from tiny import strong_lora
 
 QUICK = ["seeds=[3,5,8]", "scales=[0.5,1]", "skip=1", "reader=[probe,dino]"]
@@ -72,7 +72,7 @@ def test_a_sweep_becomes_one_report(command, sweep, tmp_path):
         assert "no probe.safetensors" in slider["missing"]["target"]
         assert "readers.dino.path" in slider["missing"]["dino distance"]
         assert slider["verdict"] in out
-    assert found["table"]["heads"] == list(HEADS)
+    assert found["table"]["heads"] == list(heads())
 
     page = (tmp_path / "eval/report.html").read_text()
     references = References()

@@ -15,9 +15,9 @@ from pairedit.files import locate
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import inspect_lora, read_lora
 from pairedit.machine.devices import make_accelerator, memory_advice
-from pairedit.measure.evaluate import Subject, open_readers
-from pairedit.measure.readers import AttributeProbe
-from pairedit.measure.selfcheck import close, close_single, further_lanes, update_of
+from pairedit.measure.readers import AttributeProbe, open_readers
+from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
+from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
 from pairedit.pictures.png import save_png
 from pairedit.plan.eval import attribute_of
@@ -218,9 +218,9 @@ def finish(
             resolution=settings.resolution,
             device=str(flux.device),
         )
-        close(
+        check_slider(
             subject=Subject(
-                lora=edits,
+                path=edits.path,
                 label=plan.method_name,
                 dataset=place.name,
                 pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
@@ -266,7 +266,7 @@ def finish_single(
         save_png(sheet, place / "preview.png", {"lora": lora.path.name})
         run.image("preview", place / "preview.png", settings.steps)
     if plan.report:
-        close_single(
+        check_content(
             name=place.name,
             updates={role: update_of(lora, flux) for role, lora in loras.items()},
             samples=samples,

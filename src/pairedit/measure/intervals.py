@@ -32,14 +32,14 @@ def summarise(measured: Measure, seen: Evidence) -> Summary:
     """
     if missing := measured.needs - seen.has:
         raise KeyError(f"{measured.name} needs {', '.join(sorted(missing))}")
-    value = measured.function(seen)
+    value = measured(seen)
     count = len(seen.distance)
     generator = torch.Generator().manual_seed(0)
     picked = torch.randint(count, (RESAMPLES, count), generator=generator)
     if value.ndim:
         mean, means = value.nanmean(0), value[picked].nanmean(1)
     else:
-        mean, means = value, torch.stack([measured.function(seen.pick(p)) for p in picked[::5]])
+        mean, means = value, torch.stack([measured(seen.pick(p)) for p in picked[::5]])
     # What a resample does not reach lies beyond every value that others reach.
     means = means.nan_to_num(nan=float("inf"))
     ends = torch.tensor([0.025, 0.975])
