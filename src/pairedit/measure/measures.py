@@ -16,10 +16,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pairedit.measure.effect import NOTICED, effect, identity
+from pairedit.measure.effect import NOTICED, effect, identity, worth
 from pairedit.measure.evidence import Column, Evidence, Function, Measure
-from pairedit.measure.intervals import at, crossing
+from pairedit.measure.intervals import at, crossing, mean_cost, straightness
 
+LINEAR = 1.25  # pairs' worth of change up to which the effect should be straight
 MEASURES: dict[str, Measure] = {}  # by name, in the order that reports have
 
 
@@ -220,6 +221,46 @@ def best_share(seen: Evidence) -> Tensor:
     means, gone = effect(seen).mean(0), float(usable_to(seen))
     kept = [v for s, v in zip(seen.scales, means, strict=True) if s >= 0 and not s > gone]
     return torch.stack(kept).max()
+
+
+@measure("linearity", "pairs")
+def linearity(seen: Evidence) -> Tensor:
+    """R² of the straight line through effect over scale, from 0 to 1.25 pairs' worth: 1 is even.
+
+    Up to the last scale where that comes earlier; empty where no pair's worth is reached, or
+    fewer than two scales lie on the way. Source: coefficient of determination of a least-squares
+    line (Draper and Smith, Applied Regression Analysis, 1998), over the scale.
+    """
+    curve = effect(seen).mean(0)
+    end = LINEAR * float(crossing(seen.scales, curve, 1.0))
+    return straightness(seen.scales, curve, min(end, seen.scales[-1]))
+
+
+@measure("frontier", "probe", "attribute", "pairs")
+def frontier(seen: Evidence) -> Tensor:
+    """Mean off-target change over the effect, from 0 to where sliders are compared: an area.
+
+    Unlike the change at one strength it also counts the way there. Empty where the effect is not
+    reached. Source: the mean difference of two rate-distortion curves over an interval
+    (Bjøntegaard, Calculation of average PSNR differences between RD-curves, VCEG-M33, 2001).
+    """
+    means = (values.mean(0)[seen.zero :] for values in (effect(seen), off_target(seen)))
+    return mean_cost(*means, seen.match)
+
+
+@measure("floor", "probe", "attribute", "pairs")
+def floor(seen: Evidence) -> Tensor:
+    """Off-target change that is read off the pairs themselves, at the effect compared at.
+
+    No slider that learns from these pairs can be asked for less than what a perfect edit shows:
+    the probe's own errors, and what the edit hides or the pairs differ in besides. It is taken to
+    grow evenly with the edit; the probe's errors do not, so the true floor is somewhat higher.
+    """
+    change = seen.probe.after - seen.probe.before
+    moved = seen.probe.of(change, *seen.others).abs().mean()
+    full = seen.probe.of(change, seen.attribute).mean().abs()
+    # Where nothing is left to do, the effect is not counted in the attribute.
+    return moved * seen.match * (abs(value) / full if (value := worth(seen)) else float("nan"))
 
 
 def _ranks(values: Tensor) -> Tensor:
