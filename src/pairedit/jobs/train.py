@@ -117,10 +117,10 @@ def _train_one(
             stopping=stopping,
         )
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
-            finish_single(flux, plan, files, place=place, run=run)
+            show_and_check_content(flux, plan, files, place=place, run=run)
         elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
-            finish(flux, plan, files, place=place, run=run, seconds=seconds)
+            show_and_check_slider(flux, plan, files, place=place, run=run, seconds=seconds)
     finally:
         run.finish()
     return files[plan.method.roles[-1]]
@@ -161,7 +161,7 @@ def _less_memory(plan: TrainPlan) -> str:
     return ", ".join(key for key, helps in keys.items() if helps)
 
 
-def finish(
+def show_and_check_slider(
     flux: Flux,
     plan: TrainPlan,
     files: Mapping[str, Path],
@@ -238,10 +238,13 @@ def finish(
         )
 
 
-def finish_single(
+def show_and_check_content(
     flux: Flux, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
 ) -> None:
-    """Render what a content LoRA makes of noise, beside the image it has learnt; see `finish`."""
+    """Render what a content LoRA makes of noise, beside the image it has learnt.
+
+    See `show_and_check_slider`.
+    """
     settings = _settings(plan, flux)
     loras = {role: read_lora(path) for role, path in files.items()}
     (lora,) = loras.values()
