@@ -50,7 +50,7 @@ DOORS = (
     ("flux.Flux", "decode", "decode"),
     ("job", "open_readers", "measure"),
     ("job", "update_of", "measure"),
-    ("job", "close", "measure"),
+    ("job", "check_slider", "measure"),
     ("job", "draw_sheet", "write"),
     ("gen", "draw_sheet", "write"),
     ("job", "save_png", "write"),

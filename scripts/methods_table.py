@@ -16,6 +16,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
 import torch
 
+from pairedit.measure import measures
 from pairedit.measure.intervals import at, crossing
 from tables import digest, kept, measure, put, train, weights
 
@@ -36,7 +37,7 @@ def evaluate(path: Path, edit: str, seeds: int) -> dict:
     skip, scales = EDITS[edit]
     seen = range(FIRST_SEED, FIRST_SEED + seeds)
     found = measure(path, edit, skip=skip, scales=scales, seeds=seen)
-    target, off = found["target"], found["off-target"]
+    target, off = found[measures.target], found[measures.off_target]
     matched = float(at(scales, off.mean, crossing(scales, target.mean, MATCHED)))
     return {
         "target": target.mean.tolist(),

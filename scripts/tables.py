@@ -21,8 +21,10 @@ from pairedit.files import CONF, locate
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import read_lora
 from pairedit.measure import evaluate as evaluation
+from pairedit.measure.evidence import Measure
 from pairedit.measure.intervals import Summary
-from pairedit.mini.probe import read
+from pairedit.measure.readers import AttributeProbe
+from pairedit.measure.subject import Subject
 from pairedit.plan.build import build
 from pairedit.settings import Rendering
 
@@ -74,15 +76,21 @@ def mini() -> tuple[Model, Base]:
 
 def measure(
     lora: Path, attribute: str, *, skip: int, scales: Sequence[float], seeds: range
-) -> dict[str, Summary]:
-    """Render a slider's images from seeds; return every measure of them by name."""
+) -> dict[Measure, Summary]:
+    """Render a slider's images from seeds; return every measure of them."""
     model, base = mini()
+    place = {
+        "model": locate(model.path),
+        "size": (model.resolution, model.resolution),
+        "device": "cpu",
+    }
+    probe = AttributeProbe().open(**place)
     base.hardware = replace(base.hardware, batch_size=2 * len(scales))
     (found,) = evaluation.evaluate(
         base,
         [
-            evaluation.Subject(
-                lora=read_lora(lora),
+            Subject(
+                path=lora,
                 label="",
                 dataset=attribute,
                 pairs=(),
@@ -90,6 +98,7 @@ def measure(
                 skip=skip,
             )
         ],
+        {lora: read_lora(lora)},
         scales=scales,
         setting=evaluation.Setting(
             prompts=[model.prompt],
@@ -100,7 +109,7 @@ def measure(
                 size=(model.resolution, model.resolution),
             ),
         ),
-        readers={"probe": lambda images, _: read(images)},
+        readers={"probe": probe},
         missing={},
     )
     return dict(found.summaries)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
 
+from pairedit.measure import measures
 from tables import digest, kept, measure, put, train, weights
 
 PAGE = Path(__file__).parents[1] / "docs" / "text-sliders.md"
@@ -24,7 +25,7 @@ def evaluate(path: Path, edit: str, seeds: int) -> dict:
     """Measure one slider by scale: mean target and off-target change, half a 95 % interval."""
     seen = range(FIRST_SEED, FIRST_SEED + seeds)
     found = measure(path, edit, skip=SKIP, scales=SCALES, seeds=seen)
-    target, off = found["target"], found["off-target"]
+    target, off = found[measures.target], found[measures.off_target]
     return {
         "target": target.mean.tolist(),
         "half": ((target.high - target.low) / 2).tolist(),

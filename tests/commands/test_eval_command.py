@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pairedit.bases.flux1.names import NAMES
 from pairedit.data.examples import find_pairs
 from pairedit.data.images import read_image
 from pairedit.lora.file import inspect_lora, write_lora
-from pairedit.measure.table import HEADS
+from pairedit.measure.table import heads
 from tiny import strong_lora
 
 QUICK = ["seeds=[3,5,8]", "scales=[0.5,1]", "skip=1", "reader=[probe,dino]"]
@@ -72,7 +73,7 @@ def test_a_sweep_becomes_one_report(command, sweep, tmp_path):
         assert "no probe.safetensors" in slider["missing"]["target"]
         assert "readers.dino.path" in slider["missing"]["dino distance"]
         assert slider["verdict"] in out
-    assert found["table"]["heads"] == list(HEADS)
+    assert found["table"]["heads"] == list(heads())
 
     page = (tmp_path / "eval/report.html").read_text()
     references = References()
@@ -124,7 +125,7 @@ def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
     assert (known["skip"], known["seeds"]) == (1, 3)
     # A published file has no place for a note.
     published = tmp_path / "disc/x.pt"
-    write_lora(published, lora.weights, {}, "published")
+    write_lora(published, lora.weights, {}, "published", NAMES)
     words[0] = f"lora={published}"
     content = published.read_bytes()
     code, out, err = command("eval", *words, "scales=[0.1,1]")

@@ -5,16 +5,19 @@ from functools import cache
 import torch
 
 from pairedit.data.images import to_image, to_tensor
-from pairedit.measure.evaluate import gather
-from pairedit.measure.evidence import Evidence, Reading
+from pairedit.files import locate
+from pairedit.measure.evidence import Evidence, Reading, collect
 from pairedit.measure.intervals import summarise
 from pairedit.measure.measures import MEASURES
+from pairedit.measure.readers import AttributeProbe, Instrument
 from pairedit.mini.faces import ATTRIBUTES, INDEX, render, sample_attributes, with_attribute
-from pairedit.mini.probe import read
+from pairedit.mini.probe import SIZE
 
 SCALES = (0.0, 0.25, 0.5)
 BEFORE, AFTER = 0.2, 0.7  # the pairs' attribute; half of the range is one pair's worth
 NAN = float("nan")
+PROBE = AttributeProbe().open(model=locate("pkg://flux_mini"), size=(SIZE, SIZE), device="cpu")
+EMBEDS = Instrument(read=lambda images, references: images.flatten(1))
 
 
 @cache
@@ -28,12 +31,12 @@ def faces(attribute: str, value: float, count: int = 4, seed: int = 77) -> torch
 def rendered(slider: str, edit: str, values=None, scales=SCALES, **options) -> Evidence:
     """Return what is seen of a slider that sets an attribute, with pairs of an edit."""
     values = values or [BEFORE + scale for scale in scales]
-    return gather(
+    return collect(
         torch.stack([faces(slider, value) for value in values], dim=1),
         scales=scales,
         before=faces(edit, BEFORE, 3, seed=5),
         after=faces(edit, AFTER, 3, seed=5),
-        readers={"probe": lambda images, bases: read(images)},
+        readers={"probe": PROBE},
         **options,
     )
 
@@ -61,7 +64,7 @@ def probed(changes: dict[str, list[float]], attribute="smile", lanes=4, **parts)
         strangers=torch.full((lanes,), 10.0),
         pair_distance=0.1,
         attribute=attribute,
-        readings={"probe": Reading(lanes=values, before=before, after=after)},
+        readings={"probe": Reading(instrument=PROBE, lanes=values, before=before, after=after)},
         **parts,
     )
 

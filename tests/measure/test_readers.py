@@ -7,11 +7,18 @@ import torch
 
 from pairedit.files import locate
 from pairedit.measure import readers
-from pairedit.measure.evaluate import open_readers
-from pairedit.measure.readers import ArcFace, AttributeProbe, Clip, Dino, Lpips, Missing
+from pairedit.measure.readers import (
+    ArcFace,
+    AttributeProbe,
+    Clip,
+    Dino,
+    Lpips,
+    Missing,
+    open_readers,
+)
 from pairedit.mini.probe import read
 
-PLACE = {"resolution": 64, "device": "cpu"}
+PLACE = {"size": (64, 64), "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
@@ -52,24 +59,26 @@ def small_dino(folder):
 @pytest.mark.parametrize(("kind", "save", "width"), [(Clip, small_clip, 8), (Dino, small_dino, 16)])
 def test_a_network_in_the_published_layout_is_read(kind, save, width, images, tmp_path):
     save(tmp_path)
-    found = kind(path=str(tmp_path)).open(model=tmp_path, **PLACE)(images, images)
+    found = kind(path=str(tmp_path)).open(model=tmp_path, **PLACE).read(images, images)
     assert found.shape == (3, width)
     assert found.dtype == torch.float32
     assert not torch.allclose(found[0], found[2], atol=1e-3)
-    again = kind(path=str(tmp_path)).open(model=tmp_path, **PLACE)(images[:1], images[:1])
+    again = kind(path=str(tmp_path)).open(model=tmp_path, **PLACE).read(images[:1], images[:1])
     torch.testing.assert_close(again[0], found[0]), "the batch does not matter"
     if kind is Clip:
         torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
 
 
 def test_the_probe_lies_in_the_models_folder(tmp_path):
-    place = {"resolution": 128, "device": "cpu"}
-    open_probe = AttributeProbe().open(model=locate("pkg://flux_mini"), **place)
+    place = {"size": (128, 128), "device": "cpu"}
+    probe = AttributeProbe().open(model=locate("pkg://flux_mini"), **place)
     face = torch.zeros(1, 3, 128, 128)
-    assert torch.equal(open_probe(face, face), read(face))
+    assert torch.equal(probe.read(face, face), read(face))
+    assert len(probe.columns) == read(face).shape[1]
+    assert set(probe.identity) < set(probe.columns)
     with pytest.raises(Missing, match=r"no probe\.safetensors in the model's folder"):
         AttributeProbe().open(model=tmp_path, **place)
-    with pytest.raises(Missing, match="resolution=64"):
+    with pytest.raises(Missing, match="64 x 64"):
         AttributeProbe().open(model=locate("pkg://flux_mini"), **PLACE)
 
 
@@ -128,7 +137,7 @@ def test_lpips_reads_its_weights_from_torchs_folder(images, tmp_path, monkeypatc
     torch.manual_seed(0)
     torch.save(squeezenet1_1().state_dict(), place)
     compare = Lpips(net="squeeze").open(model=tmp_path, **PLACE)
-    found = compare(images, images[[0, 0, 0]])
+    found = compare.read(images, images[[0, 0, 0]])
     assert found.shape == (3, 1)
     assert float(found[0]) == 0
     assert float(found[1]) > 0
@@ -158,7 +167,7 @@ def test_arcface_reads_an_onnx_network(images, tmp_path):
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     save(model, tmp_path / "face.onnx")
     embed = ArcFace(path=str(tmp_path / "face.onnx")).open(model=tmp_path, **PLACE)
-    found = embed(images, images)
+    found = embed.read(images, images)
     small = torch.nn.functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
     expected = small.flatten(1) @ torch.from_numpy(weight)
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-2)

@@ -15,11 +15,13 @@ from PIL import Image
 from pairedit.bases.base import Base
 from pairedit.files import locate, replacing, write_yaml
 from pairedit.jobs.opening import at_work, open_model
-from pairedit.lora.file import annotate_lora, read_lora
+from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
+from pairedit.measure import measures
 from pairedit.measure.curves import write_curves
-from pairedit.measure.evaluate import Result, Setting, Subject, evaluate, open_readers, render
+from pairedit.measure.evaluate import Result, Setting, evaluate, render
+from pairedit.measure.readers import open_readers
 from pairedit.measure.report import write_report
-from pairedit.measure.table import HEADS, comparable, numbers, table, text_table, to_json
+from pairedit.measure.table import comparable, heads, numbers, table, text_table, to_json
 from pairedit.pictures.png import save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
@@ -45,24 +47,49 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
     for note in plan.notes:
         log.warning("%s", note)
     # Small files first: a bad LoRA is refused before the model is loaded.
-    subjects = [
-        Subject(
-            lora=read_lora(c.path, plan.model.names),
-            label=c.label,
-            dataset=c.dataset,
-            pairs=c.pairs,
-            attribute=c.attribute,
-            skip=plan.rendering.skip,
-        )
-        for c in plan.candidates
-    ]
+    names = plan.model.names
+    loras = {subject.path: read_lora(subject.path, names) for subject in plan.subjects}
     with at_work(plan, folder):
-        return _measure(plan, folder, subjects)
+        return _measure(plan, folder, loras)
 
 
-def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
+def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Path:
     """Measure and compare the sliders of a plan; see `run_evaluation`."""
     base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    setting = Setting(
+        prompts=plan.prompts,
+        seeds=plan.seeds,
+        rendering=plan.rendering,
+    )
+    results = _results(plan, base, loras, setting)
+    groups = by_edit(results)
+    sheets = {
+        edit: sheet_of_scales(group[0], SHOWN_ALONE, edit)
+        if len(group) == 1
+        else sheet_side_by_side(base, group, loras, setting)
+        for edit, group in groups.items()
+    }
+    # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
+    write_yaml(folder / CONFIG, plan.resolved)
+    settings = {
+        key: plan.resolved[key]
+        for key in ("skip", "num_inference_steps", "guidance_scale", "resolution", "match")
+    }
+    settings |= {"model": plan.model.name, "seeds": plan.seeds, "prompts": plan.prompts}
+    _write(folder, groups, sheets, settings, plan.notes)
+    if plan.calibrate:
+        for result in results:
+            calibrate(result, settings)
+    track(plan, folder, results, groups)
+    _say(results)
+    log.info("report: %s", (folder / "report.html").resolve())
+    return folder / "report.html"
+
+
+def _results(
+    plan: EvalPlan, base: Base, loras: Mapping[Path, LoraFile], setting: Setting
+) -> list[Result]:
+    """Open the readers, render the sliders and measure them."""
     readers, missing = open_readers(
         plan.readers,
         model=locate(plan.model.path),
@@ -71,37 +98,30 @@ def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
     )
     for name, why in missing.items():
         log.info("not measured by %s: %s", name, why)
-    setting = Setting(
-        prompts=plan.prompts,
-        seeds=plan.seeds,
-        rendering=plan.rendering,
-    )
-    results = evaluate(
+    return evaluate(
         base,
-        subjects,
+        plan.subjects,
+        loras,
         scales=plan.scales,
         setting=setting,
         readers=readers,
         missing=missing,
         match=plan.match,
     )
-    groups = by_edit(results)
-    sheets = {
-        edit: sheet_of_scales(group[0], SHOWN_ALONE, edit)
-        if len(group) == 1
-        else sheet_side_by_side(base, group, setting)
-        for edit, group in groups.items()
-    }
-    # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
-    write_yaml(folder / CONFIG, plan.resolved)
+
+
+def _write(
+    folder: Path,
+    groups: Mapping[str, Sequence[Result]],
+    sheets: Mapping[str, Image.Image],
+    settings: Mapping[str, Any],
+    notes: Sequence[str],
+) -> None:
+    """Write sheets/, curves.png, report.html and eval.json."""
+    results = [result for group in groups.values() for result in group]
     for edit, sheet in sheets.items():
         save_png(sheet, folder / "sheets" / f"{file_stem(edit)}.png", {"edit": edit})
     write_curves(list(groups.values()), folder / "curves.png")
-    settings = {
-        key: plan.resolved[key]
-        for key in ("skip", "num_inference_steps", "guidance_scale", "resolution", "match")
-    }
-    settings |= {"model": plan.model.name, "seeds": plan.seeds, "prompts": plan.prompts}
     write_report(
         folder / "report.html",
         groups,
@@ -110,22 +130,20 @@ def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
             (r.subject.dataset, r.subject.label): sheet_of_scales(r, SHOWN_ROWS) for r in results
         },
         settings=settings,
-        notes=plan.notes,
+        notes=notes,
     )
     with replacing(folder / "eval.json") as temporary:
         text = json.dumps(to_json(results, settings), indent=1, ensure_ascii=False)
         temporary.write_text(text, encoding="utf-8")
-    if plan.calibrate:
-        for result in results:
-            calibrate(result, settings)
-    track(plan, folder, results, groups)
-    log.info("\n%s\n", text_table(HEADS, table(results)))
+
+
+def _say(results: Sequence[Result]) -> None:
+    """Log the table, and what to do about sliders that do not work."""
+    log.info("\n%s\n", text_table(heads(), table(results)))
     for result in results:
         if result.verdict.advice:
             name = f"{result.subject.label} on {result.subject.dataset}"
             log.warning("%s: %s, %s", name, result.verdict.name, result.verdict.advice)
-    log.info("report: %s", (folder / "report.html").resolve())
-    return folder / "report.html"
 
 
 def by_edit(results: Sequence[Result]) -> dict[str, list[Result]]:
@@ -138,7 +156,7 @@ def by_edit(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
     """Note in a LoRA file the scale that is worth one pair; take an older note away if none is."""
-    summary = result.summaries.get("calibration")
+    summary = result.summaries.get(measures.calibration)
     scale = None if summary is None else numbers(summary.mean)
     lost = result.verdict.lost_at
     note = None
@@ -151,11 +169,11 @@ def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
             "seeds": len(settings["seeds"]),
             **{key: settings[key] for key in ("skip", "num_inference_steps", "model")},
         }
-    path = result.subject.lora.path
+    path = result.subject.path
     if path.suffix != ".safetensors":
         log.info("%s: holds no metadata, so no calibration is noted; export it first", path)
         return
-    if note is None and "calibration" not in result.subject.lora.metadata:
+    if note is None and "calibration" not in inspect_lora(path):
         return
     try:
         annotate_lora(path, calibration=note)
@@ -177,19 +195,23 @@ def sheet_of_scales(result: Result, lanes: int, title: str | None = None) -> Ima
     )
 
 
-def sheet_side_by_side(base: Base, group: Sequence[Result], setting: Setting) -> Image.Image:
+def sheet_side_by_side(
+    base: Base, group: Sequence[Result], loras: Mapping[Path, LoraFile], setting: Setting
+) -> Image.Image:
     """Show the sliders of one edit at matched strength, rendered at exactly that scale.
 
     Args:
         base: the model, without LoRAs.
         group: results of one edit, on the same lanes.
+        loras: their files, as read, by path.
         setting: how they were rendered.
     """
     few = replace(setting, seeds=setting.seeds[:SHOWN], prompts=setting.prompts[:1])
     places = [comparable(result) for result in group]
     scales = [[scale] for scale, _ in places]
     columns: list[list[Image.Image]] = [[] for _ in group]
-    for owners, sample in render(base, [result.subject for result in group], scales, few):
+    subjects = [result.subject for result in group]
+    for owners, sample in render(base, subjects, loras, scales, few):
         columns[owners[0]].append(sample.image)
     first = group[0]
     bases = [first.samples[lane, first.seen.zero].image for lane in range(len(few.seeds))]
@@ -218,13 +240,13 @@ def track(
     """Log the table, its numbers and the pictures to the tracker."""
     run = plan.tracker.open(f"eval-{'+'.join(groups)}", folder, plan.resolved, resume=False)
     try:
-        run.table("sliders", HEADS, table(results), 0)
+        run.table("sliders", heads(), table(results), 0)
         run.log(
             0,
             {
-                f"{result.subject.dataset}/{result.subject.label}/{name}": value
+                f"{result.subject.dataset}/{result.subject.label}/{measured.name}": value
                 for result in results
-                for name, summary in result.summaries.items()
+                for measured, summary in result.summaries.items()
                 if not summary.mean.ndim and (value := numbers(summary.mean)) is not None
             },
         )

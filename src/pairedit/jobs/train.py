@@ -16,9 +16,9 @@ from pairedit.files import locate
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import inspect_lora, read_lora
 from pairedit.machine.devices import memory_advice
-from pairedit.measure.evaluate import Subject, open_readers
-from pairedit.measure.readers import AttributeProbe
-from pairedit.measure.selfcheck import close, close_single, further_lanes, update_of
+from pairedit.measure.readers import AttributeProbe, open_readers
+from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
+from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
 from pairedit.pictures.png import save_png
 from pairedit.plan.eval import attribute_of
@@ -116,10 +116,10 @@ def _train_one(
             stopping=stopping or Stopping(),
         )
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
-            finish_single(base, plan, files, place=place, run=run)
+            show_and_check_content(base, plan, files, place=place, run=run)
         elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
-            finish(base, plan, files, place=place, run=run, seconds=seconds)
+            show_and_check_slider(base, plan, files, place=place, run=run, seconds=seconds)
     finally:
         run.finish()
     return files[plan.method.roles[-1]]
@@ -150,7 +150,7 @@ def _less_memory(plan: TrainPlan) -> str:
     return ", ".join(key for key, helps in keys.items() if helps)
 
 
-def finish(
+def show_and_check_slider(
     base: Base,
     plan: TrainPlan,
     files: Mapping[str, Path],
@@ -201,9 +201,9 @@ def finish(
             size=plan.training.size,
             device=str(base.device),
         )
-        close(
+        check_slider(
             subject=Subject(
-                lora=edits,
+                path=edits.path,
                 label=plan.method_name,
                 dataset=place.name,
                 pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
@@ -221,10 +221,13 @@ def finish(
         )
 
 
-def finish_single(
+def show_and_check_content(
     base: Base, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
 ) -> None:
-    """Render what a content LoRA makes of noise, beside the image it has learnt; see `finish`."""
+    """Render what a content LoRA makes of noise, beside the image it has learnt.
+
+    See `show_and_check_slider`.
+    """
     loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
     (lora,) = loras.values()
     (example,) = plan.pairs[place.name]
@@ -245,7 +248,7 @@ def finish_single(
         save_png(sheet, place / "preview.png", {"lora": lora.path.name})
         run.image("preview", place / "preview.png", plan.training.steps)
     if plan.report:
-        close_single(
+        check_content(
             name=place.name,
             updates={role: update_of(lora, base) for role, lora in loras.items()},
             samples=samples,

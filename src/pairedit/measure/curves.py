@@ -13,7 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pairedit.files import replacing
+from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
+from pairedit.measure.evidence import Measure
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
@@ -23,6 +25,9 @@ MARKS = "osD^vPX"
 PANEL = (4.6, 3.2)  # inches
 DPI = 160
 LONGEST = 48  # characters of a name in a legend, which the name of a job's folder may exceed
+# What an edit does and what it costs, by the first of the measures that there is, and its caption.
+GAINS = {measures.share: "pairs' worth of change", measures.image_change: "image change"}
+COSTS = {measures.off_target: "off-target change", measures.identity_lost: "way to another person"}
 # Axes, results of one edit, and the labels of all sliders: one has the same look in every panel.
 Draw = Callable[[Axes, Sequence[Result], Sequence[str]], None]
 
@@ -30,15 +35,15 @@ Draw = Callable[[Axes, Sequence[Result], Sequence[str]], None]
 def strength(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> None:
     """Draw the effect by scale, with 95 % intervals."""
     for result in results:
-        name = "share of a pair" if "share of a pair" in result.summaries else "image change"
-        curve = result.summaries[name]
+        gain = _gain(result)
+        curve = result.summaries[gain]
         look = _look(result, labels)
         axes.fill_between(
             result.seen.scales, curve.low, curve.high, color=look["color"], alpha=0.15, lw=0
         )
         axes.plot(result.seen.scales, curve.mean, **look)
-        axes.set_ylabel("image change" if name == "image change" else "pairs' worth of change")
-        if name != "image change":
+        axes.set_ylabel(GAINS[gain])
+        if gain is measures.share:
             axes.axhline(1, color="#888888", lw=0.8, ls=":")
     axes.set_xlabel("scale")
     axes.set_title(f"{results[0].subject.dataset}: effect")
@@ -47,13 +52,12 @@ def strength(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> No
 def price(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> None:
     """Draw what else changes by how much the edit does: lower is better at the same place."""
     for result in results:
-        known = result.summaries
-        cost = "off-target" if "off-target" in known else "identity"
-        gain = "share of a pair" if "share of a pair" in known else "image change"
+        known, gain = result.summaries, _gain(result)
+        cost = next(measured for measured in COSTS if measured in known)
         up = [k for k, scale in enumerate(result.seen.scales) if scale >= 0]
         axes.plot(known[gain].mean[up], known[cost].mean[up], **_look(result, labels))
-        axes.set_ylabel("off-target change" if cost == "off-target" else "way to another person")
-        axes.set_xlabel("image change" if gain == "image change" else "pairs' worth of change")
+        axes.set_ylabel(COSTS[cost])
+        axes.set_xlabel(GAINS[gain])
     axes.set_title(f"{results[0].subject.dataset}: what it costs")
 
 
@@ -91,6 +95,11 @@ def panel_png(draw: Draw, results: Sequence[Result], labels: Sequence[str]) -> b
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
+
+
+def _gain(result: Result) -> Measure:
+    """Return the measure of what the edit does."""
+    return next(measured for measured in GAINS if measured in result.summaries)
 
 
 def _look(result: Result, labels: Sequence[str]) -> dict[str, Any]:

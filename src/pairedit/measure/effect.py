@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from pairedit.measure.evidence import Evidence
-from pairedit.mini.attributes import IDENTITY, INDEX, TIED
 
 NOTICED = 0.1  # shares of one pair's worth of change: "something happens"
 LOST = 0.5  # shares of the difference between two people: "identity is lost"
@@ -24,10 +23,13 @@ def worth(seen: Evidence) -> float | None:
     """
     if not {"probe", "pairs", "attribute"} <= seen.has:
         return None
-    reading, column = seen.readings["probe"], INDEX[seen.attribute or ""]
-    shown = float((reading.after - reading.before)[:, column].mean())
+    lanes, before, after = (
+        seen.probe.of(values, seen.attribute)[..., 0]
+        for values in (seen.probe.lanes, seen.probe.before, seen.probe.after)
+    )
+    shown = float((after - before).mean())
     sign = 1.0 if shown >= 0 else -1.0
-    left = sign * (reading.after[:, column].mean() - reading.lanes[:, seen.zero, column])
+    left = sign * (after.mean() - lanes[:, seen.zero])
     return sign * float(left.clamp(0, abs(shown)).mean())
 
 
@@ -42,14 +44,14 @@ def effect(seen: Evidence) -> Tensor:
         image distance itself.
     """
     if value := worth(seen):
-        return seen.attributes((seen.attribute or "",))[..., 0] / value
+        return seen.attributes(seen.attribute)[..., 0] / value
     if {"clip", "pairs"} <= seen.has:
         reading = seen.readings["clip"]
         direction = (reading.after - reading.before).mean(0)
         moved = reading.lanes - reading.lanes[:, [seen.zero]]
         return moved @ direction / direction.square().sum()
     if seen.pair_distance is None and {"probe", "attribute"} <= seen.has:
-        return seen.attributes((seen.attribute or "",))[..., 0]
+        return seen.attributes(seen.attribute)[..., 0]
     sign = torch.tensor([-1.0 if scale < 0 else 1.0 for scale in seen.scales])
     return seen.change * sign / (seen.pair_distance or 1.0)
 
@@ -61,12 +63,11 @@ def identity(seen: Evidence) -> Tensor:
     of this run; by pixels: distance over the distance to other people. The larger counts.
     """
     lost = seen.change / (seen.strangers.mean() * LOST_PIXELS)
-    if "probe" in seen.readings:
-        names = tuple(n for n in IDENTITY if n not in TIED.get(seen.attribute or "", ()))
-        columns = [INDEX[name] for name in names]
-        people = seen.readings["probe"].lanes[:, seen.zero][:, columns]
-        people = torch.cat([people, seen.readings["probe"].before[:, columns]])
+    probe = seen.probe
+    names = [n for n in probe.instrument.identity if n not in seen.tied] if probe else []
+    if names:
+        people = torch.cat([probe.lanes[:, seen.zero], probe.before])
         if len(people) > 1:
-            others = torch.pdist(people, p=1).mean() / len(names)
-            lost = torch.maximum(lost, seen.attributes(names).abs().mean(-1) / (others * LOST))
+            others = torch.pdist(probe.of(people, *names), p=1).mean() / len(names)
+            lost = torch.maximum(lost, seen.attributes(*names).abs().mean(-1) / (others * LOST))
     return lost

@@ -8,42 +8,24 @@ Shapes: N lanes (seeds x prompts), K scales, P pairs, H and W pixels.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pairedit.bases.base import Base
-from pairedit.data.examples import Pair
 from pairedit.data.images import load_image, to_tensor
 from pairedit.lora.file import LoraFile
-from pairedit.measure import measures  # noqa: F401, fills the registry
-from pairedit.measure.evidence import Evidence, Measure, Reading
+from pairedit.measure.evidence import Evidence, Measure, collect
 from pairedit.measure.intervals import Summary, summarise
 from pairedit.measure.measures import MEASURES
-from pairedit.measure.readers import BATCH, Missing, Read, Reader
+from pairedit.measure.readers import Instrument
+from pairedit.measure.subject import Subject
 from pairedit.measure.verdict import Verdict, judge
-from pairedit.mini.attributes import ATTRIBUTES, check_attribute
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subject:
-    """Name one slider to evaluate and what its pairs show."""
-
-    lora: LoraFile
-    label: str  # of its row among others on the same edit: the method, or the job's folder
-    dataset: str
-    pairs: Sequence[Pair]
-    attribute: str | None  # None: the one that the pairs move most, where a probe reads them
-    skip: int | float  # see `Rendering.skip`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +44,24 @@ class Result:
     subject: Subject
     seen: Evidence
     samples: Mapping[tuple[int, int], Sample]  # by lane and scale
-    summaries: Mapping[str, Summary]  # by measure
-    missing: Mapping[str, str]  # measures that could not run, and why
+    summaries: Mapping[Measure, Summary]
+    missing: Mapping[Measure, str]  # those that could not run, and why
     verdict: Verdict
 
 
 def render(
-    base: Base, subjects: Sequence[Subject], scales: Sequence[Sequence[float]], setting: Setting
+    base: Base,
+    subjects: Sequence[Subject],
+    loras: Mapping[Path, LoraFile],
+    scales: Sequence[Sequence[float]],
+    setting: Setting,
 ) -> Iterator[tuple[list[int], Sample]]:
     """Render each slider at its own scales and, once for all, at scale 0.
 
     Args:
         base: the model, without LoRAs.
         subjects: the sliders; those of one `skip` run together.
+        loras: their files, as read, by path.
         scales: of each slider; 0 is rendered where any slider of its group asks for it.
         setting: how to render.
 
@@ -92,7 +79,7 @@ def render(
             base,
             sliders=[
                 Slider(
-                    lora=subjects[i].lora,
+                    lora=loras[subjects[i].path],
                     scales=tuple(scale if owner == i else 0.0 for owner, scale in columns),
                 )
                 for i in members
@@ -115,10 +102,11 @@ def render(
 def evaluate(
     base: Base,
     subjects: Sequence[Subject],
+    loras: Mapping[Path, LoraFile],
     *,
     scales: Sequence[float],
     setting: Setting,
-    readers: Mapping[str, Read],
+    readers: Mapping[str, Instrument],
     missing: Mapping[str, str],
     match: float = 0.5,
 ) -> list[Result]:
@@ -127,31 +115,32 @@ def evaluate(
     Args:
         base: the model, without LoRAs.
         subjects: at least one slider.
+        loras: their files, as read, by path.
         scales: the same for every slider; 0 is added.
         setting: how to render.
-        readers: open networks by name.
+        readers: instruments by name.
         missing: why others are not open, by name.
         match: share of one pair's worth at which sliders are compared.
     """
     ordered = tuple(sorted({0.0, *scales}))
     found: list[dict[tuple[int, int], Sample]] = [{} for _ in subjects]
     lanes = {(p, s): n for n, (p, s) in enumerate(_lanes(setting))}
-    for owners, sample in render(base, subjects, [ordered] * len(subjects), setting):
+    for owners, sample in render(base, subjects, loras, [ordered] * len(subjects), setting):
         for owner in owners:
             place = lanes[sample.prompt, sample.seed], ordered.index(sample.scales[0])
             found[owner][place] = sample
     return [
-        examine(subject, samples, ordered, setting.rendering.size, readers, missing, match)
+        measure_slider(subject, samples, ordered, setting.rendering.size, readers, missing, match)
         for subject, samples in zip(subjects, found, strict=True)
     ]
 
 
-def examine(
+def measure_slider(
     subject: Subject,
     samples: Mapping[tuple[int, int], Sample],
     scales: tuple[float, ...],
     size: Size,
-    readers: Mapping[str, Read],
+    readers: Mapping[str, Instrument],
     missing: Mapping[str, str],
     match: float = 0.5,
 ) -> Result:
@@ -178,7 +167,7 @@ def examine(
         for paths in ([p.source for p in subject.pairs], [p.target for p in subject.pairs])
     ]
     before, after = (torch.stack(side) if side else images[:0, 0] for side in sides)
-    seen = gather(
+    seen = collect(
         images,
         scales=scales,
         before=before,
@@ -187,111 +176,19 @@ def examine(
         attribute=subject.attribute,
         match=match,
     )
-    able = {name: m for name, m in MEASURES.items() if m.needs <= seen.has}
-    summaries = {name: summarise(measured, seen) for name, measured in able.items()}
+    able = [measured for measured in MEASURES.values() if measured.needs <= seen.has]
     return Result(
         subject=subject,
         seen=seen,
         samples=samples,
-        summaries=summaries,
+        summaries={measured: summarise(measured, seen) for measured in able},
         missing={
-            name: _lack(measured, seen, missing)
-            for name, measured in MEASURES.items()
-            if name not in able
+            measured: _lack(measured, seen, missing)
+            for measured in MEASURES.values()
+            if measured not in able
         },
         verdict=judge(seen),
     )
-
-
-def gather(
-    images: Tensor,
-    *,
-    scales: tuple[float, ...],
-    before: Tensor,
-    after: Tensor,
-    readers: Mapping[str, Read],
-    attribute: str | None = None,
-    match: float = 0.5,
-) -> Evidence:
-    """Read images of one slider and of its pairs.
-
-    Args:
-        images: float32 [N, K, 3, H, W] in [-1, 1].
-        scales: K, ascending, with 0 among them.
-        before: the pairs' sources, float32 [P, 3, H, W]; P may be 0.
-        after: the pairs' targets, float32 [P, 3, H, W].
-        readers: open networks by name.
-        attribute: what the pairs move; None takes what the probe sees move most.
-        match: see `Evidence`.
-
-    Raises:
-        ValueError: 0 is not among the scales, or the probe knows no such attribute.
-    """
-    if 0.0 not in scales:
-        raise ValueError(f"scales={list(scales)}: 0 is missing, the image to compare with")
-    count, width = images.shape[:2]
-    bases = images[:, scales.index(0.0)]
-    flat = images.flatten(2)
-    # The exact mode: by matrix products, distances near 0 drown in rounding.
-    distance = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
-    unit = 2 * flat.shape[-1] ** 0.5
-    people = torch.cat([bases, before]).flatten(1)
-    others = torch.cdist(people, people, compute_mode="donot_use_mm_for_euclid_dist") / unit
-    readings = {
-        name: Reading(
-            lanes=_read(read, images.flatten(0, 1), bases.repeat_interleave(width, 0)).unflatten(
-                0, (count, width)
-            ),
-            before=_read(read, before, before),
-            after=_read(read, after, before),
-        )
-        for name, read in readers.items()
-    }
-    if "probe" in readings:
-        attribute = attribute or moved_most(readings["probe"])
-        check_attribute("attribute", attribute)
-    else:
-        attribute = None
-    return Evidence(
-        scales=scales,
-        distance=distance / unit,
-        strangers=others[:count].sum(1) / max(len(people) - 1, 1),
-        pair_distance=float((after - before).flatten(1).norm(dim=1).mean()) / unit
-        if len(before)
-        else None,
-        attribute=attribute,
-        readings=readings,
-        match=match,
-    )
-
-
-def moved_most(reading: Reading) -> str | None:
-    """Return the attribute that the pairs move most; None without pairs."""
-    if not len(reading.before):
-        return None
-    return ATTRIBUTES[int((reading.after - reading.before).mean(0).abs().argmax())]
-
-
-def open_readers(
-    readers: Mapping[str, Reader], *, model: Path, size: Size, device: str
-) -> tuple[dict[str, Read], dict[str, str]]:
-    """Open what can be opened; return it, and why the rest cannot, both by name."""
-    opened: dict[str, Read] = {}
-    missing: dict[str, str] = {}
-    for name, reader in readers.items():
-        try:
-            opened[name] = reader.open(model=model, size=size, device=device)
-        except Missing as error:
-            missing[name] = str(error)
-    return opened, missing
-
-
-def _read(read: Read, images: Tensor, bases: Tensor) -> Tensor:
-    """Run a reader batch by batch; no image gives [0, 1]."""
-    if not len(images):
-        return torch.zeros(0, 1)
-    parts = zip(images.split(BATCH), bases.split(BATCH), strict=True)
-    return torch.cat([read(part, base) for part, base in parts])
 
 
 def _lack(measured: Measure, seen: Evidence, missing: Mapping[str, str]) -> str:

@@ -1,29 +1,32 @@
-"""Own what is known of a slider, how measures of it are registered, and their intervals.
-
-A measure is one function of `Evidence`; it returns a value for every lane and scale, for every
-lane, or one for all lanes together. `summarise` makes means and bootstrap intervals of any of them.
+"""Own what is known of a slider, read off its images and those of its pairs, and what measures it.
 
 Shapes: N lanes (seeds x prompts), K scales ascending with 0 among them, P pairs, D numbers a
-reader reads off an image, A attributes in the order of `faces.ATTRIBUTES`.
+reader reads off an image, H and W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 
+import torch
 from torch import Tensor
 
-from pairedit.mini.attributes import INDEX
+from pairedit.measure.readers import BATCH, Instrument, Read
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Hold what one reader read: numbers of every lane and scale, and of the pairs."""
+    """Hold what one instrument read: numbers of every lane and scale, and of the pairs."""
 
+    instrument: Instrument
     lanes: Tensor  # float32 [N, K, D]
     before: Tensor  # float32 [P, D]; P may be 0
     after: Tensor  # float32 [P, D]
+
+    def of(self, values: Tensor, *names: str) -> Tensor:
+        """Return the columns of some attributes, [..., len(names)], from numbers [..., D]."""
+        return values[..., [self.instrument.columns.index(name) for name in names]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +52,38 @@ class Evidence:
         return self.distance[:, self.zero]
 
     @property
+    def probe(self) -> Reading | None:
+        """Return what reads attributes: the first reading with columns, the edited one among them.
+
+        None where no instrument names columns.
+        """
+        probes = [reading for reading in self.readings.values() if reading.instrument.columns]
+        able = [r for r in probes if self.attribute in (None, *r.instrument.columns)]
+        return able[0] if able else None
+
+    @property
     def has(self) -> frozenset[str]:
-        """Name what measures may ask for: readers, pairs, attribute."""
+        """Name what measures may ask for: readers, pairs, attribute, and any probe as `probe`."""
         known = set(self.readings)
+        known |= {"probe"} if self.probe else set()
         known |= {"pairs"} if self.pair_distance is not None else set()
         return frozenset(known | ({"attribute"} if self.attribute else set()))
 
-    def attributes(self, names: tuple[str, ...]) -> Tensor:
+    @property
+    def tied(self) -> frozenset[str]:
+        """Name the attributes that move with the edited one by their nature."""
+        tied = self.probe.instrument.tied if self.probe else {}
+        return frozenset(tied.get(self.attribute or "", ()))
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Name the attributes that the edit is to leave alone."""
+        moved = {self.attribute, *self.tied}
+        return tuple(name for name in self.probe.instrument.columns if name not in moved)
+
+    def attributes(self, *names: str) -> Tensor:
         """Return the change of some attributes since scale 0, [N, K, len(names)]."""
-        values = self.readings["probe"].lanes[..., [INDEX[name] for name in names]]
+        values = self.probe.of(self.probe.lanes, *names)
         return values - values[:, [self.zero]]
 
     def pick(self, lanes: Tensor) -> Evidence:
@@ -73,15 +99,119 @@ class Evidence:
 Function = Callable[[Evidence], Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Measure:
-    """Name a measure and what it cannot do without."""
+@dataclass(frozen=True)
+class Column:
+    """Say how a measure of one value for all lanes stands in the table of sliders."""
 
-    name: str
-    needs: frozenset[str]  # readers, `pairs`, `attribute`
-    function: Function  # -> float32 [N, K], [N] or []; NaN where there is no value
+    head: str
+    _: KW_ONLY
+    digits: int = 2  # behind the point
+    percent: bool = False  # the mean alone, as a share
+    place: int = 100  # columns stand in this order, then in that of the measures
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measure:
+    """Compute one quantity of a slider. Results are looked up by the measure itself."""
+
+    name: str  # in eval.json and the report
+    needs: frozenset[str]  # readers, `probe` for any that reads attributes, `pairs`, `attribute`
+    function: Function
+    column: Column | None = None  # in the table; None leaves it out
+
+    def __call__(self, seen: Evidence) -> Tensor:
+        """Return float32 [N, K], [N] or []; NaN where there is no value."""
+        return self.function(seen)
 
     @property
     def meaning(self) -> str:
         """Return the first line of the function's docstring."""
         return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+def collect(
+    images: Tensor,
+    *,
+    scales: tuple[float, ...],
+    before: Tensor,
+    after: Tensor,
+    readers: Mapping[str, Instrument],
+    attribute: str | None = None,
+    match: float = 0.5,
+) -> Evidence:
+    """Read images of one slider and of its pairs.
+
+    Args:
+        images: float32 [N, K, 3, H, W] in [-1, 1].
+        scales: K, ascending, with 0 among them.
+        before: the pairs' sources, float32 [P, 3, H, W]; P may be 0.
+        after: the pairs' targets, float32 [P, 3, H, W].
+        readers: instruments by name.
+        attribute: what the pairs move; None takes what a probe sees move most.
+        match: see `Evidence`.
+
+    Raises:
+        ValueError: 0 is not among the scales, or no probe knows such an attribute.
+    """
+    if 0.0 not in scales:
+        raise ValueError(f"scales={list(scales)}: 0 is missing, the image to compare with")
+    count, width = images.shape[:2]
+    bases = images[:, scales.index(0.0)]
+    flat = images.flatten(2)
+    # The exact mode: by matrix products, distances near 0 drown in rounding.
+    distance = torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist")
+    unit = 2 * flat.shape[-1] ** 0.5
+    people = torch.cat([bases, before]).flatten(1)
+    others = torch.cdist(people, people, compute_mode="donot_use_mm_for_euclid_dist") / unit
+    readings = {
+        name: Reading(
+            instrument=instrument,
+            lanes=_read(
+                instrument.read, images.flatten(0, 1), bases.repeat_interleave(width, 0)
+            ).unflatten(0, (count, width)),
+            before=_read(instrument.read, before, before),
+            after=_read(instrument.read, after, before),
+        )
+        for name, instrument in readers.items()
+    }
+    return Evidence(
+        scales=scales,
+        distance=distance / unit,
+        strangers=others[:count].sum(1) / max(len(people) - 1, 1),
+        pair_distance=float((after - before).flatten(1).norm(dim=1).mean()) / unit
+        if len(before)
+        else None,
+        attribute=_edited(attribute, readings),
+        readings=readings,
+        match=match,
+    )
+
+
+def _edited(attribute: str | None, readings: Mapping[str, Reading]) -> str | None:
+    """Return the attribute that is edited; None where no probe reads it."""
+    probes = [reading for reading in readings.values() if reading.instrument.columns]
+    if not probes:
+        return None
+    known = [name for reading in probes for name in reading.instrument.columns]
+    if attribute is not None and attribute not in known:
+        raise ValueError(
+            f"attribute={attribute}: the probe reads {', '.join(known)}; "
+            "leave it out for other edits"
+        )
+    return attribute or moved_most(probes[0])
+
+
+def moved_most(reading: Reading) -> str | None:
+    """Return the attribute that the pairs move most; None without pairs."""
+    if not len(reading.before):
+        return None
+    change = (reading.after - reading.before).mean(0).abs()
+    return reading.instrument.columns[int(change.argmax())]
+
+
+def _read(read: Read, images: Tensor, references: Tensor) -> Tensor:
+    """Run a reader batch by batch; no image gives [0, 1]."""
+    if not len(images):
+        return torch.zeros(0, 1)
+    parts = zip(images.split(BATCH), references.split(BATCH), strict=True)
+    return torch.cat([read(part, base) for part, base in parts])

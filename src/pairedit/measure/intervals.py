@@ -32,14 +32,14 @@ def summarise(measured: Measure, seen: Evidence) -> Summary:
     """
     if missing := measured.needs - seen.has:
         raise KeyError(f"{measured.name} needs {', '.join(sorted(missing))}")
-    value = measured.function(seen)
+    value = measured(seen)
     count = len(seen.distance)
     generator = torch.Generator().manual_seed(0)
     picked = torch.randint(count, (RESAMPLES, count), generator=generator)
     if value.ndim:
         mean, means = value.nanmean(0), value[picked].nanmean(1)
     else:
-        mean, means = value, torch.stack([measured.function(seen.pick(p)) for p in picked[::5]])
+        mean, means = value, torch.stack([measured(seen.pick(p)) for p in picked[::5]])
     # What a resample does not reach lies beyond every value that others reach.
     means = means.nan_to_num(nan=float("inf"))
     ends = torch.tensor([0.025, 0.975])
@@ -79,3 +79,60 @@ def at(scales: tuple[float, ...], curve: Tensor, scale: Tensor | float) -> Tenso
     left = max(right - 1, 0)
     share = (scale - scales[left]) / ((scales[right] - scales[left]) or 1.0)
     return torch.lerp(curve[left], curve[right], share)
+
+
+def straightness(scales: tuple[float, ...], curve: Tensor, end: float) -> Tensor:
+    """Return R² of the straight line through a curve from scale 0 to `end`, by least squares.
+
+    Over the scale itself, the curve straight between scales: where scales lie close together
+    weighs no more. For such curves the integrals below are exact.
+
+    Args:
+        scales: K, ascending, with 0 among them.
+        curve: [K].
+        end: above 0, at most the last scale.
+
+    Returns:
+        float32 []; NaN where fewer than two scales lie above 0 and below or at `end`, because
+        one point is on a line with 0 whatever happens between, or where the curve is constant.
+    """
+    inside = [k for k, scale in enumerate(scales) if 0 <= scale <= end]
+    if len(inside) < 3:
+        return torch.tensor(float("nan"))
+    places = torch.tensor([*(scales[k] for k in inside), end], dtype=torch.float64)
+    values = torch.stack([*(curve[k] for k in inside), at(scales, curve, end)]).double()
+    widths = places.diff()
+
+    def mean(one: Tensor, other: Tensor) -> Tensor:
+        """Return the mean over the scale of a product, by Simpson's rule."""
+        (a, b), (c, d) = (one[:-1], one[1:]), (other[:-1], other[1:])
+        return (widths * (2 * a * c + a * d + b * c + 2 * b * d)).sum() / (6 * end)
+
+    unit = torch.ones_like(places)
+    places, values = (part - mean(part, unit) for part in (places, values))
+    spread = mean(places, places) * mean(values, values)
+    return (mean(places, values).square() / spread).float()
+
+
+def mean_cost(gains: Tensor, costs: Tensor, end: float) -> Tensor:
+    """Return the mean of a cost over the gain from 0 to `end`: the area under it, over `end`.
+
+    A gain costs what it costs where it is first reached, straight between points.
+
+    Args:
+        gains: [K] at scales ascending from 0.
+        costs: [K], at the same scales.
+        end: above 0.
+
+    Returns:
+        float32 []; NaN where the gain is not reached.
+    """
+    area, reached = torch.tensor(0.0), 0.0
+    for left in range(len(gains) - 1):
+        start, stop = float(gains[left]), float(gains[left + 1])
+        low, high = max(reached, start), min(stop, end)
+        if high > low:
+            ends = torch.tensor([(low - start), (high - start)]) / (stop - start)
+            area = area + (high - low) * torch.lerp(costs[left], costs[left + 1], ends).mean()
+            reached = high
+    return area / end if reached >= end else torch.tensor(float("nan"))

@@ -1,6 +1,7 @@
 """Own the measures: what a slider did, computed from what was read off its images.
 
-Another measure is another function here. With I(s) an image at scale s and a, b attributes:
+Another measure is another function here, with its column where the table is to show it. With I(s)
+an image at scale s and a, b attributes:
 
     target(s) = a(s) - a(0)    off-target(s) = mean over b of |b(s) - b(0)|    d(s) = |I(s) - I(0)|
 
@@ -15,20 +16,25 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pairedit.measure.effect import NOTICED, effect, identity
-from pairedit.measure.evidence import Evidence, Function, Measure
-from pairedit.measure.intervals import at, crossing
-from pairedit.mini.attributes import ATTRIBUTES, TIED
+from pairedit.measure.effect import NOTICED, effect, identity, worth
+from pairedit.measure.evidence import Column, Evidence, Function, Measure
+from pairedit.measure.intervals import at, crossing, mean_cost, straightness
 
-MEASURES: dict[str, Measure] = {}
+LINEAR = 1.25  # pairs' worth of change up to which the effect should be straight
+MEASURES: dict[str, Measure] = {}  # by name, in the order that reports have
 
 
-def measure(name: str, *needs: str) -> Callable[[Function], Function]:
-    """Register a function as a measure."""
+def measure(name: str, *needs: str, column: Column | None = None) -> Callable[[Function], Measure]:
+    """Make a function of `Evidence` a measure; see `Measure` for what it may need.
 
-    def register(function: Function) -> Function:
-        MEASURES[name] = Measure(name=name, needs=frozenset(needs), function=function)
-        return function
+    The function returns a value for every lane and scale, for every lane, or one for all lanes
+    together; its docstring's first line is the definition that reports show.
+    """
+
+    def register(function: Function) -> Measure:
+        made = Measure(name=name, needs=frozenset(needs), function=function, column=column)
+        MEASURES[name] = made
+        return made
 
     return register
 
@@ -42,7 +48,7 @@ def image_change(seen: Evidence) -> Tensor:
 @measure("target", "probe", "attribute")
 def target(seen: Evidence) -> Tensor:
     """Change of the edited attribute, in units of its full range."""
-    return seen.attributes((seen.attribute or "",))[..., 0]
+    return seen.attributes(seen.attribute)[..., 0]
 
 
 @measure("share of a pair", "pairs")
@@ -57,8 +63,7 @@ def share(seen: Evidence) -> Tensor:
 @measure("off-target", "probe", "attribute")
 def off_target(seen: Evidence) -> Tensor:
     """Mean absolute change of every attribute that is not tied to the edit."""
-    tied = (seen.attribute, *TIED.get(seen.attribute or "", ()))
-    return seen.attributes(tuple(n for n in ATTRIBUTES if n not in tied)).abs().mean(-1)
+    return seen.attributes(*seen.others).abs().mean(-1)
 
 
 @measure("identity")
@@ -113,7 +118,7 @@ def _similarity(seen: Evidence, reader: str) -> Tensor:
     return torch.cosine_similarity(lanes, lanes[:, [seen.zero]], dim=-1)
 
 
-@measure("monotonicity")
+@measure("monotonicity", column=Column("monotonic", place=60))
 def monotonicity(seen: Evidence) -> Tensor:
     """Spearman's rank correlation of scale and effect: 1 rises throughout, 0 without effect."""
     ranks = _ranks(effect(seen))
@@ -180,7 +185,7 @@ def usable_to(seen: Evidence) -> Tensor:
     return crossing(seen.scales, identity(seen).mean(0), 1.0)
 
 
-@measure("calibration", "pairs")
+@measure("calibration", "pairs", column=Column("one pair at", place=20))
 def calibration(seen: Evidence) -> Tensor:
     """Scale at which one pair's worth of change is reached."""
     return crossing(seen.scales, effect(seen).mean(0), 1.0)
@@ -192,24 +197,70 @@ def matched_scale(seen: Evidence) -> Tensor:
     return crossing(seen.scales, effect(seen).mean(0), seen.match)
 
 
-@measure("matched off-target", "probe", "attribute", "pairs")
+@measure(
+    "matched off-target",
+    "probe",
+    "attribute",
+    "pairs",
+    column=Column("off-target", digits=3, place=40),
+)
 def matched_off_target(seen: Evidence) -> Tensor:
     """Off-target change at the matched scale."""
     return at(seen.scales, off_target(seen).mean(0), matched_scale(seen))
 
 
-@measure("matched identity", "pairs")
+@measure("matched identity", "pairs", column=Column("identity", place=50))
 def matched_identity(seen: Evidence) -> Tensor:
     """Distance from the person at the matched scale."""
     return at(seen.scales, identity(seen).mean(0), matched_scale(seen))
 
 
-@measure("best share", "pairs")
+@measure("best share", "pairs", column=Column("at most", percent=True, place=10))
 def best_share(seen: Evidence) -> Tensor:
     """Largest mean effect at any scale up to where identity is lost, in pairs' worth."""
     means, gone = effect(seen).mean(0), float(usable_to(seen))
     kept = [v for s, v in zip(seen.scales, means, strict=True) if s >= 0 and not s > gone]
     return torch.stack(kept).max()
+
+
+@measure("linearity", "pairs")
+def linearity(seen: Evidence) -> Tensor:
+    """R² of the straight line through effect over scale, from 0 to 1.25 pairs' worth: 1 is even.
+
+    Up to the last scale where that comes earlier; empty where no pair's worth is reached, or
+    fewer than two scales lie on the way. Source: coefficient of determination of a least-squares
+    line (Draper and Smith, Applied Regression Analysis, 1998), over the scale.
+    """
+    curve = effect(seen).mean(0)
+    end = LINEAR * float(crossing(seen.scales, curve, 1.0))
+    return straightness(seen.scales, curve, min(end, seen.scales[-1]))
+
+
+@measure("frontier", "probe", "attribute", "pairs")
+def frontier(seen: Evidence) -> Tensor:
+    """Mean off-target change over the effect, from 0 to where sliders are compared: an area.
+
+    Unlike the change at one strength it also counts the way there. Empty where the effect is not
+    reached. Source: the mean difference of two rate-distortion curves over an interval
+    (Bjøntegaard, Calculation of average PSNR differences between RD-curves, VCEG-M33, 2001).
+    """
+    means = (values.mean(0)[seen.zero :] for values in (effect(seen), off_target(seen)))
+    return mean_cost(*means, seen.match)
+
+
+@measure("floor", "probe", "attribute", "pairs")
+def floor(seen: Evidence) -> Tensor:
+    """Off-target change that is read off the pairs themselves, at the effect compared at.
+
+    No slider that learns from these pairs can be asked for less than what a perfect edit shows:
+    the probe's own errors, and what the edit hides or the pairs differ in besides. It is taken to
+    grow evenly with the edit; the probe's errors do not, so the true floor is somewhat higher.
+    """
+    change = seen.probe.after - seen.probe.before
+    moved = seen.probe.of(change, *seen.others).abs().mean()
+    full = seen.probe.of(change, seen.attribute).mean().abs()
+    # Where nothing is left to do, the effect is not counted in the attribute.
+    return moved * seen.match * (abs(value) / full if (value := worth(seen)) else float("nan"))
 
 
 def _ranks(values: Tensor) -> Tensor:

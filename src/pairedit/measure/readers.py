@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -22,8 +22,8 @@ from pairedit.settings import Size
 if TYPE_CHECKING:
     from torch import Tensor
 
-# (images, bases), float [B, 3, H, W] in [-1, 1] on the CPU -> float32 [B, D] on the CPU. `bases`
-# are the images at scale 0 that each is compared with; most readers look at `images` alone.
+# (images, references), float [B, 3, H, W] in [-1, 1] on the CPU -> float32 [B, D] on the CPU. The
+# references are the images at scale 0 that each is compared with; most look at `images` alone.
 Read = Callable[["Tensor", "Tensor"], "Tensor"]
 BATCH = 16  # images that a network reads at once
 ARCFACE_SIDE = 112  # px, the input of every ArcFace network
@@ -33,12 +33,23 @@ class Missing(ValueError):
     """Say what a reader lacks."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Instrument:
+    """Read numbers off images, and say what they are. One that names columns reads attributes."""
+
+    read: Read
+    columns: tuple[str, ...] = ()  # D names; none of an embedding
+    # Attributes by the edit that moves them by its nature, so that no measure blames it for them.
+    tied: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    identity: tuple[str, ...] = ()  # the columns that tell one person from another
+
+
 @runtime_checkable
 class Reader(Protocol):
     """Open a network."""
 
-    def open(self, *, model: Path, size: Size, device: str) -> Read:
-        """Return the network as a function.
+    def open(self, *, model: Path, size: Size, device: str) -> Instrument:
+        """Return the network, ready to read.
 
         Args:
             model: folder of the base model; need not be there.
@@ -57,16 +68,22 @@ class AttributeProbe:
 
     file: str = "probe.safetensors"
 
-    def open(self, *, model: Path, size: Size, device: str) -> Read:
-        """Return a function to [B, A], columns as in `faces.ATTRIBUTES`."""
+    def open(self, *, model: Path, size: Size, device: str) -> Instrument:
+        """Return an instrument that reads every attribute of a face, in [0, 1] or near."""
         weights = model / self.file
         if not weights.is_file():
             raise Missing(f"no {self.file} in the model's folder ({model})")
+        from pairedit.mini.attributes import ATTRIBUTES, IDENTITY, TIED
         from pairedit.mini.probe import SIZE, read
 
         if size != (SIZE, SIZE):
             raise Missing(f"it reads images of {SIZE} px, these have {' x '.join(map(str, size))}")
-        return lambda images, bases: read(images, weights)
+        return Instrument(
+            read=lambda images, references: read(images, weights),
+            columns=ATTRIBUTES,
+            tied=TIED,
+            identity=IDENTITY,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,13 +92,13 @@ class Clip:
 
     path: str = "openai/clip-vit-large-patch14"  # a folder, or a model hub id in the local cache
 
-    def open(self, *, model: Path, size: Size, device: str) -> Read:
-        """Return a function to CLIP's joint space, unit length."""
+    def open(self, *, model: Path, size: Size, device: str) -> Instrument:
+        """Return an instrument to CLIP's joint space, unit length."""
         import torch.nn.functional as F
         from transformers import CLIPModel
 
         embed = _pretrained(CLIPModel, "get_image_features", self.path, "readers.clip.path", device)
-        return lambda images, bases: F.normalize(embed(images), dim=-1)
+        return Instrument(read=lambda images, references: F.normalize(embed(images), dim=-1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +107,12 @@ class Dino:
 
     path: str = "facebook/dinov2-base"  # a folder, or a model hub id in the local cache
 
-    def open(self, *, model: Path, size: Size, device: str) -> Read:
-        """Return a function to DINOv2's normalised class token."""
+    def open(self, *, model: Path, size: Size, device: str) -> Instrument:
+        """Return an instrument to DINOv2's normalised class token."""
         from transformers import Dinov2Model
 
         embed = _pretrained(Dinov2Model, "forward", self.path, "readers.dino.path", device)
-        return lambda images, bases: embed(images)
+        return Instrument(read=lambda images, references: embed(images))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +130,8 @@ class Lpips:
         if self.net not in ("alex", "vgg", "squeeze"):
             raise ValueError(f"readers.lpips.net={self.net}: expected alex, vgg or squeeze")
 
-    def open(self, *, model: Path, size: Size, device: str) -> Read:
-        """Return a function to the distance from the bases, [B, 1]."""
+    def open(self, *, model: Path, size: Size, device: str) -> Instrument:
+        """Return an instrument for the distance from the references, [B, 1]."""
         models = _package("torchvision").models
         image = _package("torchmetrics", "torchmetrics.image")
         import torch
@@ -128,12 +145,13 @@ class Lpips:
         metric = image.LearnedPerceptualImagePatchSimilarity(net_type=self.net).to(device)
 
         @torch.no_grad()
-        def compare(images: Tensor, bases: Tensor) -> Tensor:
-            pairs = zip(images.clamp(-1, 1).to(device), bases.clamp(-1, 1).to(device), strict=True)
+        def compare(images: Tensor, references: Tensor) -> Tensor:
+            sides = (side.clamp(-1, 1).to(device) for side in (images, references))
             # One at a time: the metric itself returns a mean.
-            return torch.stack([metric(a[None], b[None]).cpu().float() for a, b in pairs])[:, None]
+            found = [metric(a[None], b[None]).cpu().float() for a, b in zip(*sides, strict=True)]
+            return torch.stack(found)[:, None]
 
-        return compare
+        return Instrument(read=compare)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +163,8 @@ class ArcFace:
 
     path: str | None = None  # such as w600k_r50.onnx of insightface's buffalo_l
 
-    def open(self, *, model: Path, size: Size, device: str) -> Read:
-        """Return a function to the recognition embedding."""
+    def open(self, *, model: Path, size: Size, device: str) -> Instrument:
+        """Return an instrument to the recognition embedding."""
         if self.path is None:
             raise Missing("readers.arcface.path is not set; expected an ONNX recognition model")
         file = expand_home(self.path)
@@ -164,13 +182,27 @@ class ArcFace:
         (name,) = [node.name for node in session.get_inputs()]
         size = (ARCFACE_SIDE, ARCFACE_SIDE)
 
-        def embed(images: Tensor, bases: Tensor) -> Tensor:
+        def embed(images: Tensor, references: Tensor) -> Tensor:
             small = F.interpolate(images.float(), size, mode="bilinear", antialias=True)
             # One at a time: many exported networks fix their batch at 1.
             found = [session.run(None, {name: part.numpy()})[0] for part in small.split(1)]
             return torch.cat([torch.from_numpy(part).float() for part in found])
 
-        return embed
+        return Instrument(read=embed)
+
+
+def open_readers(
+    readers: Mapping[str, Reader], *, model: Path, size: Size, device: str
+) -> tuple[dict[str, Instrument], dict[str, str]]:
+    """Open what can be opened; return it, and why the rest cannot, both by name."""
+    opened: dict[str, Instrument] = {}
+    missing: dict[str, str] = {}
+    for name, reader in readers.items():
+        try:
+            opened[name] = reader.open(model=model, size=size, device=device)
+        except Missing as error:
+            missing[name] = str(error)
+    return opened, missing
 
 
 def _package(name: str, module: str | None = None) -> ModuleType:

@@ -19,7 +19,7 @@ from pairedit.files import replacing
 from pairedit.measure.curves import PANELS, labels_of, panel_png
 from pairedit.measure.evaluate import Result
 from pairedit.measure.measures import MEASURES
-from pairedit.measure.table import HEADS, comparable, moved, table
+from pairedit.measure.table import comparable, heads, moved, table
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #18181b; --quiet: #52525b; --paper: #fff; --line: #e4e4e7;
@@ -121,9 +121,8 @@ def _describe(settings: Mapping[str, Any]) -> str:
 
 def _overview(results: Sequence[Result], match: float) -> str:
     """Write the table of all sliders."""
-    heads = "".join(
-        f"<th scope=col>{escape(head)}</th>" for head in (HEADS[1], HEADS[0], *HEADS[2:])
-    )
+    edit, label, *others = heads()
+    head = "".join(f"<th scope=col>{escape(text)}</th>" for text in (label, edit, *others))
     body = ""
     for row in table(results):
         edit, label, verdict, *rest = row
@@ -134,7 +133,7 @@ def _overview(results: Sequence[Result], match: float) -> str:
             + "</tr>"
         )
     return (
-        f"<div class=wide><table><tr>{heads}</tr>{body}</table></div>"
+        f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
         "<p class=quiet><b>at most</b>: largest effect before identity is lost; 100 % is what the "
         "pairs show. <b>one pair at</b>: the scale that is worth as much. <b>off-target</b> (mean "
         "change of all other attributes) and <b>identity</b> (1: half-way to a stranger) are read "
@@ -172,7 +171,8 @@ def _measures(result: Result) -> str:
     scales = result.seen.scales
     heads = "".join(f"<th scope=col>{scale:g}</th>" for scale in scales)
     curves = singles = ""
-    for name, summary in result.summaries.items():
+    for measured, summary in result.summaries.items():
+        name = measured.name
         ends = zip(summary.low.reshape(-1), summary.high.reshape(-1), strict=True)
         cells = [
             f"<td title='{float(low):.3f} to {float(high):.3f}'>{_number(float(mean))}</td>"
@@ -219,8 +219,8 @@ def _missing(results: Sequence[Result]) -> str:
     """Write which measures could not run, and why."""
     reasons: dict[str, set[str]] = {}
     for result in results:
-        for name, why in result.missing.items():
-            reasons.setdefault(why, set()).add(name)
+        for measured, why in result.missing.items():
+            reasons.setdefault(why, set()).add(measured.name)
     items = "".join(
         f"<li>{escape(', '.join(sorted(names)))}: {escape(why)}</li>"
         for why, names in reasons.items()

@@ -21,8 +21,10 @@ from pairedit.data.images import to_tensor
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile
 from pairedit.machine.quantised import weight_of
-from pairedit.measure.evaluate import Result, Subject, examine
-from pairedit.measure.readers import Read
+from pairedit.measure import measures
+from pairedit.measure.evaluate import Result, measure_slider
+from pairedit.measure.readers import Instrument
+from pairedit.measure.subject import Subject
 from pairedit.measure.table import numbers
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample
@@ -68,13 +70,13 @@ def further_lanes(spent: float, lanes: int, training: float) -> int:
     return max(0, min(LANES - lanes, int(left)))
 
 
-def close(
+def check_slider(
     *,
     subject: Subject,
     updates: Mapping[str, Update],
     lanes: Sequence[Sequence[Sample]],
     size: Size,
-    readers: Mapping[str, Read],
+    readers: Mapping[str, Instrument],
     missing: Mapping[str, str],
     folder: Path,
     run: Run,
@@ -87,7 +89,7 @@ def close(
         updates: of every LoRA that was trained, by role.
         lanes: images of one seed each at ascending scales from 0.
         size: of the images.
-        readers: open networks by name.
+        readers: instruments by name.
         missing: why others are not open, by name.
         folder: receives report.json.
         run: receives the same as a table.
@@ -95,12 +97,12 @@ def close(
     """
     scales = tuple(sample.scales[0] for sample in lanes[0])
     placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
-    result = examine(subject, placed, scales, size, readers, missing)
+    result = measure_slider(subject, placed, scales, size, readers, missing)
     known, verdict = result.summaries, result.verdict
     _say_updates(subject.dataset, updates)
-    lines = {"image change": known["image change"].mean}
-    if "target" in known:
-        lines[f"{result.seen.attribute}"] = known["target"].mean
+    lines = {"image change": known[measures.image_change].mean}
+    if measures.target in known:
+        lines[f"{result.seen.attribute}"] = known[measures.target].mean
     for name, curve in lines.items():
         log.info(
             "%s: %s at scale %s (%d %s)",
@@ -120,7 +122,7 @@ def close(
         "seeds": [lane[0].seed for lane in lanes],
         "scales": list(scales),
         "attribute": result.seen.attribute,
-        "measures": {name: numbers(summary.mean) for name, summary in known.items()},
+        "measures": {m.name: numbers(summary.mean) for m, summary in known.items()},
     }
     _write(content, folder)
     heads = ("scale", *lines)
@@ -129,7 +131,7 @@ def close(
     return result
 
 
-def close_single(
+def check_content(
     *,
     name: str,
     updates: Mapping[str, Update],

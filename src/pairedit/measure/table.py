@@ -3,58 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
+from pairedit.measure.evidence import Column, Measure
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
-from pairedit.mini.attributes import EDITS, IDENTITY
 
-HEADS = (
-    "edit",
-    "slider",
-    "verdict",
-    "at most",
-    "one pair at",
-    "usable scales",
-    "off-target",
-    "identity",
-    "monotonic",
-)
 ABSENT = "–"
+USABLE = Column("usable scales", place=30)  # between two measures, so it is drawn here
+
+
+def heads() -> tuple[str, ...]:
+    """Name the columns of `table`."""
+    return ("edit", "slider", "verdict", *(column.head for column, _ in _columns()))
 
 
 def table(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Write one row for each slider, in the order of `HEADS`.
+    """Write one row for each slider, in the order of `heads`.
 
     `at most` and `one pair at` tell how strong the slider is; `off-target` and `identity` are
     read where it reaches `Evidence.match` of one pair's worth, so that strength does not decide.
     """
-    rows = []
-    for result in results:
-        known = result.summaries
-        start, end = (_single(known, name) for name in ("starts at", "lost at"))
-        last = result.seen.scales[-1]
-        usable = ABSENT
-        if start is not None and result.verdict.name not in ("no-op", "destructive"):
-            usable = f"{start:.2f} to " + (f"{last:g}+" if end is None else f"{end:.2f}")
-        rows.append(
-            (
-                result.subject.dataset,
-                result.subject.label,
-                result.verdict.name,
-                _percent(known.get("best share")),
-                _range(known.get("calibration"), 2),
-                usable,
-                _range(known.get("matched off-target"), 3),
-                _range(known.get("matched identity"), 2),
-                _range(known.get("monotonicity"), 2),
-            )
+    return [
+        (
+            result.subject.dataset,
+            result.subject.label,
+            result.verdict.name,
+            *(cell(result) for _, cell in _columns()),
         )
-    return rows
+        for result in results
+    ]
+
+
+def _columns() -> list[tuple[Column, Callable[[Result], str]]]:
+    """List what the table shows of each slider, in order."""
+
+    def cell(measured: Measure) -> Callable[[Result], str]:
+        return lambda result: _cell(measured.column, result.summaries.get(measured))
+
+    shown = [(m.column, cell(m)) for m in MEASURES.values() if m.column]
+    return sorted([*shown, (USABLE, _usable)], key=lambda known: known[0].place)
 
 
 def text_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -83,10 +76,10 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
     return {
         "settings": dict(settings),
         "measures": {name: measured.meaning for name, measured in MEASURES.items()},
-        "table": {"heads": list(HEADS), "rows": [list(row) for row in table(results)]},
+        "table": {"heads": list(heads()), "rows": [list(row) for row in table(results)]},
         "sliders": [
             {
-                "lora": str(result.subject.lora.path.resolve()),
+                "lora": str(result.subject.path.resolve()),
                 "edit": result.subject.dataset,
                 "slider": result.subject.label,
                 "attribute": result.seen.attribute,
@@ -94,14 +87,14 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
                 "advice": result.verdict.advice,
                 "scales": list(result.seen.scales),
                 "measures": {
-                    name: {
+                    measured.name: {
                         "mean": numbers(summary.mean),
                         "low": numbers(summary.low),
                         "high": numbers(summary.high),
                     }
-                    for name, summary in result.summaries.items()
+                    for measured, summary in result.summaries.items()
                 },
-                "missing": dict(result.missing),
+                "missing": {measured.name: why for measured, why in result.missing.items()},
                 "attributes": moved(result),
             }
             for result in results
@@ -114,10 +107,13 @@ def moved(result: Result) -> dict[str, float]:
 
     Empty without a probe. The scale is that of `comparable`.
     """
-    if "probe" not in result.seen.readings:
+    seen = result.seen
+    if seen.probe is None:
         return {}
-    names = (*EDITS, *IDENTITY)
-    change = at(result.seen.scales, result.seen.attributes(names).mean(0), comparable(result)[0])
+    identity = seen.probe.instrument.identity
+    edits = [name for name in seen.probe.instrument.columns if name not in identity]
+    names = (*edits, *identity)
+    change = at(seen.scales, seen.attributes(*names).mean(0), comparable(result)[0])
     return dict(zip(names, change.tolist(), strict=True))
 
 
@@ -128,12 +124,13 @@ def comparable(result: Result) -> tuple[float, bool]:
     lost, else its smallest positive scale.
     """
     seen = result.seen
-    scale = _single(result.summaries, "matched scale")
+    scale = _single(result.summaries, measures.matched_scale)
     if scale is not None:
         return scale, True
     up = [s for s in seen.scales if s > 0]
     kept = [s for s in up if result.verdict.lost_at is None or s < result.verdict.lost_at]
-    curve = result.summaries.get("share of a pair", result.summaries["image change"]).mean
+    known = result.summaries
+    curve = known.get(measures.share, known[measures.image_change]).mean
     best = max(kept, key=lambda s: float(curve[seen.scales.index(s)]), default=up[0])
     return best, False
 
@@ -146,23 +143,29 @@ def numbers(values: Tensor) -> Any:
     return round(number, 6) if math.isfinite(number) else None
 
 
-def _single(known: Mapping[str, Summary], name: str) -> float | None:
+def _single(known: Mapping[Measure, Summary], measured: Measure) -> float | None:
     """Return the mean of a measure of one value, if there is one."""
-    return numbers(known[name].mean) if name in known else None
+    return numbers(known[measured].mean) if measured in known else None
 
 
-def _percent(summary: Summary | None) -> str:
-    """Write a share of one pair's worth."""
-    mean = None if summary is None else numbers(summary.mean)
-    return ABSENT if mean is None else f"{100 * mean:.0f} %"
-
-
-def _range(summary: Summary | None, digits: int) -> str:
-    """Write a mean with its interval."""
-    if summary is None:
+def _usable(result: Result) -> str:
+    """Write from where to where a slider can be used."""
+    known, last = result.summaries, result.seen.scales[-1]
+    start, end = (_single(known, m) for m in (measures.usable_from, measures.usable_to))
+    if start is None or result.verdict.name in ("no-op", "destructive"):
         return ABSENT
-    mean, low, high = (numbers(part) for part in (summary.mean, summary.low, summary.high))
+    return f"{start:.2f} to " + (f"{last:g}+" if end is None else f"{end:.2f}")
+
+
+def _cell(column: Column, summary: Summary | None) -> str:
+    """Write a mean with its interval, or alone as a share."""
+    mean = None if summary is None else numbers(summary.mean)
     if mean is None:
         return ABSENT
-    ends = [ABSENT if end is None else f"{end:.{digits}f}" for end in (low, high)]
-    return f"{mean:.{digits}f} ({' … '.join(ends)})"
+    if column.percent:
+        return f"{100 * mean:.0f} %"
+    ends = [
+        ABSENT if end is None else f"{end:.{column.digits}f}"
+        for end in (numbers(summary.low), numbers(summary.high))
+    ]
+    return f"{mean:.{column.digits}f} ({' … '.join(ends)})"

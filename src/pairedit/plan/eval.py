@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from pairedit.files import expand_home, locate
 from pairedit.lora.file import CONTROL, inspect_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure.readers import Reader
+from pairedit.measure.subject import Subject
 from pairedit.methods import SEMANTIC
 from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
@@ -37,24 +38,13 @@ FIELDS = ("folder", "source", "target", "attribute")  # of a dataset, in a LoRA'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """Name one slider to evaluate, before its weights are read."""
-
-    path: Path
-    label: str  # of its row among others on the same edit: the method, or the job's folder
-    dataset: str
-    pairs: Sequence[Pair]  # none where they cannot be found
-    attribute: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
 class EvalPlan:
     """Hold one checked evaluation."""
 
     model: Any  # a `bases.base.Loadable`
     readers: Mapping[str, Reader]
     tracker: Tracker
-    candidates: Sequence[Candidate]
+    subjects: Sequence[Subject]
     scales: Sequence[float]
     seeds: Sequence[int]
     prompts: Sequence[str]
@@ -102,7 +92,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     if config.pairs is not None:
         folder = expand_home(config.pairs)
         given = problems.attempt(lambda: find_pairs(folder)) or []
-    candidates = []
+    subjects = []
     for path in paths:
         metadata = problems.attempt(lambda p=path: inspect_lora(p, names_of(model)))
         if metadata is None:
@@ -110,13 +100,13 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         base = metadata.get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
-        candidates.append(candidate(path, metadata, given, config.attribute, notes))
+        subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes))
     problems.done()
     return EvalPlan(
         model=model,
         readers=readers,
         tracker=tracker,
-        candidates=relabel(candidates),
+        subjects=relabel(subjects),
         scales=scales,
         seeds=seeds,
         prompts=prompts,
@@ -172,13 +162,14 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     return found
 
 
-def candidate(
+def subject(
     path: Path,
     metadata: Mapping[str, Any],
     pairs: Sequence[Pair] | None,
     attribute: str | None,
+    skip: int | float,
     notes: list[str],
-) -> Candidate:
+) -> Subject:
     """Say where a slider comes from, by its metadata unless told otherwise.
 
     Args:
@@ -186,6 +177,7 @@ def candidate(
         metadata: of the file.
         pairs: those to use; None for the ones it was trained on, where they are still there.
         attribute: what they change; None for what the dataset says.
+        skip: see `Rendering.skip`.
         notes: receives why pairs are not there.
     """
     name = str(metadata.get("dataset") or path.resolve().parent.name)
@@ -198,12 +190,13 @@ def candidate(
             (pairs,) = known.read().values()
         except ValueError as error:
             notes.append(f"{path}: {error}; pairs=FOLDER names them")
-    return Candidate(
+    return Subject(
         path=path,
         label=str(metadata.get("method") or path.stem),
         dataset=name,
         pairs=pairs,
         attribute=attribute or attribute_of(metadata),
+        skip=skip,
     )
 
 
@@ -238,20 +231,16 @@ def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def relabel(candidates: Sequence[Candidate]) -> list[Candidate]:
+def relabel(subjects: Sequence[Subject]) -> list[Subject]:
     """Order sliders by dataset; tell those of one method apart by their job's folder, or file."""
-    uses = Counter((c.dataset, c.label) for c in candidates)
-    jobs = Counter((c.dataset, c.path.resolve().parents[1].name) for c in candidates)
+    uses = Counter((s.dataset, s.label) for s in subjects)
+    jobs = Counter((s.dataset, s.path.resolve().parents[1].name) for s in subjects)
     named = []
-    for c in candidates:
-        job = c.path.resolve().parents[1].name
-        label = c.label
-        if uses[c.dataset, c.label] > 1:
-            label = job if jobs[c.dataset, job] == 1 else f"{job}/{c.path.stem}"
-        named.append(
-            Candidate(
-                path=c.path, label=label, dataset=c.dataset, pairs=c.pairs, attribute=c.attribute
-            )
-        )
-    order = list(dict.fromkeys(c.dataset for c in named))
-    return sorted(named, key=lambda c: order.index(c.dataset))
+    for s in subjects:
+        job = s.path.resolve().parents[1].name
+        label = s.label
+        if uses[s.dataset, s.label] > 1:
+            label = job if jobs[s.dataset, job] == 1 else f"{job}/{s.path.stem}"
+        named.append(replace(s, label=label))
+    order = list(dict.fromkeys(s.dataset for s in named))
+    return sorted(named, key=lambda s: order.index(s.dataset))

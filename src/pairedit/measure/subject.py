@@ -1,0 +1,21 @@
+"""Own what an evaluation is about: one slider, and what its pairs show. Never imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pairedit.data.examples import Pair
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """Name one slider to evaluate; a plan holds it before the weights are read."""
+
+    path: Path  # of the LoRA file
+    label: str  # of its row among others on the same edit: the method, or the job's folder
+    dataset: str
+    pairs: Sequence[Pair]  # none where they cannot be found
+    attribute: str | None  # None: the one that the pairs move most, where a probe reads them
+    skip: int | float  # see `Rendering.skip`
