@@ -130,7 +130,7 @@ def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:
     from pairedit.lora.adapters import Adapters
     from pairedit.lora.file import read_lora, write_lora
 
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux.transformer, names=flux.names)
     generator = torch.Generator().manual_seed(seed)
     adapters.add("x", rank=rank, alpha=rank, targets="attention", generator=generator)
     weights = {
@@ -150,7 +150,7 @@ def random_lora(flux, path, targets="attention", ranks=(3,), sigma=1.0) -> LoraF
     generator = torch.Generator().manual_seed(4)
     linears = dict(flux.transformer.named_modules())
     weights = {}
-    for index, module in enumerate(find_modules(flux.transformer, targets)):
+    for index, module in enumerate(find_modules(flux.transformer, targets, flux.names)):
         rank, base = ranks[index % len(ranks)], linears[module]
         down = torch.randn(rank, base.in_features, generator=generator) / base.in_features**0.5
         up = torch.randn(base.out_features, rank, generator=generator) * sigma

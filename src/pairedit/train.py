@@ -135,7 +135,7 @@ def fit(
                 for role in method.roles:
                     paths[role] = folder / f"{role}{suffix}.safetensors"
                     notes = {**metadata, "role": role, "step": step, "rank": settings.rank}
-                    write_lora(paths[role], adapters.weights(role), notes)
+                    write_lora(paths[role], adapters.weights(role), notes, names=flux.names)
                 return paths
 
             def keep(step: int) -> None:

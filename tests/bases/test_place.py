@@ -109,7 +109,7 @@ def open_fused(folder, **more):
     flux = open_flux(folder, replace(FUSED, **more))
     sigmas, text = flux.sigmas(32, 4), flux.encode_prompt([""])
     flux.prepare(sigmas, text, 3.5)
-    adapters = Adapters(flux.transformer, stacked=True)
+    adapters = Adapters(flux.transformer, names=flux.names, stacked=True)
     adapters.add(
         "semantic", rank=2, alpha=1, targets="attention", generator=torch.Generator().manual_seed(0)
     )

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from pairedit.bases.flux1.names import NAMES
 from pairedit.data.examples import find_pairs
 from pairedit.data.images import read_image
 from pairedit.lora.file import inspect_lora, write_lora
@@ -124,7 +125,7 @@ def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
     assert (known["skip"], known["seeds"]) == (1, 3)
     # A published file has no place for a note.
     published = tmp_path / "disc/x.pt"
-    write_lora(published, lora.weights, {}, "published")
+    write_lora(published, lora.weights, {}, "published", NAMES)
     words[0] = f"lora={published}"
     content = published.read_bytes()
     code, out, err = command("eval", *words, "scales=[0.1,1]")

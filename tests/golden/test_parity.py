@@ -17,6 +17,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from pairedit import train
 from pairedit.bases.flux1.flux import Text, load
+from pairedit.bases.flux1.names import NAMES
 from pairedit.data.examples import Single, find_pairs
 from pairedit.data.images import read_image
 from pairedit.edits import Photo, RealImage
@@ -164,7 +165,7 @@ def weights_of(path):
 
 def export(path, out):
     """Write a LoRA file as the published code does."""
-    write_lora(out, read_lora(path).weights, {}, "published")
+    write_lora(out, read_lora(path).weights, {}, "published", NAMES)
 
 
 def sample(flux, semantic, *, image=None, content=None, batch_size=8):
@@ -176,7 +177,7 @@ def sample(flux, semantic, *, image=None, content=None, batch_size=8):
             inversion="lora",
             semantic_cfg_scale=NOTES["sample"]["semantic_cfg_scale"],
         )
-        photos = [Photo(path=image, image=read_image(image), content=read_lora(content))]
+        photos = [Photo(path=image, image=read_image(image), content=read_lora(content, NAMES))]
 
     def decode(rows):
         latents.extend(rows)
@@ -192,7 +193,7 @@ def sample(flux, semantic, *, image=None, content=None, batch_size=8):
             skip = NOTES["sample"]["published_skip_text"] + 1
         samples = generate(
             flux,
-            sliders=[Slider(lora=read_lora(semantic), scales=scales)],
+            sliders=[Slider(lora=read_lora(semantic, NAMES), scales=scales)],
             prompts=[PROMPT],
             seeds=[NOTES["sample"]["seed"]],
             skip=skip,

@@ -292,8 +292,8 @@ def test_rows_are_checked(adapters):
     ],
 )
 def test_every_placement_finds_its_modules(mini, targets, count):
-    assert len(find_modules(mini.transformer, targets)) == count
-    adapters = Adapters(mini.transformer)
+    assert len(find_modules(mini.transformer, targets, mini.names)) == count
+    adapters = Adapters(mini.transformer, names=mini.names)
     generator = torch.Generator().manual_seed(0)
     assert adapters.add("x", rank=2, alpha=1, targets=targets, generator=generator) == count
     adapters.remove()

@@ -206,4 +206,4 @@ STEM = "lora_unet_transformer_blocks_0_attn_to_q"
 def test_strange_files_are_refused_by_name(tmp_path, tensors, reason):
     torch.save(tensors, tmp_path / "odd.pt")
     with pytest.raises(ValueError, match=rf"odd\.pt: .*{reason}"):
-        read_lora(tmp_path / "odd.pt")
+        read_lora(tmp_path / "odd.pt", NAMES)

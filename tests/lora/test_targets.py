@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.adapters import Adapters, _linears, find_modules
 from pairedit.lora.file import read_lora
-from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.targets import match_targets
 
 FLUX = NAMES.modules((19, 38))
@@ -70,7 +70,7 @@ def test_every_pattern_without_match_is_named():
         match_targets(FLUX, ["to_x", "to_k", "to_y"], NAMES)
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", NAMES.targets)
 def test_every_set_trains_and_its_file_loads(flux, pair_folder, tmp_path, name):
     from pairedit.data.examples import find_pairs
     from pairedit.methods import PairEdit

@@ -30,7 +30,7 @@ def test_loras_of_any_module_and_rank_act_on_their_rows(tiny_flux_folder, learni
         sigmas, text = flux.sigmas(48, 4), flux.encode_prompt(["", "a", "b"])
         flux.prepare(sigmas, text, 3.5)
         generator = torch.Generator().manual_seed(0)
-        adapters = Adapters(flux.transformer, stacked=hardware.fused)
+        adapters = Adapters(flux.transformer, names=flux.names, stacked=hardware.fused)
         for name, (rank, modules) in targets.items():
             adapters.add(name, rank=rank, alpha=2, targets=modules, generator=generator)
         for name in targets:
@@ -56,7 +56,7 @@ def test_stacked_loras_learn_from_their_own_rows_only(tiny_flux_folder):
     text = flux.encode_prompt(["", ""])
     sigmas = flux.sigmas(32, 4)
     flux.prepare(sigmas, text, 3.5)
-    adapters = Adapters(flux.transformer, stacked=True)
+    adapters = Adapters(flux.transformer, names=flux.names, stacked=True)
     generator = torch.Generator().manual_seed(0)
     for name in ("content", "semantic"):
         adapters.add(name, rank=2, alpha=1, targets="attention", generator=generator)

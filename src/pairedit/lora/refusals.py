@@ -80,7 +80,9 @@ def refusal(key: str, keys: Iterable[str], texts: Mapping[str, str], names: Name
                 f"{said}: this looks like a LoRA for {model}{_writer(keys, texts)}, and a LoRA "
                 "works with the model that it was trained on alone"
             )
-    family = names.family or "the model"
+    family = names.family
+    if not family:
+        return f"{said}, and to read others a program has to say names=, those of the base model"
     return (
         f"{said}: {family} has no such module{_writer(keys, texts)}; docs/files.md lists the "
         "programs whose files are read, and most of them can save as diffusers or kohya"

@@ -13,8 +13,9 @@ from typing import Any
 
 from pairedit.lora.names import Names
 
+THUMBNAIL = "modelspec.thumbnail"  # a picture as a data URI
 # Entries that stop being true when a LoRA is written anew: alpha is folded in, bytes differ.
-STALE = ("lora_adapter_metadata", "sshs_legacy_hash", "format", "pairedit")
+STALE = ("lora_adapter_metadata", "sshs_legacy_hash")
 
 
 def described(metadata: Mapping[str, Any]) -> dict[str, str]:
