@@ -3,6 +3,7 @@
 import pytest
 from safetensors.torch import load_file
 
+from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.file import read_lora
 from tiny import assert_same_edit, random_lora
 
@@ -36,10 +37,10 @@ def test_the_command(export, flux, tmp_path, monkeypatch):
         "lora=age-published.pt", "layout=kohya", f"out={tmp_path / 'b/x.safetensors'}"
     )
     assert (code, err) == (0, "")
-    assert_same_edit(lora, read_lora(tmp_path / "b/x.safetensors"))
+    assert_same_edit(lora, read_lora(tmp_path / "b/x.safetensors", NAMES))
     code, _, err = export("-m", "lora=b/x.safetensors", "layout=diffusers,kohya")
     assert (code, err) == (0, "")
-    assert_same_edit(lora, read_lora(tmp_path / "b/x-diffusers.safetensors"))
+    assert_same_edit(lora, read_lora(tmp_path / "b/x-diffusers.safetensors", NAMES))
     assert set(load_file(tmp_path / "b/x-kohya.safetensors")) == set(
         load_file(tmp_path / "b/x.safetensors")
     )

@@ -30,7 +30,6 @@ _MODELS = {
     "Qwen-Image": r"transformer_blocks[._]\d+[._](img|txt)_m",
     "Z-Image or Lumina": r"(noise|context)_refiner|layers[._]\d+[._](attention|feed_forward)",
     "Wan": r"blocks[._]\d+[._](self_attn|cross_attn|ffn)",
-    "HunyuanVideo": r"(double|single)_blocks[._]\d+[._](img_attn_q|txt_attn_q|fc1|fc2)",
 }
 # Programs by entries of the header, then by keys.
 _HEADERS = {
@@ -74,17 +73,16 @@ def refusal(key: str, keys: Iterable[str], texts: Mapping[str, str], names: Name
     """Say that a key is of no known layout, what the file probably is, and a way out."""
     keys = list(keys)
     said = f"key {key!r} is of no known layout"
+    if not names.family:
+        return f"{said}, and to read others a program has to say names=, those of the base model"
     for model, form in _MODELS.items():
         if any(re.search(form, other) for other in keys):
             return (
                 f"{said}: this looks like a LoRA for {model}{_writer(keys, texts)}, and a LoRA "
                 "works with the model that it was trained on alone"
             )
-    family = names.family
-    if not family:
-        return f"{said}, and to read others a program has to say names=, those of the base model"
     return (
-        f"{said}: {family} has no such module{_writer(keys, texts)}; docs/files.md lists the "
+        f"{said}: {names.family} has no such module{_writer(keys, texts)}; docs/files.md lists the "
         "programs whose files are read, and most of them can save as diffusers or kohya"
     )
 

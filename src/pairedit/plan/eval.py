@@ -28,6 +28,7 @@ from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
 from pairedit.plan.model import _check_steps, _hardware, _model, check_keys, names_of
 from pairedit.plan.parse import parse_prompts, parse_seeds
+from pairedit.plan.roles import role_notes
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 
@@ -119,6 +120,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
         candidates.append(candidate(path, metadata, given, config.attribute, notes))
+    notes += role_notes(c.path for c in candidates)
     problems.done()
     return EvalPlan(
         model=model,
