@@ -102,7 +102,9 @@ def _split(part: Part, down: Tensor, up: Tensor) -> Weights:
     """Take a stacked LoRA apart, each part with the ranks that reach its rows."""
     if len(part.modules) == 1:
         used = down.any(1) | up.any(0)
-        return {part.modules[0]: (down[used], up[:, used])} if used.any() else {}
+        if not used.all():
+            down, up = down[used], up[:, used]
+        return {part.modules[0]: (down, up)} if used.any() else {}
     found = {}
     sizes = part.sizes(len(up), down.shape[1])
     for module, rows in zip(part.modules, up.split(sizes), strict=True):
