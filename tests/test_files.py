@@ -42,3 +42,22 @@ def test_what_a_killed_writer_left_is_cleared_away(tmp_path):
         path.touch()
     remove_temporaries(tmp_path)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+
+
+def test_the_file_behind_a_link_is_written_and_keeps_its_mode(tmp_path: Path) -> None:
+    behind, link = tmp_path / "behind" / "a.txt", tmp_path / "link.txt"
+    behind.parent.mkdir()
+    behind.write_text("one")
+    behind.chmod(0o640)
+    link.symlink_to(Path("behind/a.txt"))
+    with replacing(link) as temporary:
+        temporary.write_text("two")
+    assert link.is_symlink()
+    assert (behind.read_text(), behind.stat().st_mode & 0o777) == ("two", 0o640)
+    assert [path.name for path in behind.parent.iterdir()] == ["a.txt"]
+    # A link to nowhere makes the file that it names.
+    link.unlink()
+    link.symlink_to(behind.with_name("b.txt"))
+    with replacing(link) as temporary:
+        temporary.write_text("three")
+    assert behind.with_name("b.txt").read_text() == "three"

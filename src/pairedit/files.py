@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path that becomes `path` once the block has ended well.
 
     Nobody sees half a file: on an error the temporary file goes and an older `path` stays. What
-    was written survives a loss of power once the block has ended.
+    was written survives a loss of power once the block has ended. Of a symbolic link the file
+    behind it is replaced; a file keeps its mode.
 
     Args:
         path: the file to write; missing parent folders are made.
@@ -49,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         OSError: names `path`, also where the system names no file, as on a full disk.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Short, so that a file name near the system's limit works; not mkstemp, whose files are 0600.
     temporary = path.with_name(f".{secrets.token_hex(8)}{path.suffix}")
@@ -58,6 +60,8 @@ def replacing(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
+            with suppress(FileNotFoundError):
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)

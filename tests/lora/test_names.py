@@ -109,7 +109,7 @@ def deltas(weights):
 
 def read(tensors, names):
     shapes = {key: list(value.shape) for key, value in tensors.items()}
-    return from_tensors(tensors, read_keys(shapes, names))
+    return from_tensors(tensors, read_keys(shapes, names).entries)
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -1,21 +1,29 @@
-"""Own pairedit-export: one LoRA file rewritten in another layout."""
+"""Own pairedit-export: one LoRA file rewritten in another layout, and a workflow that uses it."""
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pairedit.lora.file import read_lora, write_lora
+from pairedit.bases.flux1.workflow import make_workflow
+from pairedit.files import replacing
+from pairedit.lora.file import LoraFile, read_lora, write_lora
+from pairedit.lora.spec import skip_of
 from pairedit.plan.export import ExportPlan
 
 log = logging.getLogger(__name__)
 
+UNMEASURED = 0.4  # strength of a slider that nobody has calibrated: the middle of a preview
+
 
 def run_export(plan: ExportPlan) -> Path:
-    """Write the file of a plan.
+    """Write the files of a plan.
 
     Returns:
-        The file.
+        The LoRA.
 
     Raises:
         ValueError: a file that cannot be read, or modules that the layout cannot hold.
@@ -23,8 +31,44 @@ def run_export(plan: ExportPlan) -> Path:
     lora = read_lora(plan.lora, plan.names)
     metadata = {key: value for key, value in lora.metadata.items() if key != "version"}
     try:
-        write_lora(plan.out, lora.weights, metadata, plan.layout, plan.names)
+        write_lora(plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts)
     except ValueError as error:
         raise ValueError(f"{plan.lora}: {error}") from error
     log.info("%s: %s", plan.layout, plan.out.resolve())
+    if plan.workflow:
+        text = json.dumps(make_workflow(**_use(lora), lora=plan.out.name), indent=1)
+        with replacing(plan.workflow) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        log.info("workflow: %s", plan.workflow.resolve())
     return plan.out
+
+
+def _use(lora: LoraFile) -> dict[str, Any]:
+    """Return how a slider is rendered, by its metadata; what they lack is FLUX.1-dev's default."""
+    config = _mapping(lora.metadata.get("config"))
+    model = _mapping(config.get("model"))
+    strength = _mapping(lora.metadata.get("calibration")).get("scale")
+    if strength is None:
+        strength = UNMEASURED
+        log.warning(
+            "%s: not calibrated, so the workflow has strength %g; pairedit-eval lora=%s measures "
+            "the right one",
+            lora.path,
+            strength,
+            lora.path,
+        )
+    skip, steps = skip_of(lora.metadata) or (0, 28)
+    return {
+        "strength": strength,
+        "skip": skip,
+        "steps": steps,
+        "guidance_scale": config.get("guidance_scale", 3.5),
+        "resolution": config.get("resolution", 1024),
+        "prompt": model.get("prompt", "a portrait photo of a person"),
+        "model": str(lora.metadata.get("base_model")),
+    }
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping as it is; an empty one for anything else."""
+    return value if isinstance(value, Mapping) else {}

@@ -14,13 +14,14 @@ from pairedit.data.images import load_image
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
 from pairedit.jobs.opening import open_model
-from pairedit.lora.file import inspect_lora, read_lora
+from pairedit.lora.file import annotate_lora, inspect_lora, read_lora
+from pairedit.lora.spec import THUMBNAIL
 from pairedit.machine.devices import memory_advice
 from pairedit.measure.readers import AttributeProbe, open_readers
 from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
 from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
-from pairedit.pictures.png import save_png
+from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
@@ -192,6 +193,8 @@ def show_and_check_slider(
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
         sheet = draw_sheet(shown, title=f"{place.name}: {plan.method_name}")
+        # First, as the preview's file says that all of this has been done.
+        annotate_lora(edits.path, {THUMBNAIL: thumbnail(sheet)})
         save_png(sheet, place / "preview.png", {"lora": edits.path.name})
         run.image("preview", place / "preview.png", plan.training.steps)
     if plan.report:

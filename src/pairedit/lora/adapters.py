@@ -49,7 +49,7 @@ class Adapters:
         if getattr(transformer, "peft_config", None):
             raise ValueError(f"LoRAs are attached already: {', '.join(transformer.peft_config)}")
         self.transformer = transformer.requires_grad_(False)
-        self._module_names = base.names
+        self.module_names = base.names
         self._routing = Routing()
         self._names: list[str] = []
         self._stacked = stacked
@@ -80,7 +80,7 @@ class Adapters:
         Raises:
             ValueError: a pattern that matches no linear module.
         """
-        modules = find_modules(self.transformer, targets, self._module_names)
+        modules = find_modules(self.transformer, targets, self.module_names)
         self._inject(name, dict.fromkeys(modules, rank), alpha=alpha)
         for _, layer in self._layers(name):
             down, up = layer.lora_A[name].weight, layer.lora_B[name].weight

@@ -3,10 +3,10 @@
     transformer.<module>.lora_A.weight  [rank, in]
     transformer.<module>.lora_B.weight  [out, rank], with alpha / rank folded in
 
-so that any reader's default, alpha = rank at strength 1, is our scale 1.0. The header holds one
-entry, `pairedit`: JSON with version, base_model, method, role, step, rank and config. One
-entry, because safetensors writes several in random order and equal runs would differ in bytes.
-Files of other layouts, and .pt files that hold nothing but tensors, are read and written too.
+so that any reader's default, alpha = rank at strength 1, is our scale 1.0. The header's entry
+`pairedit` is JSON with version, base_model, method, role, step, rank and config; beside it stand
+the entries that other programs show, see `spec`. Files of other layouts, and .pt files that hold
+nothing but tensors, are read and written too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import re
 import zipfile
 from collections.abc import Mapping
@@ -23,18 +24,25 @@ from typing import TYPE_CHECKING, Any
 
 import pairedit
 from pairedit.files import replacing
-from pairedit.lora.keys import Entry, read_keys
+from pairedit.lora import spec
+from pairedit.lora.header import Header, checksum, read_header, with_texts
+from pairedit.lora.keys import Keys, read_keys
 from pairedit.lora.layouts import from_tensors, to_tensors
 from pairedit.lora.names import UNKNOWN, Names
+from pairedit.lora.scaling import Noted, find_noted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 SUFFIXES = (".safetensors", ".pt")
-TYPES = ("BF16", "F16", "F32", "F64")
-TEXTS = ("base_model", "dataset", "method", "role")  # texts in the metadata, shown to the user
+OWN = "pairedit"  # our entry of the header
+CHECKPOINT = "checkpoint"  # that of `runs.checkpoints`
+TYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
+NUMBERS = (*TYPES, "I64", "I32", "I16", "I8", "U8")  # of an alpha
+TEXTS = ("base_model", "dataset", "method", "role")  # in the metadata, shown to the user
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-MOST_SCALING = 1e6  # of alpha / rank; beyond, a file lies
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +52,8 @@ class LoraFile:
     path: Path
     weights: Mapping[str, tuple[Tensor, Tensor]]  # module: (A [rank, in], B [out, rank]), float32
     metadata: Mapping[str, Any]  # what `write_lora` was given; empty for a foreign file
-    sha256: str  # of the file's bytes
+    sha256: str  # of the tensors' bytes: what is noted in a header later leaves it as it is
+    texts: Mapping[str, str] = field(default_factory=dict)  # further entries of the header
 
     @property
     def rank(self) -> int:
@@ -58,6 +67,7 @@ def write_lora(
     metadata: Mapping[str, Any],
     layout: str = "diffusers",
     names: Names = UNKNOWN,
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write one LoRA, by default so that diffusers and ComfyUI read it.
 
@@ -67,6 +77,7 @@ def write_lora(
         metadata: JSON values; the package version is added. A .pt file has no room for them.
         layout: see `layouts`.
         names: of the modules of the base model; `diffusers` needs none.
+        texts: entries of another header, which are kept as far as they still hold.
 
     Raises:
         ValueError: modules that the layout cannot hold.
@@ -75,40 +86,61 @@ def write_lora(
     from safetensors.torch import save
 
     tensors = to_tensors(weights, layout, names)
-    if path.suffix == ".pt":
+    if path.suffix.lower() == ".pt":
         with replacing(path) as temporary:
             torch.save(tensors, temporary)
         return
-    entry = json.dumps({"version": pairedit.__version__, **metadata}, sort_keys=True)
+    content = save(tensors)
+    rank = max(len(down) for down, _ in weights.values())
+    kept = {key: value for key, value in (texts or {}).items() if key not in spec.STALE}
+    entries = {
+        **spec.merged(kept, metadata, metadata),
+        **spec.of_file(metadata, names, rank, checksum(content)),
+        OWN: json.dumps({"version": pairedit.__version__, **metadata}, sort_keys=True),
+    }
     with replacing(path) as temporary:
         # Bytes, not save_file, whose files nobody but their owner may read.
-        temporary.write_bytes(save(tensors, metadata={"pairedit": entry}))
+        temporary.write_bytes(with_texts(content, entries))
 
 
-def annotate_lora(path: Path, **entries: Any) -> None:
+def annotate_lora(path: Path, texts: Mapping[str, str] | None = None, **entries: Any) -> None:
     """Change entries of a LoRA file's metadata; the weights keep their bytes.
 
     Args:
         path: a safetensors file, replaced at once or not at all.
+        texts: further entries of the header, for other programs.
         entries: JSON values by name; None takes an entry away.
 
     Raises:
         ValueError: not a safetensors file, or its entry is damaged.
     """
-    known = _entry(path, _open(path).texts)
-    merged = {k: v for k, v in {**known, **entries}.items() if v is not None}
-    content = path.read_bytes()
-    # safetensors: 8 bytes of header length, the header as JSON, then the weights.
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    header["__metadata__"] = {
-        **header.get("__metadata__", {}),
-        "pairedit": json.dumps(merged, sort_keys=True),
-    }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the format's own alignment
+    header = _header(path)
+    known = _entry(path, header)
+    changed = {k: v for k, v in {**known, **entries}.items() if v is not None}
+    shown = spec.merged(header.texts, known, changed) | dict(texts or {})
+    shown[OWN] = json.dumps(changed, sort_keys=True)
+    content = with_texts(path.read_bytes(), shown)
     with replacing(path) as temporary:
-        temporary.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + length :])
+        temporary.write_bytes(content)
+
+
+def role_of(path: Path) -> str | None:
+    """Say what a file is for, without torch: its role in a method.
+
+    Returns:
+        `semantic` for a slider, `content` for what holds the looks of a pair or an image, another
+        method's role, `checkpoint` for the state of a training, or None where nothing tells.
+
+    Raises:
+        ValueError: not a readable file, or its entry is damaged.
+    """
+    header = _header(path)
+    if header is None:
+        # The published code writes its content LoRA under this name.
+        return "content" if path.stem.endswith("_0") else None
+    if CHECKPOINT in header.texts:
+        return CHECKPOINT
+    return _entry(path, header).get("role")
 
 
 def inspect_lora(path: Path, names: Names = UNKNOWN) -> dict[str, Any]:
@@ -124,32 +156,77 @@ def inspect_lora(path: Path, names: Names = UNKNOWN) -> dict[str, Any]:
     Raises:
         ValueError: names the file and the first thing wrong with it.
     """
-    header = _open(path)
-    if header.shapes is not None:
-        _read_keys(path, header.shapes, names)
-    for key, kind in header.types.items():
-        if kind not in TYPES:
-            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(TYPES)}")
-    return _entry(path, header.texts)
+    header = _header(path)
+    if header is None:
+        return {}
+    keys, _ = _keys(path, header.shapes, names, header.texts)
+    alphas = {entry.alpha for entry in keys.entries}
+    used = alphas | {key for entry in keys.entries for key in (entry.down, entry.up)}
+    for key in used - {None}:
+        known = NUMBERS if key in alphas else TYPES
+        if header.types[key] not in known:
+            kind = header.types[key]
+            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(known)}")
+    return _entry(path, header)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Header:
-    """Hold what a file says of its tensors."""
+def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
+    """Read a LoRA file of any layout that is known; see docs/files.md.
 
-    shapes: Mapping[str, list[int]] | None = None  # by key; None where only reading would tell
-    types: Mapping[str, str] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
+    Args:
+        path: a .safetensors file, or a .pt file of tensors; no code in it is ever run.
+        names: of the modules of the base model. Without them a file is read whose modules have
+            the names that they have in the model, as those of a training do.
+
+    Returns:
+        Its weights as float32, with any alpha folded into B. A line in the log counts what is
+        left out.
+
+    Raises:
+        ValueError: names the file and what is wrong: not readable, unknown keys, shapes that
+            do not belong together, values that are not finite.
+    """
+    from safetensors.torch import load
+
+    metadata, header, content = inspect_lora(path, names), _header(path), path.read_bytes()
+    tensors = _unpickle(path, content) if header is None else load(content)
+    texts = {} if header is None else header.texts
+    shapes = {key: list(value.shape) for key, value in tensors.items()}
+    keys, noted = _keys(path, shapes, names, texts)
+    # As float32, in which a large float64 is infinite.
+    tensors = {
+        key: tensors[key].float()
+        for entry in keys.entries
+        for key in (entry.down, entry.up, entry.alpha)
+        if key is not None
+    }
+    broken = [key for key, value in tensors.items() if not value.isfinite().all()]
+    if broken:
+        raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
+    try:
+        weights = from_tensors(tensors, keys.entries, noted)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not weights:
+        raise ValueError(f"{path}: every update in it is zero")
+    if keys.left:
+        counts = ", ".join(f"{count} {what}" for what, count in keys.left.items())
+        log.warning("%s: LoRAs of %d modules; left out: %s", path, len(weights), counts)
+    return LoraFile(
+        path=path,
+        weights=weights,
+        metadata=metadata,
+        sha256=hashlib.sha256(content).hexdigest() if header is None else checksum(content),
+        texts={key: value for key, value in texts.items() if key != OWN},
+    )
 
 
-def _open(path: Path) -> _Header:
-    """Read the header of a LoRA file.
+def _header(path: Path) -> Header | None:
+    """Read the header of a LoRA file; None for a .pt file, which has none.
 
     Raises:
         ValueError: there is no such file, or it is of another kind or damaged.
     """
-    from safetensors import SafetensorError, safe_open
-
     if path.is_dir():
         # A run's folder holds one for each dataset.
         inside = sorted(path.glob("*.safetensors")) + sorted(path.glob("*/semantic.safetensors"))
@@ -157,28 +234,21 @@ def _open(path: Path) -> _Header:
         raise ValueError(f"{path}: is a folder; name a LoRA file{example}")
     if not path.is_file():
         raise ValueError(f"{path}: no such LoRA file")
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: not a {' or '.join(SUFFIXES)} file")
-    if path.suffix == ".pt":
+    if path.suffix.lower() == ".pt":
         if not zipfile.is_zipfile(path):
             raise ValueError(f"{path}: not a readable .pt file of torch.save")
-        return _Header()
-    try:
-        with safe_open(path, framework="np") as file:
-            parts = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118
-            return _Header(
-                shapes={key: part.get_shape() for key, part in parts.items()},
-                types={key: part.get_dtype() for key, part in parts.items()},
-                texts=file.metadata() or {},
-            )
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        return None
+    return read_header(path)
 
 
-def _entry(path: Path, texts: Mapping[str, str]) -> dict[str, Any]:
+def _entry(path: Path, header: Header | None) -> dict[str, Any]:
     """Return our own entry of a header; empty without one."""
+    if header is None:
+        raise ValueError(f"{path}: a .pt file has no room for metadata")
     try:
-        entry = json.loads(texts.get("pairedit", "{}"))
+        entry = json.loads(header.texts.get(OWN, "{}"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: the header entry 'pairedit' is damaged ({error})") from error
     if not isinstance(entry, dict):
@@ -190,39 +260,15 @@ def _entry(path: Path, texts: Mapping[str, str]) -> dict[str, Any]:
     return entry
 
 
-def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
-    """Read a LoRA file of any layout of `layouts`.
-
-    Args:
-        path: a .safetensors file, or a .pt file of tensors; no code in it is ever run.
-        names: of the modules of the base model. Without them a file is read whose modules have
-            the names that they have in the model, as those of a training do.
-
-    Returns:
-        Its weights as float32, with any alpha folded into B.
-
-    Raises:
-        ValueError: names the file and what is wrong: not readable, unknown keys, shapes that
-            do not belong together, values that are not finite.
-    """
-    from safetensors.torch import load
-
-    metadata, content, header = inspect_lora(path, names), path.read_bytes(), _open(path)
-    tensors = _unpickle(path, content) if path.suffix == ".pt" else load(content)
-    shapes = {key: list(value.shape) for key, value in tensors.items()}
-    entries = _read_keys(path, shapes, names)
-    # As float32, in which a large float64 is infinite.
-    tensors = {key: value.float() for key, value in tensors.items()}
-    broken = [key for key, value in tensors.items() if not value.isfinite().all()]
-    if broken:
-        raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
-    scaling = _noted_scaling(path, header.texts.get("lora_adapter_metadata"))
-    read = from_tensors(tensors, entries)
-    weights = {module: (a, b * scaling) for module, (a, b) in read.items()}
-    if not weights:
-        raise ValueError(f"{path}: every update in it is zero")
-    digest = hashlib.sha256(content).hexdigest()
-    return LoraFile(path=path, weights=weights, metadata=metadata, sha256=digest)
+def _keys(
+    path: Path, shapes: Mapping[str, list[int]], names: Names, texts: Mapping[str, str]
+) -> tuple[Keys, Noted | None]:
+    """Read a file's keys and the alphas that stand elsewhere; a refusal names the file."""
+    try:
+        keys = read_keys(shapes, names, texts)
+        return keys, find_noted(path, texts, any(key.startswith("base_model.") for key in shapes))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
@@ -239,30 +285,3 @@ def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
     ):
         raise ValueError(f"{path}: not a mapping of names to tensors")
     return tensors
-
-
-def _read_keys(path: Path, shapes: Mapping[str, list[int]], names: Names) -> list[Entry]:
-    """Refuse what `read_keys` refuses, in the name of the file."""
-    try:
-        return read_keys(shapes, names)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-
-
-def _noted_scaling(path: Path, noted: str | None) -> float:
-    """Return alpha / rank from the header entry that diffusers writes; 1 without one."""
-    if noted is None:
-        return 1.0
-    try:
-        config = json.loads(noted)
-        patterns = [config.get(f"transformer.{key}_pattern") for key in ("alpha", "rank")]
-        scaling = config["transformer.lora_alpha"] / config["transformer.r"]
-    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError) as error:
-        raise ValueError(f"{path}: 'lora_adapter_metadata' is damaged ({error!r})") from error
-    except RecursionError as error:
-        raise ValueError(f"{path}: 'lora_adapter_metadata' is damaged (too deep)") from error
-    if any(patterns):
-        raise ValueError(f"{path}: an alpha or rank for each module is not supported")
-    if not abs(scaling) < MOST_SCALING:
-        raise ValueError(f"{path}: alpha / rank in 'lora_adapter_metadata' is {scaling}")
-    return scaling

@@ -6,8 +6,9 @@
 
 `kohya` is sd-scripts' and ComfyUI's: the original's names, where q, k and v (and, in a single
 block, the MLP) are one matrix. Their LoRAs are stacked into one whose B is block-diagonal, and
-taken apart again by the rows of B that are not zero. `published` is what the PairEdit code writes:
-one rank throughout, alpha 1. Here a LoRA is {module: (A [rank, in], B [out, rank])}, alpha = rank.
+taken apart again by the rows of B that are not zero. `published` is what the PairEdit code writes,
+alpha 1. Every module has one rank, as old readers need it; ranks that are missing are zeros.
+Here a LoRA is {module: (A [rank, in], B [out, rank])}, alpha = rank.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pairedit.lora.keys import ALPHA, ENDINGS, Entry
+from pairedit.lora.keys import Entry
 from pairedit.lora.names import Names, Part
+from pairedit.lora.scaling import Noted, check_scale
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     Weights = Mapping[str, tuple[Tensor, Tensor]]
 
-(A, B), (DOWN, UP) = ENDINGS
+A, B = ".lora_A.weight", ".lora_B.weight"
+DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,22 +40,31 @@ class Layout:
 
 
 def from_tensors(
-    tensors: Mapping[str, Tensor], entries: Iterable[Entry]
+    tensors: Mapping[str, Tensor], entries: Iterable[Entry], noted: Noted | None = None
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Read the tensors of a file of any layout.
 
     Args:
         tensors: by key.
         entries: what `read_keys` makes of the keys.
+        noted: alphas that stand elsewhere; they count where a LoRA has none of its own.
 
     Returns:
-        Float32 A and B by module, modules in alphabetical order; any alpha / rank is in B.
+        Float32 A and B by module, modules in alphabetical order; any alpha / rank is in B. Ranks
+        that were filled up with zeros are gone, and modules of nothing but such.
+
+    Raises:
+        ValueError: an alpha that cannot be meant.
     """
     weights: dict[str, tuple[Tensor, Tensor]] = {}
     for entry in entries:
         a, b = tensors[entry.down].float(), tensors[entry.up].float()
         if entry.alpha is not None:
-            b = b * (float(tensors[entry.alpha]) / len(a))
+            b = b * check_scale(float(tensors[entry.alpha]) / len(a), entry.alpha)
+        elif noted is not None:
+            b = b * noted.scale(entry.name, len(a))
+        if entry.part.swapped:
+            b = _swapped(b)
         weights |= _split(entry.part, a, b)
     return dict(sorted(weights.items()))
 
@@ -68,13 +80,31 @@ def to_tensors(weights: Weights, layout: str, names: Names) -> dict[str, Tensor]
     Raises:
         ValueError: modules that the layout cannot hold.
     """
-    return {key: value.contiguous() for key, value in LAYOUTS[layout].write(weights, names).items()}
+    tensors = LAYOUTS[layout].write(_one_rank(weights), names)
+    return {key: value.contiguous() for key, value in tensors.items()}
+
+
+def _one_rank(weights: Weights) -> Weights:
+    """Fill every module up with zeros to the largest rank.
+
+    diffusers before 0.40 takes the alpha of one module for all of them if their ranks differ.
+    """
+    from torch.nn.functional import pad
+
+    rank = max(len(down) for down, _ in weights.values())
+    return {
+        module: (pad(down, (0, 0, 0, rank - len(down))), pad(up, (0, rank - len(down))))
+        for module, (down, up) in weights.items()
+    }
 
 
 def _split(part: Part, down: Tensor, up: Tensor) -> Weights:
     """Take a stacked LoRA apart, each part with the ranks that reach its rows."""
     if len(part.modules) == 1:
-        return {part.modules[0]: (down, up)}
+        used = down.any(1) | up.any(0)
+        if not used.all():
+            down, up = down[used], up[:, used]
+        return {part.modules[0]: (down, up)} if used.any() else {}
     found = {}
     sizes = part.sizes(len(up), down.shape[1])
     for module, rows in zip(part.modules, up.split(sizes), strict=True):
@@ -82,6 +112,13 @@ def _split(part: Part, down: Tensor, up: Tensor) -> Weights:
         if used.any():
             found[module] = (down[used], rows[:, used])
     return found
+
+
+def _swapped(up: Tensor) -> Tensor:
+    """Let the halves of B's rows change places."""
+    import torch
+
+    return torch.cat(up.chunk(2)[::-1])
 
 
 def _diffusers(weights: Weights, _: Names) -> dict[str, Tensor]:
@@ -111,20 +148,22 @@ def _stack(weights: Weights, part: Part) -> tuple[Tensor, Tensor]:
     import torch
 
     if len(part.modules) == 1:
-        return weights[part.modules[0]]
-    down = torch.cat([weights[module][0] for module in part.modules if module in weights])
-    # What is left out counts with no rank, but with its rows.
-    blocks = [
-        weights[module][1] if module in weights else down.new_zeros(share * down.shape[1], 0)
+        down, up = weights[part.modules[0]]
+        return down, _swapped(up) if part.swapped else up
+    held = next(weights[module][0] for module in part.modules if module in weights)
+    rank, width = held.shape
+    # What is left out counts with zeros of the same rank: diffusers cuts the ranks into equal
+    # parts, one for each module, if it can.
+    pairs = [
+        weights.get(module, (held.new_zeros(rank, width), held.new_zeros(share * width, rank)))
         for module, share in zip(part.modules, part.rows, strict=True)
     ]
-    return down, torch.block_diag(*blocks)
+    return torch.cat([down for down, _ in pairs]), torch.block_diag(*(up for _, up in pairs))
 
 
 def _published(weights: Weights, names: Names) -> dict[str, Tensor]:
     """Write what the published code reads: attention only, one rank, alpha 1."""
     import torch
-    from torch.nn.functional import pad
 
     if not names.published:
         raise ValueError(f"layout=published: the published code knows FLUX.1, not {names.family}")
@@ -134,13 +173,12 @@ def _published(weights: Weights, names: Names) -> dict[str, Tensor]:
         raise ValueError(
             f"layout=published: attention projections only, not {', '.join(others[:3])}"
         )
-    rank = max(len(down) for down, _ in weights.values())
     tensors = {}
     for module, (down, up) in weights.items():
-        stem, more = "lora_unet_" + module.replace(".", "_"), rank - len(down)
-        tensors[stem + DOWN] = pad(down, (0, 0, 0, more))
+        stem = "lora_unet_" + module.replace(".", "_")
+        tensors[stem + DOWN] = down
         # Differs from our files: that code scales by alpha / rank = 1 / rank whatever a file says.
-        tensors[stem + UP] = pad(up, (0, more)) * rank
+        tensors[stem + UP] = up * len(down)
         tensors[stem + ALPHA] = torch.tensor(1.0)
     return tensors
 

@@ -61,6 +61,8 @@ class Names:
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # patterns by set
     outside: tuple[Part, ...] = ()  # what is in no block, under whole names
     published: tuple[str, ...] = ()  # patterns of what the PairEdit code trains; none: no such code
+    # Header entries by which other programs know a LoRA's base model, by the model's name.
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @cached_property
     def block(self) -> re.Pattern[str]:
@@ -82,7 +84,8 @@ class Names:
         """Find what a name stands for, be it ours or the original's, with dots or underscores.
 
         Returns:
-            A part whose modules have whole names; None for a name that the model does not know.
+            A part with whole names, of which its own is a module's where that was named; None for
+            a name that the model does not know.
         """
         flat = name.replace(".", "_")
         if flat in self._outside:
@@ -92,7 +95,7 @@ class Names:
             return None
         head, index, tail = match.groups()
         kind, part = self._tails.get((head, tail), (None, None))
-        return part and _at(part, kind, index)
+        return part and _at(part, kind, head, index)
 
     def group(self, modules: Sequence[str]) -> dict[str, Part]:
         """Name the original's matrices that hold any of some modules.
@@ -125,7 +128,7 @@ class Names:
             kind = next(kind for kind in self.kinds if kind.name == match[1])
             for part in kind.parts:
                 if module[match.end() :] in part.modules:
-                    return _at(part, kind, match[2])
+                    return _at(part, kind, kind.original, match[2])
         return None
 
     @cached_property
@@ -162,10 +165,10 @@ class Names:
 UNKNOWN = Names(family="")
 
 
-def _at(part: Part, kind: Kind, index: str) -> Part:
-    """Write a block's part with whole names."""
+def _at(part: Part, kind: Kind, head: str, index: str) -> Part:
+    """Write a block's part with whole names; `head` is the one that its kind has there."""
     return replace(
         part,
-        name=f"{kind.original}.{index}.{part.name}",
+        name=f"{head}.{index}.{part.name}",
         modules=tuple(f"{kind.name}.{index}.{module}" for module in part.modules),
     )

@@ -27,7 +27,8 @@ class LoraFiles:
     def __call__(self, step: int, suffix: str) -> dict[str, Path]:
         """Write the LoRAs after `step` updates, as `<role><suffix>.safetensors`."""
         paths = {role: self._folder / f"{role}{suffix}.safetensors" for role in self._roles}
+        names = self._adapters.module_names
         for role, path in paths.items():
             notes = {**self._metadata, "role": role, "step": step}
-            write_lora(path, self._adapters.weights(role), notes)
+            write_lora(path, self._adapters.weights(role), notes, names=names)
         return paths

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from pairedit.data.images import flatten
 from pairedit.files import replacing
 
+THUMBNAIL = 256  # px, the longer side
 LOSSLESS_PIXELS = 4_000_000  # an animation of more pixels in all is stored at quality 95
 
 
@@ -47,6 +50,15 @@ def animate(images: Sequence[Image.Image], path: Path, ms: int = 80) -> None:
             quality=80 if lossless else 95,  # lossless: effort, not fidelity
             method=4,
         )
+
+
+def thumbnail(image: Image.Image) -> str:
+    """Return a small JPEG of a picture as a data URI, the same bytes for the same picture."""
+    small = flatten(image).copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, format="JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def save_png(image: Image.Image, path: Path, metadata: Mapping[str, str]) -> None:

@@ -28,6 +28,7 @@ from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import parse_prompts, parse_seeds
+from pairedit.plan.roles import role_notes
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering
@@ -101,6 +102,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
         subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes))
+    notes += role_notes(one.path for one in subjects)
     problems.done()
     return EvalPlan(
         model=model,

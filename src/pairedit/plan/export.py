@@ -24,6 +24,7 @@ class ExportPlan:
     layout: str
     out: Path
     names: Names  # of the modules of the base model
+    workflow: Path | None  # a file for ComfyUI, if one is wanted
 
 
 def plan_export(config: DictConfig) -> ExportPlan:
@@ -46,8 +47,18 @@ def plan_export(config: DictConfig) -> ExportPlan:
     name = f"{lora.stem}-{config.layout}{suffix}"
     out = lora.parent / name if config.out is None else expand_home(config.out)
     problems.expect(
-        out.suffix in SUFFIXES, f"out={out}: expected a name in {' or '.join(SUFFIXES)}"
+        out.suffix.lower() in SUFFIXES, f"out={out}: expected a name in {' or '.join(SUFFIXES)}"
+    )
+    problems.expect(
+        not config.workflow or (config.layout != "published" and out.suffix.lower() != ".pt"),
+        f"workflow=true: ComfyUI does not read {out.name}; expected layout=diffusers or kohya",
     )
     problems.expect(out.resolve() != lora.resolve(), f"out={out}: is the file to export")
     problems.done()
-    return ExportPlan(lora=lora, layout=config.layout, out=out, names=names_of(None))
+    return ExportPlan(
+        lora=lora,
+        layout=config.layout,
+        out=out,
+        names=names_of(None),
+        workflow=out.with_name(f"{out.stem}-workflow.json") if config.workflow else None,
+    )

@@ -24,6 +24,7 @@ from pairedit.plan.parse import (
     parse_sliders,
 )
 from pairedit.plan.photos import find_photos, match_content
+from pairedit.plan.roles import role_notes
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
@@ -82,6 +83,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         base = known[path] and known[path].get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
+    notes += role_notes(slider.path for slider in sliders if known[slider.path] is not None)
     units = [
         problems.attempt(lambda path=slider.path: _unit(known[path], path, config, notes))
         for slider in sliders

@@ -133,6 +133,7 @@ class ExportConfig:
     lora: str | None = None
     layout: str = "diffusers"
     out: str | None = None
+    workflow: bool = False
 
 
 def register() -> None:
