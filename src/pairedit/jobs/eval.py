@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pairedit.bases.base import Base
+from pairedit.data.names import plain_names
 from pairedit.files import locate, replacing, write_yaml
 from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import annotate_lora, read_lora
@@ -20,7 +21,7 @@ from pairedit.measure.curves import write_curves
 from pairedit.measure.evaluate import Result, Setting, Subject, evaluate, open_readers, render
 from pairedit.measure.report import write_report
 from pairedit.measure.table import HEADS, comparable, numbers, table, text_table, to_json
-from pairedit.pictures.png import save_png
+from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
 from pairedit.runs.folder import CONFIG
@@ -94,8 +95,9 @@ def _measure(plan: EvalPlan, folder: Path, subjects: Sequence[Subject]) -> Path:
     }
     # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
     write_yaml(folder / CONFIG, plan.resolved)
-    for edit, sheet in sheets.items():
-        save_png(sheet, folder / "sheets" / f"{file_stem(edit)}.png", {"edit": edit})
+    _clear(folder)
+    for edit, path in sheet_paths(folder, sheets).items():
+        save_png(sheets[edit], path, {"edit": edit})
     write_curves(list(groups.values()), folder / "curves.png")
     settings = {
         key: plan.resolved[key]
@@ -229,12 +231,22 @@ def track(
             },
         )
         run.image("curves", folder / "curves.png", 0)
-        for edit in groups:
-            run.image(f"sheet/{edit}", folder / "sheets" / f"{file_stem(edit)}.png", 0)
+        for edit, path in sheet_paths(folder, groups).items():
+            run.image(f"sheet/{edit}", path, 0)
     finally:
         run.finish()
 
 
-def file_stem(edit: str) -> str:
-    """Name the file of an edit's sheet, so that its path needs no quotes."""
-    return re.sub(r"[^\w.+-]+", "-", edit, flags=re.ASCII)
+def sheet_paths(folder: Path, edits: Iterable[str]) -> dict[str, Path]:
+    """Name the file of each edit's sheet, so that its path needs no quotes."""
+    edits = list(edits)
+    names = zip(edits, plain_names(edits), strict=True)
+    return {edit: folder / "sheets" / f"{name}.png" for edit, name in names}
+
+
+def _clear(folder: Path) -> None:
+    """Remove the sheets of an earlier evaluation; its other files are replaced anyway."""
+    for path in (folder / "sheets").glob("*.png"):
+        with suppress(ValueError):
+            if "edit" in read_metadata(path):
+                path.unlink()

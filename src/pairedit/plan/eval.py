@@ -103,6 +103,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         folder = expand_home(config.pairs)
         given = problems.attempt(lambda: find_pairs(folder)) or []
     candidates = []
+    read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
         metadata = problems.attempt(lambda p=path: inspect_lora(p, names_of(model)))
         if metadata is None:
@@ -110,7 +111,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         base = metadata.get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
-        candidates.append(candidate(path, metadata, given, config.attribute, notes))
+        candidates.append(candidate(path, metadata, given, config.attribute, notes, read))
     problems.done()
     return EvalPlan(
         model=model,
@@ -178,6 +179,7 @@ def candidate(
     pairs: Sequence[Pair] | None,
     attribute: str | None,
     notes: list[str],
+    read: dict[Dataset, Sequence[Pair]],
 ) -> Candidate:
     """Say where a slider comes from, by its metadata unless told otherwise.
 
@@ -187,6 +189,7 @@ def candidate(
         pairs: those to use; None for the ones it was trained on, where they are still there.
         attribute: what they change; None for what the dataset says.
         notes: receives why pairs are not there.
+        read: the pairs of datasets that were read already; more are added.
     """
     name = str(metadata.get("dataset") or path.resolve().parent.name)
     if pairs is None:
@@ -195,7 +198,9 @@ def candidate(
             known = origin(metadata)
             if known is None:
                 raise ValueError("the file does not say which pairs it was trained on")
-            (pairs,) = known.read().values()
+            if known not in read:
+                (read[known],) = known.read().values()
+            pairs = read[known]
         except ValueError as error:
             notes.append(f"{path}: {error}; pairs=FOLDER names them")
     return Candidate(
