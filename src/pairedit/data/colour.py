@@ -13,7 +13,6 @@ log = logging.getLogger(__name__)
 MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 # Levels of 255. Profiles that mean sRGB differ by their rounding; converting would add ours.
 ROUNDING = 2
-# Dark steps are close: there a power law and sRGB's straight piece part.
 STEPS = (0, 6, 12, 24, 48, 80, 112, 144, 176, 208, 232, 255)
 
 
@@ -67,28 +66,39 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
                 raise ImageCms.PyCMSError(
                     f"for {embedded.profile.xcolor_space.strip()}, the image is {image.mode}"
                 )
-            convert = ImageCms.buildTransform(
-                embedded, ImageCms.createProfile("sRGB"), image.mode, "RGB"
-            )
-            if not _changes_nothing(convert, image.mode):
-                return ImageCms.applyTransform(image, convert)
+            image = _convert(image, embedded)
         except (OSError, ImageCms.PyCMSError) as error:
             log.warning("unusable colour profile, read as sRGB instead: %s", error)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _changes_nothing(convert: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Tell by a few colours whether a profile means sRGB; its name may say anything."""
-    if mode == "CMYK":
-        return False
-    grays = Image.frombytes("L", (len(STEPS), 1), bytes(STEPS))
-    if mode == "L":
-        colours = grays
-    else:
-        few = STEPS[::3] + STEPS[-1:]
-        colours = [(r, g, b) for r in few for g in few for b in few] + [(v, v, v) for v in STEPS]
-        flat = bytes(part for colour in colours for part in colour)
-        colours = Image.frombytes("RGB", (len(colours), 1), flat)
-    converted = ImageCms.applyTransform(colours, convert)
-    apart = ImageChops.difference(converted, colours.convert("RGB"))
-    return max(high for _, high in apart.getextrema()) <= ROUNDING
+def _convert(image: Image.Image, embedded: ImageCms.ImageCmsProfile) -> Image.Image:
+    """Convert an image of its profile's mode, unless that means sRGB; its name may say anything."""
+    # Exact where it matters: precalculated, dark grays would be up to 10 levels off.
+    flags = ImageCms.Flags.NOOPTIMIZE if image.mode == "L" else ImageCms.Flags.NONE
+    convert = ImageCms.buildTransform(
+        embedded, ImageCms.createProfile("sRGB"), image.mode, "RGB", flags=flags
+    )
+    if image.mode == "CMYK":
+        return ImageCms.applyTransform(image, convert)
+    tried = _few_colours() if image.mode == "RGB" else _all_grays()
+    found = ImageCms.applyTransform(tried, convert)
+    apart = ImageChops.difference(found, tried.convert("RGB"))
+    if max(high for _, high in apart.getextrema()) <= ROUNDING:
+        return image
+    if image.mode == "L":
+        table = [level for channel in found.split() for level in channel.tobytes()]
+        return image.convert("RGB").point(table)
+    return ImageCms.applyTransform(image, convert)
+
+
+def _all_grays() -> Image.Image:
+    return Image.frombytes("L", (256, 1), bytes(range(256)))
+
+
+def _few_colours() -> Image.Image:
+    """Draw a cube of colours, and grays that are close where a power law and sRGB part."""
+    few = STEPS[::3] + STEPS[-1:]
+    colours = [(r, g, b) for r in few for g in few for b in few] + [(v, v, v) for v in STEPS]
+    flat = bytes(part for colour in colours for part in colour)
+    return Image.frombytes("RGB", (len(colours), 1), flat)

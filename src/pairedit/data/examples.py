@@ -231,4 +231,4 @@ def _tell(folder: Path, what: str, stems: list[str], left_out: list[tuple[str, s
     count = f"{len(stems)} {what}{'s' * (len(stems) > 1)}"
     log.info("%s in %s: %s", count, folder, say_first(stems))
     for line in say_left_out(left_out):
-        log.info("%s: %s", folder, line)
+        log.info("%s", line)

@@ -79,14 +79,19 @@ def say_left_out(left_out: Sequence[tuple[str, str]]) -> list[str]:
     """Write a line for each reason, with every file that it holds for."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in left_out:
-        by_reason.setdefault(reason, []).append(name)
+        by_reason.setdefault(reason, []).append(_printable(name))
     return [f"left out ({reason}): {', '.join(names)}" for reason, names in by_reason.items()]
 
 
 def say_first(names: Collection[str], most: int = 8) -> str:
     """Write names in a line, the first few of many."""
-    few = ", ".join(list(names)[:most])
+    few = ", ".join(map(_printable, list(names)[:most]))
     return few if len(names) <= most else f"{few} and {len(names) - most} more"
+
+
+def _printable(name: str) -> str:
+    """Spell letters that would break a line, such as the return at the end of macOS's icons."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in name)
 
 
 def _advice(kind: str) -> str:
