@@ -12,7 +12,6 @@ Without content LoRA v_c is v_base.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from PIL import Image
 
 from pairedit.data.images import to_tensor
+from pairedit.data.kinds import stem_of
+from pairedit.data.names import plain_name
 from pairedit.lora.file import LoraFile
 from pairedit.lora.rows import Row
 from pairedit.problems import check
@@ -42,16 +43,12 @@ class Photo:
     path: Path
     image: Image.Image  # RGB, square, at the run's resolution
     content: LoraFile | None = None  # a LoRA that was trained on this image alone
+    label: str | None = None  # where another photograph of the run has its plain name
 
     @property
     def name(self) -> str:
-        """Return the file stem, in letters that need no quotes anywhere."""
-        return plain_name(self.path)
-
-
-def plain_name(path: Path) -> str:
-    """Write a file's stem in letters, digits and ._+- only."""
-    return re.sub(r"[^\w.+-]+", "-", path.stem, flags=re.ASCII)
+        """Return the label, or the file stem in letters that need no quotes anywhere."""
+        return self.label or plain_name(stem_of(self.path.name))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from pairedit.bases.base import Base
 from pairedit.data.images import to_image
+from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import Edit, Lane, Photo, TextToImage
 from pairedit.flow import Flow, step_of
 from pairedit.lora.adapters import Adapters
@@ -243,8 +244,16 @@ def column_label(scales: Sequence[float]) -> str:
 
 def file_name(sample: Sample, prompt: int) -> str:
     """Name the file of one sample, without characters that a shell or Hydra would need quoted."""
-    scale = "_".join(f"{scale:+g}" for scale in sample.scales) or "base"
+    scale = "_".join(map(_exactly, sample.scales)) or "base"
+    if len(scale) > LONGEST:  # many sliders; a file's name holds 255 bytes
+        scale = plain_name(scale)
     return f"{lane_name(sample, prompt)}_scale{scale}.png"
+
+
+def _exactly(scale: float) -> str:
+    """Write a scale in six digits, or in as many as tell it from every other number."""
+    short = f"{scale:+g}"
+    return short if float(short) == scale else f"{scale:+}"
 
 
 def lane_name(sample: Sample, prompt: int) -> str:

@@ -24,6 +24,7 @@ def test_train_then_gen(command, train_disc, tmp_path):
         "content-000002.safetensors",
         "content.safetensors",
         "metrics.jsonl",
+        "pairs.png",
         "preview.png",
         "report.json",
         "semantic-000001.safetensors",

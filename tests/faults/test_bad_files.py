@@ -294,7 +294,7 @@ IMAGES = {
     "cut": (lambda: image_bytes("PNG")[:200], "damaged or truncated"),
     "a decompression bomb": (png_bomb, "p0.png: "),
     "tiny": (small, "8 x 8 px"),
-    "a GIF by another name": (gif, "not a readable"),
+    "a GIF by another name": (gif, "GIF is not read"),
     "animated": (apng, "animated (2 frames)"),
     "a pickle": (lambda: pickle.dumps(Bomb("/nowhere/executed")), "not a readable"),
 }
@@ -318,7 +318,7 @@ def test_the_same_pair_under_two_names_is_refused(tmp_path):
     for side in ("source", "target"):
         content = (pairs / side / "p0.png").read_bytes()
         (pairs / side / "copy.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"copy\.png and p0\.png: the same pair twice"):
+    with pytest.raises(ValueError, match=r"copy\.png and source/p0\.png: the same pair twice"):
         find_pairs(pairs)
 
 

@@ -228,7 +228,8 @@ def digests(folder):
             found[f"{name} header"] = of_json(json.loads(entry))
         elif path.suffix == ".pt":
             found[name] = of_tensors(torch.load(path, weights_only=True))
-        elif path.suffix == ".png" and path.name != "curves.png":  # that is matplotlib's drawing
+        # Curves are matplotlib's drawing, and pairs.png shows what went in.
+        elif path.suffix == ".png" and path.name not in ("curves.png", "pairs.png"):
             with Image.open(path) as image:
                 notes = {k: v for k, v in image.info.items() if not k.endswith("sha256")}
                 found[name] = of_image(image)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
+import logging
 import unicodedata
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from pairedit.data.folders import list_folder, say_first, say_left_out
+from pairedit.data.matching import check_pairs, match, read_or_note
 
-from pairedit.data.images import _decode, _reason
-
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
-# Pictures a user may expect to work: refused by name instead of being skipped without a word.
-OTHER_PICTURES = (".avif", ".bmp", ".gif", ".heic", ".heif", ".jxl", ".tif", ".tiff")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +76,11 @@ Example = Pair | Single | Contrast
 def find_pairs(folder: Path, source: str = "source", target: str = "target") -> list[Pair]:
     """Match the images of `folder/source` and `folder/target` by file stem.
 
-    Every image is decoded once, so that what is wrong with the data is known before training.
+    Every image is decoded once, and the two sides of a pair are compared, so that what is wrong
+    with the data is known before training. What was found is logged, with every file left out.
 
     Args:
-        folder: holds two folders of jpg, jpeg, png or webp, any case.
+        folder: holds two folders of images, told by their content; subfolders match by name too.
         source: name of the folder of the images before the edit.
         target: name of the folder of the images after it.
 
@@ -91,76 +90,61 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
     Raises:
         ValueError: names every problem at once: a missing or empty folder, a file without
             partner, two files of one stem, a file that `read_image` refuses, a pair whose two
-            images are equal, the same pair under two names.
+            images are equal or differ in shape, the same pair under two names.
     """
     folder = Path(folder)
-    problems: list[str] = []
     if not folder.is_dir():
         raise ValueError(
             f"{folder}: no such folder; pairs are read from its {source}/ and {target}/"
         )
     if source == target:
         raise ValueError(f"{folder}: {source}/ cannot be before and after")
-    sides = {side: _images_by_stem(folder / side, problems) for side in (source, target)}
-    pairs = []
-    seen: dict[tuple[bytes, bytes], str] = {}  # stem by content
-    for stem in sorted(sides[source].keys() | sides[target].keys()):
-        for side, other in ((source, target), (target, source)):
-            # A side that could not be listed is one problem, not one for each file opposite.
-            if stem not in sides[other] and sides[other]:
-                names = ", ".join(f"{side}/{path.name}" for path in sides[side][stem])
-                problems.append(f"{names}: no image of that name in {other}/")
-        decoded = [
-            _read_or_note(path, f"{side}/{path.name}", problems)
-            for side in sides
-            for path in sides[side].get(stem, [])
-        ]
-        if not all(len(sides[side].get(stem, [])) == 1 for side in sides):
-            continue
-        pair = Pair(stem=stem, source=sides[source][stem][0], target=sides[target][stem][0])
-        before, after = decoded
-        if before and after:
-            content = _digest(before), _digest(after)
-            if content[0] == content[1]:
-                problems.append(
-                    f"{source}/{pair.source.name} and {target}/{pair.target.name}: "
-                    "equal pixels, the pair shows no edit"
-                )
-            elif content in seen:
-                problems.append(
-                    f"{seen[content]} and {pair.source.name}: the same pair twice, "
-                    "it would count double"
-                )
-            seen.setdefault(content, pair.source.name)
-        pairs.append(pair)
-    if len(problems) == 1:
-        raise ValueError(f"{folder}: {problems[0]}")
-    if problems:
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        raise ValueError(f"{folder}: {len(problems)} problems with the pairs:{lines}")
-    return pairs
+    places = {source: folder / source, target: folder / target}
+    sides = {
+        side: list_folder(
+            place, prefix=f"{side}/", without=[p for p in places.values() if p != place]
+        )
+        for side, place in places.items()
+    }
+    left_out = [entry for side in sides.values() for entry in side.left_out]
+    left_out += _beside(folder, places)
+    problems = [problem for side in sides.values() for problem in side.problems]
+    matched = list(match(folder, sides, problems))
+    doubts = check_pairs([names for _, *names in matched], folder, problems)
+    _refuse(folder, "the pairs", problems, left_out)
+    _tell(folder, "pair", [stem for stem, *_ in matched], left_out)
+    for doubt in doubts:
+        log.warning("%s: %s", folder, doubt)
+    return [
+        Pair(stem=stem, source=folder / before, target=folder / after)
+        for stem, before, after in matched
+    ]
 
 
 def find_images(folder: Path) -> dict[str, Path]:
     """List the images of a folder; every one is decoded once.
 
+    What was found is logged, with every file left out.
+
     Args:
-        folder: holds jpg, jpeg, png or webp files, any case.
+        folder: holds images, told by their content, also in subfolders.
 
     Returns:
-        Files by stem, sorted; at least one.
+        Files by stem, sorted; at least one. The stem of an image in a subfolder is "sub/stem".
 
     Raises:
         ValueError: names every problem at once: no such folder, no image in it, two files of one
             stem, a file that `read_image` refuses.
     """
-    problems: list[str] = []
-    found = _images_by_stem(Path(folder), problems)
-    for path in (path for paths in found.values() for path in paths):
-        _read_or_note(path, path.name, problems)
-    if problems:
-        raise ValueError(f"{folder}: {'; '.join(problems)}")
-    return {stem: found[stem][0] for stem in sorted(found)}
+    folder = Path(folder)
+    found = list_folder(folder)
+    problems = list(found.problems)
+    for name in (name for names in found.pictures.values() for name in names):
+        read_or_note(folder / name, name, problems)
+    _refuse(folder, "the images", problems, found.left_out)
+    stems = sorted(found.pictures)
+    _tell(folder, "image", stems, found.left_out)
+    return {stem: folder / found.pictures[stem][0] for stem in stems}
 
 
 def pick_images(folder: Path, image_ids: Any = None) -> dict[str, Path]:
@@ -179,51 +163,72 @@ def pick_images(folder: Path, image_ids: Any = None) -> dict[str, Path]:
     images = find_images(folder)
     if image_ids is None:
         return images
-    ids = [str(entry) for entry in (image_ids if isinstance(image_ids, list) else [image_ids])]
-    if not ids or len(set(ids)) < len(ids):
-        raise ValueError(f"image_ids={image_ids}: expected distinct file stems")
-    missing = [entry for entry in ids if entry not in images]
+    ids = image_ids if isinstance(image_ids, list) else [image_ids]
+    named = [(str(entry), _stems_of(entry, images)) for entry in ids]
+    missing = [entry for entry, stems in named if not stems]
     if missing:
         raise ValueError(
             f"image_ids: no {', '.join(missing)} in {folder}; there is {', '.join(images)}"
         )
-    return {entry: images[entry] for entry in ids}
+    for entry, stems in named:
+        if len(stems) > 1:
+            raise ValueError(
+                f"image_ids: {entry} may be {' or '.join(stems)}; in quotes, as in "
+                f"image_ids=['{stems[0]}'], it is the stem as it is written"
+            )
+    picked = [stem for _, (stem,) in named]
+    if not picked or len(set(picked)) < len(picked):
+        raise ValueError(f"image_ids={image_ids}: expected distinct file stems")
+    return {stem: images[stem] for stem in picked}
 
 
-def _images_by_stem(folder: Path, problems: list[str]) -> dict[str, list[Path]]:
-    """List the images of a folder under their stems; note what is wrong in `problems`."""
-    name = f"{folder.name}/"
+def _stems_of(entry: Any, stems: Collection[str]) -> list[str]:
+    """Find the stems that an id means, as it is written or as YAML and Hydra read it.
+
+    They make a number of 1e5, 007 or 1_000, and a truth value of true.
+    """
+    text = unicodedata.normalize("NFC", str(entry))
+    if text in stems:
+        return [text]
+    if entry is None or isinstance(entry, bool):
+        word = "null" if entry is None else text.lower()
+        return [stem for stem in stems if stem.lower() == word]
+    if isinstance(entry, int | float):
+        return [stem for stem in stems if _number(stem) == entry]
+    return []
+
+
+def _number(text: str) -> float | None:
+    """Read a number, if it is one."""
     try:
-        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        problems.append(f"{name}: {_reason(error)}")
-        return {}
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        suffix = path.suffix.lower()
-        if suffix in SUFFIXES:
-            # macOS stores decomposed accents, others composed ones: the same name to a user.
-            found.setdefault(unicodedata.normalize("NFC", path.stem), []).append(path)
-        elif suffix in OTHER_PICTURES:
-            problems.append(f"{name}{path.name}: {suffix} is not read; use jpg, png or webp")
-    for stem, twins in found.items():
-        if len(twins) > 1:
-            names = ", ".join(name + twin.name for twin in twins)
-            problems.append(f"{names}: {len(twins)} files of one stem ({stem})")
-    if not found:
-        problems.append(f"{name}: no jpg, png or webp image in it")
-    return found
-
-
-def _read_or_note(path: Path, name: str, problems: list[str]) -> Image.Image | None:
-    """Decode one image, or note in `problems` why it cannot be used."""
-    try:
-        return _decode(path, name)
-    except ValueError as error:
-        problems.append(str(error))
+        return float(text)
+    except ValueError:
         return None
 
 
-def _digest(image: Image.Image) -> bytes:
-    """Tell pictures apart by their pixels."""
-    return hashlib.sha256(repr(image.size).encode() + image.tobytes()).digest()
+def _beside(folder: Path, places: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """Name what lies beside the two sides of pairs, unless a side is the folder itself."""
+    if any(place.resolve() == folder.resolve() for place in places.values()):
+        return
+    reason = f"beside {' and '.join(f'{side}/' for side in places)}"
+    for path in sorted(folder.iterdir()):
+        if not any(path in (place, *place.parents) for place in places.values()):
+            yield path.name + "/" * path.is_dir(), reason
+
+
+def _refuse(folder: Path, what: str, problems: list[str], left_out: list[tuple[str, str]]) -> None:
+    """Raise all problems in one error, which accounts for the other files too."""
+    lines = [*problems, *say_left_out(left_out)]
+    if len(lines) == 1 and problems:
+        raise ValueError(f"{folder}: {problems[0]}")
+    if problems:
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)} with {what}"
+        raise ValueError(f"{folder}: {count}:" + "".join(f"\n  - {line}" for line in lines))
+
+
+def _tell(folder: Path, what: str, stems: list[str], left_out: list[tuple[str, str]]) -> None:
+    """Say what was found in a folder, and what was left out."""
+    count = f"{len(stems)} {what}{'s' * (len(stems) > 1)}"
+    log.info("%s in %s: %s", count, folder, say_first(stems))
+    for line in say_left_out(left_out):
+        log.info("%s", line)

@@ -8,24 +8,24 @@ bad pictures are reported before they load.
 from __future__ import annotations
 
 import io
-import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageOps, PngImagePlugin, features
 
+from pairedit.data.colour import flatten
 from pairedit.settings import Size
 
 if TYPE_CHECKING:
     import torch
 
-log = logging.getLogger(__name__)
-
-# Only these decoders run, whatever a file is called.
-FORMATS = ("JPEG", "PNG", "WEBP")
 MIN_SIDE = 16  # px; one latent token of FLUX covers 16 x 16 px
-MAX_PIXELS = 89_478_485  # px; Pillow's own decompression-bomb limit, 256 MiB at 3 bytes each
+MAX_PIXELS = 2**28  # px, 1 GiB as Pillow holds them; the largest sensors of phones have 200 million
+MAX_TEXT = 2**26  # bytes of text in a PNG, and of its colour profile, unzipped
 
 
 def read_image(path: Path) -> Image.Image:
@@ -35,7 +35,8 @@ def read_image(path: Path) -> Image.Image:
     palette and CMYK images become 8-bit RGB.
 
     Args:
-        path: a still jpg, png or webp of at least `MIN_SIDE` px a side.
+        path: a still image in one of `formats()`, of at least `MIN_SIDE` px a side and at most
+            `MAX_PIXELS` in all.
 
     Returns:
         An RGB image.
@@ -111,27 +112,35 @@ def to_image(tensor: torch.Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Turn an image of any mode into 8-bit RGB on white.
+@cache
+def formats() -> tuple[str, ...]:
+    """Name the decoders that may run, whatever a file is called; HEIF needs pillow-heif."""
+    found = ["JPEG", "PNG", "WEBP"]
+    if features.check("avif"):
+        found.append("AVIF")
+    try:
+        import pillow_heif
+    except ImportError:
+        return tuple(found)
+    pillow_heif.register_heif_opener()
+    return (*found, "HEIF")
 
-    Args:
-        image: anything Pillow holds; an embedded colour profile is applied.
 
-    Returns:
-        An RGB image: the same object when nothing had to change.
-    """
-    if image.mode.startswith("I"):
-        image = _from_16_bit(image)
-    if image.has_transparency_data:
-        profile = image.info.get("icc_profile")
-        image = image.convert("RGBA")
-        colour = _to_srgb(image.convert("RGB"), profile)
-        white = Image.new("RGB", image.size, "white")
-        return Image.composite(colour, white, image.getchannel("A"))
-    if image.mode not in ("RGB", "L", "CMYK"):
-        profile = image.info.get("icc_profile")
-        return _to_srgb(image.convert("RGB"), profile)
-    return _to_srgb(image, image.info.get("icc_profile"))
+def readable() -> str:
+    """Name the formats that are read, as a sentence lists them."""
+    *first, last = ("jpg" if name == "JPEG" else name.lower() for name in formats())
+    return f"{', '.join(first)} or {last}"
+
+
+@contextmanager
+def generous_limits() -> Iterator[None]:
+    """Let Pillow read large photographs, and PNGs with much zipped text, but no bombs."""
+    before = Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK
+    Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = MAX_PIXELS, MAX_TEXT
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS, PngImagePlugin.MAX_TEXT_CHUNK = before
 
 
 def _decode(path: Path, name: str) -> Image.Image:
@@ -143,56 +152,26 @@ def _decode(path: Path, name: str) -> Image.Image:
     except OSError as error:
         raise ValueError(f"{name}: {_reason(error)}") from error
     try:
-        with warnings.catch_warnings():
+        with generous_limits(), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(content, formats=FORMATS) as image:
+            with Image.open(content, formats=formats()) as image:
                 width, height = image.size
-                # MPO is a camera's JPEG whose second picture is a preview or the other eye.
-                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
-                usable = frames == 1 and min(width, height) >= MIN_SIDE
-                if usable and width * height <= MAX_PIXELS:
+                # Further pictures of a camera's file are a preview, the other eye or a burst.
+                frames = 1 if image.format in ("MPO", "HEIF") else getattr(image, "n_frames", 1)
+                if frames == 1 and min(width, height) >= MIN_SIDE:
                     return flatten(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{name}: not a readable jpg, png or webp image") from error
+        raise ValueError(f"{name}: not a readable {readable()} image") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(bomb) from error
     except Exception as error:
+        if "MAX_TEXT" in str(error):
+            raise ValueError(f"{name}: more than {MAX_TEXT >> 20} MiB of text in it") from error
         # Decoders raise nearly anything on a damaged file: OSError, SyntaxError, struct.error...
         raise ValueError(f"{name}: damaged or truncated ({error})") from error
     if frames != 1:
         raise ValueError(f"{name}: animated ({frames} frames), expected a still image")
-    if width * height > MAX_PIXELS:
-        raise ValueError(bomb)
     raise ValueError(f"{name}: {width} x {height} px, at least {MIN_SIDE} px a side are needed")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit gray to 8 bits, where Pillow's own conversion would clip at 255."""
-    import numpy as np
-
-    values = np.asarray(image).astype(np.int64)
-    gray = Image.fromarray(((values.clip(0, 65535) + 128) // 257).astype(np.uint8))
-    clear = image.info.get("transparency")
-    if isinstance(clear, int):
-        gray.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    if "icc_profile" in image.info:
-        gray.info["icc_profile"] = image.info["icc_profile"]
-    return gray
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Convert an RGB, L or CMYK image from its colour profile to sRGB."""
-    if profile:
-        try:
-            embedded = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            # Converting sRGB to sRGB would only cost rounding.
-            if "sRGB" not in ImageCms.getProfileDescription(embedded):
-                image = ImageCms.profileToProfile(
-                    image, embedded, ImageCms.createProfile("sRGB"), outputMode="RGB"
-                )
-        except (OSError, ImageCms.PyCMSError) as error:
-            log.warning("unusable colour profile, read as sRGB instead: %s", error)
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _reason(error: OSError) -> str:

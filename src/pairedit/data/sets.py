@@ -82,6 +82,9 @@ class Images:
     image_ids: Any = None  # file stems; None for all
 
     def read(self) -> dict[str, list[Single]]:
-        """Find the images, each to be learnt under its file stem."""
+        """Find the images, each to be learnt under its stem: a folder, so a/1 becomes a-1."""
         found = pick_images(locate(self.folder), self.image_ids)
-        return {stem: [Single(path=path)] for stem, path in found.items()}
+        named = {stem.replace("/", "-"): [Single(path=path)] for stem, path in found.items()}
+        if len(named) < len(found):
+            raise ValueError(f"{self.folder}: images of subfolders would share a name, as a/1, a-1")
+        return named

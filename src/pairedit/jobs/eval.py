@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image
 
 from pairedit.bases.base import Base
+from pairedit.data.names import plain_names
 from pairedit.files import locate, replacing, write_yaml
 from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
@@ -22,7 +23,7 @@ from pairedit.measure.evaluate import Result, Setting, evaluate, render
 from pairedit.measure.readers import open_readers
 from pairedit.measure.report import write_report
 from pairedit.measure.table import comparable, heads, numbers, table, text_table, to_json
-from pairedit.pictures.png import save_png
+from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
 from pairedit.runs.folder import CONFIG
@@ -119,8 +120,9 @@ def _write(
 ) -> None:
     """Write sheets/, curves.png, report.html and eval.json."""
     results = [result for group in groups.values() for result in group]
-    for edit, sheet in sheets.items():
-        save_png(sheet, folder / "sheets" / f"{file_stem(edit)}.png", {"edit": edit})
+    _clear(folder)
+    for edit, path in sheet_paths(folder, sheets).items():
+        save_png(sheets[edit], path, {"edit": edit})
     write_curves(list(groups.values()), folder / "curves.png")
     write_report(
         folder / "report.html",
@@ -251,12 +253,22 @@ def track(
             },
         )
         run.image("curves", folder / "curves.png", 0)
-        for edit in groups:
-            run.image(f"sheet/{edit}", folder / "sheets" / f"{file_stem(edit)}.png", 0)
+        for edit, path in sheet_paths(folder, groups).items():
+            run.image(f"sheet/{edit}", path, 0)
     finally:
         run.finish()
 
 
-def file_stem(edit: str) -> str:
-    """Name the file of an edit's sheet, so that its path needs no quotes."""
-    return re.sub(r"[^\w.+-]+", "-", edit, flags=re.ASCII)
+def sheet_paths(folder: Path, edits: Iterable[str]) -> dict[str, Path]:
+    """Name the file of each edit's sheet, so that its path needs no quotes."""
+    edits = list(edits)
+    names = zip(edits, plain_names(edits), strict=True)
+    return {edit: folder / "sheets" / f"{name}.png" for edit, name in names}
+
+
+def _clear(folder: Path) -> None:
+    """Remove the sheets of an earlier evaluation; its other files are replaced anyway."""
+    for path in (folder / "sheets").glob("*.png"):
+        with suppress(ValueError):
+            if "edit" in read_metadata(path):
+                path.unlink()

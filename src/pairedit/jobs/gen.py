@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pairedit
 from pairedit.data.images import load_image
+from pairedit.data.kinds import stem_of
+from pairedit.data.names import plain_names
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
 from pairedit.jobs.opening import at_work, open_model
@@ -22,6 +24,7 @@ from pairedit.sample import Sample, Slider, file_name, generate, lane_name, meta
 log = logging.getLogger(__name__)
 
 NUMBERS = ("skip", "num_inference_steps", "guidance_scale", "resolution")  # noted in images
+RENDERED = ("images/prompt[0-9]*_scale*.png", "animations/prompt[0-9]*.webp", "sheet.png")
 
 
 def run_sampling(plan: GenPlan, folder: Path) -> Path:
@@ -46,13 +49,15 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         )
         for entry, unit in zip(plan.sliders, plan.units, strict=True)
     ]
+    labels = plain_names([stem_of(path.name) for path, _ in plan.photos])
     photos = [
         Photo(
             path=path,
             image=load_image(path, plan.rendering.size),
             content=content and read_lora(content, plan.model.names),
+            label=label,
         )
-        for path, content in plan.photos
+        for (path, content), label in zip(plan.photos, labels, strict=True)
     ]
     with at_work(plan, folder):
         return _render(plan, folder, sliders, photos)
@@ -86,6 +91,7 @@ def _render(
     ):
         if not samples:
             # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
+            _clear(folder, photos)
             write_yaml(folder / CONFIG, plan.resolved)
         name = file_name(sample, known.index(sample.prompt))
         save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
@@ -106,3 +112,15 @@ def _render(
     log.info("images: %s", (folder / "images").resolve())
     log.info("sheet: %s", (folder / "sheet.png").resolve())
     return folder / "sheet.png"
+
+
+def _clear(folder: Path, photos: Sequence[Photo]) -> None:
+    """Remove what an earlier rendering left, so that no old image stands among the new ones.
+
+    Only names that this command gives, and nothing that is being edited.
+    """
+    inputs = {photo.path.resolve() for photo in photos}
+    for pattern in RENDERED:
+        for path in folder.glob(pattern):
+            if path.resolve() not in inputs:
+                path.unlink()

@@ -21,6 +21,7 @@ from pairedit.measure.readers import AttributeProbe, open_readers
 from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
 from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
+from pairedit.pictures.pairs import draw_pairs
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
@@ -50,7 +51,7 @@ def run_training(
     Args:
         plan: a checked configuration.
         folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
-            metrics.jsonl, the LoRA files, preview.png and report.json.
+            metrics.jsonl, the LoRA files, pairs.png, preview.png and report.json.
         words: the overrides that the configuration was composed from.
         stopping: tells when to save and stop.
 
@@ -98,6 +99,7 @@ def _train_one(
         ]
     )
     try:
+        _show_pairs(plan, place, pairs, run)
         started = time.perf_counter()
         files = files or fit(
             base=base,
@@ -124,6 +126,15 @@ def _train_one(
     finally:
         run.finish()
     return files[plan.method.roles[-1]]
+
+
+def _show_pairs(plan: TrainPlan, place: Path, pairs: Sequence[Example], run: Run) -> None:
+    """Draw what the model sees of the pairs, unless the run that goes on has done so."""
+    path = place / "pairs.png"
+    if plan.method.learns_from is not Pair or (plan.resume and path.exists()):
+        return
+    save_png(draw_pairs(pairs, plan.training.size, title=place.name), path, {})
+    run.image("pairs", path, 0)
 
 
 def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:

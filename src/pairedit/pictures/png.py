@@ -10,7 +10,8 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pairedit.data.images import flatten
+from pairedit.data.colour import flatten
+from pairedit.data.images import generous_limits
 from pairedit.files import replacing
 
 THUMBNAIL = 256  # px, the longer side
@@ -99,7 +100,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         ValueError: names the file when it is no readable PNG.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as image:
+        with generous_limits(), Image.open(path, formats=("PNG",)) as image:
             image.load()
             return {name: str(text) for name, text in image.text.items()}
     except Image.UnidentifiedImageError as error:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pairedit.data.images import flatten
+from pairedit.data.colour import flatten
 
 PAPER, EMPTY = "#ffffff", "#f5f5f6"
 INK, QUIET = "#18181b", "#52525b"

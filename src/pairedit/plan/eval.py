@@ -94,6 +94,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         folder = expand_home(config.pairs)
         given = problems.attempt(lambda: find_pairs(folder)) or []
     subjects = []
+    read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
         metadata = problems.attempt(lambda p=path: inspect_lora(p, names_of(model)))
         if metadata is None:
@@ -101,7 +102,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         base = metadata.get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
-        subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes))
+        subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes, read))
     notes += role_notes(one.path for one in subjects)
     problems.done()
     return EvalPlan(
@@ -171,6 +172,7 @@ def subject(
     attribute: str | None,
     skip: int | float,
     notes: list[str],
+    read: dict[Dataset, Sequence[Pair]],
 ) -> Subject:
     """Say where a slider comes from, by its metadata unless told otherwise.
 
@@ -181,6 +183,7 @@ def subject(
         attribute: what they change; None for what the dataset says.
         skip: see `Rendering.skip`.
         notes: receives why pairs are not there.
+        read: the pairs of datasets that were read already; more are added.
     """
     name = str(metadata.get("dataset") or path.resolve().parent.name)
     if pairs is None:
@@ -189,7 +192,9 @@ def subject(
             known = origin(metadata)
             if known is None:
                 raise ValueError("the file does not say which pairs it was trained on")
-            (pairs,) = known.read().values()
+            if known not in read:
+                (read[known],) = known.read().values()
+            pairs = read[known]
         except ValueError as error:
             notes.append(f"{path}: {error}; pairs=FOLDER names them")
     return Subject(

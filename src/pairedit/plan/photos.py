@@ -5,6 +5,8 @@ A content LoRA lies where `pairedit-train method=inversion` put it: <run>/<file 
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ from omegaconf import OmegaConf
 
 from pairedit.data.examples import find_images
 from pairedit.data.images import read_image
-from pairedit.edits import plain_name
+from pairedit.data.kinds import stem_of
 from pairedit.files import locate
 from pairedit.problems import Problems
+
+CONTENT = "content.safetensors"
 
 
 def find_photos(image: Any) -> list[Path]:
@@ -24,10 +28,10 @@ def find_photos(image: Any) -> list[Path]:
     Every image is decoded once, so that what is wrong with it is known before the model loads.
 
     Returns:
-        Files in the order given, those of a folder by stem; at least one.
+        Files in the order given, those of a folder by stem; at least one, none twice.
 
     Raises:
-        ValueError: names every file that cannot be used, and every two of one name.
+        ValueError: names every file that cannot be used, and every file that is there twice.
     """
     if OmegaConf.is_config(image):
         image = OmegaConf.to_container(image)
@@ -35,20 +39,18 @@ def find_photos(image: Any) -> list[Path]:
     if not entries or not all(isinstance(entry, str) for entry in entries):
         raise ValueError(f"image={image}: expected a file, a folder, or a list of these")
     problems = Problems()
-    found: dict[str, Path] = {}
+    found: list[Path] = []
     for entry in entries:
         path = locate(entry)
         if path.is_dir():
-            paths = list((problems.attempt(lambda path=path: find_images(path)) or {}).values())
+            found += (problems.attempt(lambda path=path: find_images(path)) or {}).values()
         else:
             problems.attempt(lambda path=path: read_image(path))
-            paths = [path]
-        for path in paths:
-            name = plain_name(path)
-            other = found.setdefault(name, path)
-            problems.expect(other is path, f"image: {other} and {path} are both named {name}")
+            found.append(path)
+    for path, times in Counter(path.absolute() for path in found).items():
+        problems.expect(times == 1, f"image: {path} is there {times} times")
     problems.done()
-    return list(found.values())
+    return found
 
 
 def match_content(content_lora: Any, photos: Sequence[Path]) -> list[Path | None]:
@@ -74,7 +76,7 @@ def match_content(content_lora: Any, photos: Sequence[Path]) -> list[Path | None
     paths = [locate(entry) for entry in entries]
     if len(paths) == 1 and paths[0].is_dir():
         (folder,) = paths
-        paths = [folder / photo.stem / "content.safetensors" for photo in photos]
+        paths = [_content_of(folder, photo) for photo in photos]
         missing = [path for path in paths if not path.is_file()]
         if missing:
             raise ValueError(f"content_lora={folder}: no {', '.join(map(str, missing))}")
@@ -84,3 +86,17 @@ def match_content(content_lora: Any, photos: Sequence[Path]) -> list[Path | None
             "or the folder of a training run"
         )
     return list(paths)
+
+
+def _content_of(folder: Path, photo: Path) -> Path:
+    """Name the content LoRA of a photograph in the folder of a run.
+
+    A run is named by the stem, behind those of the subfolders of `images=` that it lay in.
+    """
+    *parents, _ = photo.resolve().parts[1:]
+    stem = unicodedata.normalize("NFC", stem_of(photo.name))
+    for depth in range(len(parents), 0, -1):
+        path = folder / "-".join([*parents[-depth:], stem]) / CONTENT
+        if path.is_file():
+            return path
+    return folder / stem / CONTENT
