@@ -11,8 +11,7 @@ import pairedit
 from pairedit.data.images import load_image
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
-from pairedit.jobs.opening import at_work, open_model
-from pairedit.lora.file import read_lora
+from pairedit.jobs.opening import at_work, open_model, read_part
 from pairedit.pictures.lanes import draw_grid, draw_sheet, lanes_of
 from pairedit.pictures.png import animate, save_png
 from pairedit.plan.gen import GenPlan
@@ -39,7 +38,7 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     # Small files first: a bad LoRA is refused before the model is loaded.
     sliders = [
         Slider(
-            lora=read_lora(entry.path, plan.model.names),
+            lora=read_part(entry.path, plan.model),
             scales=entry.scales,
             skip=entry.skip,
             unit=unit,
@@ -50,7 +49,7 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         Photo(
             path=path,
             image=load_image(path, plan.rendering.size),
-            content=content and read_lora(content, plan.model.names),
+            content=content and read_part(content, plan.model, "content"),
         )
         for path, content in plan.photos
     ]

@@ -1,0 +1,60 @@
+"""Own what a file that is given as a LoRA is for: a slider, a content LoRA, or a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pairedit.lora.file import inspect_lora
+from pairedit.lora.names import Names
+from pairedit.methods import SEMANTIC
+
+LONGEST = 1 << 26  # bytes of a header; beyond, a file lies
+
+
+def inspect_role(
+    path: Path, names: Names, notes: list[str], role: str = SEMANTIC, checkpoints: bool = True
+) -> Mapping[str, Any]:
+    """Check a LoRA file as `inspect_lora` does, and that it is for what it is given as.
+
+    Args:
+        path: of the file; a checkpoint counts as the LoRA of that role which it holds.
+        names: of the base model's modules.
+        notes: receives what the user should know.
+        role: what it is to do.
+        checkpoints: take them, too.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        ValueError: see `inspect_lora`.
+    """
+    step = checkpoint_step(path)
+    if step is not None:
+        if not checkpoints:
+            raise ValueError(
+                f"{path}: a checkpoint of a training, not a LoRA file; pairedit-gen renders it, "
+                "and snapshots=true keeps the LoRA files of every checkpoint"
+            )
+        notes.append(f"{path}: a checkpoint; the {role} LoRA of step {step} is taken from it")
+        return {"role": role, "step": step}
+    known = inspect_lora(path, names)
+    if role == SEMANTIC and known.get("role") == "content":
+        slider = path.with_name(path.name.replace("content", SEMANTIC, 1))
+        there = f"; the slider is {slider}" if slider != path and slider.is_file() else ""
+        notes.append(f"{path}: a content LoRA, which holds how a picture looks, no slider{there}")
+    return known
+
+
+def checkpoint_step(path: Path) -> int | None:
+    """Return the step of a training's checkpoint, by its header; None for other files."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= LONGEST else {}
+        return int(json.loads(header["__metadata__"]["checkpoint"])["step"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
