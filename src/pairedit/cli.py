@@ -7,12 +7,15 @@ answer at once.
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import re
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import hydra
@@ -23,14 +26,23 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
+from pairedit.plan.composition import compose_problems
 from pairedit.plan.eval import plan_eval
 from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.keys import register
 from pairedit.plan.published import expand
 from pairedit.plan.train import plan_train
-from pairedit.plan.wording import compose_problems, describe, on_its_lines
-from pairedit.runs.resume import expand_resume, has_begun, resume_command
+from pairedit.plan.typed import arrange, place
+from pairedit.plan.wording import describe, on_its_lines
+from pairedit.runs.folder import check_again
+from pairedit.runs.resume import (
+    again_folder,
+    expand_resume,
+    has_begun,
+    hydra_options,
+    resume_command,
+)
 from pairedit.runs.stopping import Stopped, Stopping
 
 log = logging.getLogger(__name__)
@@ -44,11 +56,20 @@ Task = Callable[[DictConfig, Stopping], None]
 
 def train() -> None:
     """Run pairedit-train."""
-    try:
-        sys.argv[1:] = expand_resume(sys.argv[1:])
-    except ValueError as error:
-        _exit(str(error))
-    _command("train", _train, lambda config: plan_train(config, method_name="?"))
+    again = again_folder(sys.argv[1:])
+    task = partial(_train, again=again)
+    _command("train", task, lambda config: plan_train(config, method_name="?"))
+
+
+def commands() -> None:
+    """Run pairedit: list the commands."""
+    if sys.argv[1:2] and (task := COMMANDS.get(sys.argv[1].removeprefix("pairedit-"))):
+        sys.argv[:2] = [f"pairedit-{sys.argv[1].removeprefix('pairedit-')}"]
+        task()
+        return
+    names = [OmegaConf.load(CONF / f"hydra/help/{name}.yaml").template for name in COMMANDS]
+    print("\n".join(text.splitlines()[0] for text in names))
+    print("\nEach says with --help what it takes.")
 
 
 def gen() -> None:
@@ -58,9 +79,6 @@ def gen() -> None:
 
 def eval() -> None:
     """Run pairedit-eval."""
-    # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless
-    # its value is a mapping.
-    sys.argv[1:] = [re.sub(r"^sweep=(?!\{)(.+)$", r"sweep={folder: \1}", w) for w in sys.argv[1:]]
     _command("eval", _eval, plan_eval)
 
 
@@ -69,14 +87,22 @@ def export() -> None:
     _command("export", _export, plan_export)
 
 
-def _train(config: DictConfig, stopping: Stopping) -> None:
-    """Check, then train."""
+COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export}
+
+
+def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> None:
+    """Check, also that a run that is repeated is still the same, then train."""
     hydra_config = HydraConfig.get()
     plan = plan_train(config, method_name=hydra_config.runtime.choices.get("method", "?"))
+    if again:
+        check_again(again, plan.resolved)
     with collector_at_rest():
         from pairedit.jobs.train import run_training
 
-    run_training(plan, _folder(), words=list(hydra_config.overrides.task), stopping=stopping)
+    overrides, sources = hydra_config.overrides, hydra_config.runtime.config_sources
+    options = hydra_options(sources, list(overrides.hydra))
+    words = [*options, *overrides.task]
+    run_training(plan, _folder(), words=words, stopping=stopping)
 
 
 def _gen(config: DictConfig, stopping: Stopping) -> None:
@@ -133,7 +159,11 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         task: does one job.
         check: raises ValueError on a configuration that composes but cannot run.
     """
+    _spell_anything()
     os.environ.setdefault(*SPIN)
+    # For a user's own classes, which `_target_` names; last, so that it hides no package.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     full = os.environ.get(FULL) == "1"
     failures: list[tuple[Path, str]] = []
     mode, place = RunMode.RUN, None
@@ -160,12 +190,12 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
                 log.error("failed: %s", on_its_lines(text), exc_info=full)
 
     register()
-    try:
-        sys.argv[1:] = expand(name, sys.argv[1:])
-    except ValueError as error:
-        _exit(str(error))
     parser = get_args_parser()
     parser.error = _misread  # type: ignore[method-assign, assignment]
+    try:
+        sys.argv[1:] = _words(name, sys.argv[1:], parser)
+    except ValueError as error:
+        _exit(str(error))
     arguments = parser.parse_args()
     if arguments.help:
         # Hydra would list every group it knows first, which takes a second and is not shown.
@@ -196,6 +226,33 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     if failures:
         lines = "".join(f"\n  - {folder}: {text}" for folder, text in failures)
         _exit(f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} failed:{lines}")
+
+
+def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
+    """Turn what was typed into what Hydra reads.
+
+    Raises:
+        ValueError: says what cannot be.
+    """
+    notes: list[str] = []
+    words = arrange(name, words, parser)
+    if name == "train":
+        words = expand_resume(words)
+    words = place(expand(name, words, notes))
+    if name == "eval":
+        # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless
+        # its value is a mapping.
+        words = [re.sub(r"^sweep=(?!\{)(.+)$", r"sweep={folder: \1}", word) for word in words]
+    for note in notes:
+        sys.stderr.write(f"note: {on_its_lines(note)}\n")
+    return arrange(name, words, parser)  # some of what was put in is an option
+
+
+def _spell_anything() -> None:
+    """Let every line be printed, with escapes for letters that the terminal's encoding lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _misread(message: str) -> None:

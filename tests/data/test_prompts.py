@@ -1,44 +1,43 @@
-"""Files of prompts: what they hold, and those that ship."""
-
-from pathlib import Path
+"""Files of prompts: one a line, or a YAML list."""
 
 import pytest
-from transformers import T5Tokenizer
 
-from pairedit.data import prompts
 from pairedit.data.prompts import read_prompts
-from pairedit.files import locate
-from pairedit.mini.faces import PHRASES, SUBJECT
-from pairedit.plan.parse import parse_prompts
+
+FILES = {
+    "lines.txt": ("a man\n# no\n\n  a woman \na # b\n", ["a man", "a woman", "a # b"]),
+    "sign.txt": ("\\#1 fan\n", ["#1 fan"]),
+    "list.txt": ("# persons\n- male white person\n- male indian person\n", None),
+    "list.yaml": ("- male white person\n- 'male indian person'\n", None),
+    "words.yaml": ("- yes\n- 1\n- null\n-\n", ["yes", "1", "null"]),
+    "lines.yml": ("a man\nan old man, smiling\n", ["a man", "an old man, smiling"]),
+    "long.yaml": ("- a man\n  who smiles\n- b # no\n", ["a man who smiles", "b"]),
+    "dashes.txt": ("-a\n- b\n", ["-a", "- b"]),
+    "bom.yaml": ("\ufeff- a\n", ["a"]),
+}
 
 
-def test_prompts(tmp_path: Path) -> None:
-    path = tmp_path / "prompts.txt"
-    path.write_bytes("\ufeff# people\r\n\r\n  a person, 30 # years \r\n#x\r\nÉva\r\n".encode())
-    assert prompts.read_prompts(path) == ["a person, 30 # years", "Éva"]
-    path.write_text("# nothing\n\n")
-    with pytest.raises(ValueError, match=r"prompts\.txt: no prompt"):
-        prompts.read_prompts(path)
-    path.write_bytes(b"caf\xe9\n")
-    with pytest.raises(ValueError, match="not UTF-8"):
-        prompts.read_prompts(path)
-    with pytest.raises(ValueError, match="no such file"):
-        prompts.read_prompts(tmp_path / "gone.txt")
+@pytest.mark.parametrize("name", FILES)
+def test_prompts_are_read_from_lines_and_lists(tmp_path, name):
+    text, prompts = FILES[name]
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    wanted = prompts or ["male white person", "male indian person"]
+    assert read_prompts(tmp_path / name) == wanted
 
 
-def test_shipped_prompts():
-    known = {words for entries in PHRASES.values() for _, _, words in entries}
-    sets = {path.stem: read_prompts(path) for path in locate("pkg://data/prompts").glob("*.txt")}
-    assert set(sets) == {"person", "person_mini"}
-    for prompt in sets["person_mini"]:
-        subject, *words = prompt.split(", ")
-        assert subject == SUBJECT
-        assert set(words) <= known
-    tokenizer = T5Tokenizer.from_pretrained(locate("pkg://flux_mini") / "tokenizer_2")
-    longest = max(len(ids) for ids in tokenizer(sets["person_mini"])["input_ids"])
-    assert longest <= 32, "flux-mini would cut a prompt"
-    for lines in sets.values():
-        assert len(lines) == len(set(lines)) >= 12
-    assert parse_prompts(None, "person", "") == sets["person"]
-    with pytest.raises(ValueError, match="expected a path, or one of person, person_mini"):
-        parse_prompts(None, "persons", "")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prompts:\n- a\n", "expected a YAML list"),
+        ("- a: b\n", "{a: b} is no prompt; put one with a colon in quotes"),
+        ("- 'open\n", "not a YAML list of prompts"),
+        ("[]", "no prompt in it"),
+        ("-\n", "no prompt in it"),
+    ],
+)
+def test_what_is_no_prompt_is_named(tmp_path, text, said):
+    (tmp_path / "x.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"x\.yaml: ") as refused:
+        read_prompts(tmp_path / "x.yaml")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)

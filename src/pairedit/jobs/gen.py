@@ -13,8 +13,7 @@ from pairedit.data.kinds import stem_of
 from pairedit.data.names import plain_names
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
-from pairedit.jobs.opening import at_work, open_model
-from pairedit.lora.file import read_lora
+from pairedit.jobs.opening import at_work, open_model, read_part
 from pairedit.pictures.lanes import draw_grid, draw_sheet, lanes_of
 from pairedit.pictures.png import animate, save_png
 from pairedit.plan.gen import GenPlan
@@ -42,7 +41,7 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     # Small files first: a bad LoRA is refused before the model is loaded.
     sliders = [
         Slider(
-            lora=read_lora(entry.path, plan.model.names),
+            lora=read_part(entry.path, plan.model),
             scales=entry.scales,
             skip=entry.skip,
             unit=unit,
@@ -54,7 +53,7 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         Photo(
             path=path,
             image=load_image(path, plan.rendering.size),
-            content=content and read_lora(content, plan.model.names),
+            content=content and read_part(content, plan.model, "content"),
             label=label,
         )
         for (path, content), label in zip(plan.photos, labels, strict=True)

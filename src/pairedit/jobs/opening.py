@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,15 @@ from types import MappingProxyType
 from typing import Any
 
 from pairedit.bases.base import Base, Loadable
+from pairedit.lora.file import LoraFile, read_lora
+from pairedit.lora.targets import match_targets
 from pairedit.machine.devices import make_accelerator, memory_advice
 from pairedit.machine.hardware import Hardware
+from pairedit.methods import SEMANTIC
 from pairedit.plan.eval import EvalPlan
 from pairedit.plan.gen import GenPlan
+from pairedit.plan.roles import checkpoint_step
+from pairedit.runs.checkpoints import parse_checkpoint
 from pairedit.runs.folder import check_kind, locked
 
 PLAIN = Hardware()
@@ -26,6 +32,34 @@ def at_work(plan: GenPlan | EvalPlan, folder: Path) -> Iterator[None]:
     with locked(folder), memory_advice(advice, plan.hardware):
         check_kind(folder, plan.resolved)
         yield
+
+
+def read_part(path: Path, model: Loadable, role: str = SEMANTIC) -> LoraFile:
+    """Read a LoRA file; of a checkpoint, the LoRA of one role that was being trained.
+
+    Raises:
+        ValueError: see `read_lora`; or the checkpoint holds no such LoRA of this model.
+    """
+    if checkpoint_step(path) is None:
+        return read_lora(path, model.names)
+    content = path.read_bytes()
+    state = parse_checkpoint(content)
+    settings = state.notes["settings"]
+    targets = settings["targets"]
+    targets = targets if isinstance(targets, str) else tuple(targets)
+    modules = match_targets(model.modules(), targets, model.names)
+    parts = [value for key, value in state.tensors.items() if key.startswith(f"weights.{role}.")]
+    if len(parts) != 2 * len(modules):
+        raise ValueError(f"{path}: holds no {role} LoRA of this model")
+    numbered = [state.tensors[f"weights.{role}.{index}"].float() for index in range(len(parts))]
+    scaling = settings["alpha"] / settings["rank"]
+    pairs = zip(numbered[::2], numbered[1::2], strict=True)
+    weights = {
+        module: (down, up * scaling) for module, (down, up) in zip(modules, pairs, strict=True)
+    }
+    digest = hashlib.sha256(content).hexdigest()
+    about = {"role": role, "step": state.step}
+    return LoraFile(path=path, weights=weights, metadata=about, sha256=digest)
 
 
 def open_model(

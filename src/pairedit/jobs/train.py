@@ -27,9 +27,9 @@ from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
 from pairedit.runs.folder import CHECKPOINTS, begin, locked
-from pairedit.runs.resume import pasteable
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import JsonLines, Run, Several
+from pairedit.runs.words import pasteable
 from pairedit.sample import Sample, Slider, generate
 from pairedit.train import fit
 
@@ -52,7 +52,7 @@ def run_training(
         plan: a checked configuration.
         folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
             metrics.jsonl, the LoRA files, pairs.png, preview.png and report.json.
-        words: the overrides that the configuration was composed from.
+        words: the overrides that the configuration was composed from, and options of Hydra.
         stopping: tells when to save and stop.
 
     Returns:
@@ -63,7 +63,10 @@ def run_training(
         MemoryError: says which keys need less.
     """
     with locked(folder):
-        begin(folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume)
+        resolved = begin(
+            folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume
+        )
+        plan = replace(plan, resolved=resolved)
         for note in plan.notes:
             log.warning("%s", note)
         with memory_advice(_less_memory(plan), plan.hardware):

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from pairedit.data.examples import Pair, find_pairs
 from pairedit.data.sets import Dataset
 from pairedit.files import expand_home, locate
-from pairedit.lora.file import CONTROL, inspect_lora
+from pairedit.lora.file import CONTROL
 from pairedit.machine.hardware import Hardware
 from pairedit.measure.readers import Reader
 from pairedit.measure.subject import Subject
@@ -27,8 +27,8 @@ from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
-from pairedit.plan.parse import parse_prompts, parse_seeds
-from pairedit.plan.roles import role_notes
+from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
+from pairedit.plan.roles import inspect_role
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering
@@ -87,23 +87,26 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     )
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
+    notes += split_prompts(config.prompts)
     paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
     problems.attempt(lambda: check_attribute("attribute", config.attribute))
     given = None
     if config.pairs is not None:
         folder = expand_home(config.pairs)
+        problems.attempt(lambda: check_pairs_folder(config.pairs))
         given = problems.attempt(lambda: find_pairs(folder)) or []
     subjects = []
     read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
-        metadata = problems.attempt(lambda p=path: inspect_lora(p, names_of(model)))
+        metadata = problems.attempt(
+            lambda p=path: inspect_role(p, names_of(model), notes, checkpoints=False)
+        )
         if metadata is None:
             continue
         base = metadata.get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
         subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes, read))
-    notes += role_notes(one.path for one in subjects)
     problems.done()
     return EvalPlan(
         model=model,

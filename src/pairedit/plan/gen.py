@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pairedit.edits import OWN_NOISE, Edit, RealImage
-from pairedit.lora.file import inspect_lora
 from pairedit.machine.hardware import Hardware
+from pairedit.methods import SEMANTIC
 from pairedit.plan.build import build
 from pairedit.plan.keys import GenConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
@@ -22,9 +22,10 @@ from pairedit.plan.parse import (
     parse_prompts,
     parse_seeds,
     parse_sliders,
+    split_prompts,
 )
 from pairedit.plan.photos import find_photos, match_content
-from pairedit.plan.roles import role_notes
+from pairedit.plan.roles import inspect_role
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
@@ -79,11 +80,13 @@ def plan_gen(config: DictConfig) -> GenPlan:
     notes = []
     known = {}
     for path in [slider.path for slider in sliders] + [content for _, content in photos if content]:
-        known[path] = problems.attempt(lambda path=path: inspect_lora(path, names_of(model)))
+        role = SEMANTIC if any(path == slider.path for slider in sliders) else "content"
+        known[path] = problems.attempt(
+            lambda path=path, role=role: inspect_role(path, names_of(model), notes, role)
+        )
         base = known[path] and known[path].get("base_model")
         if model and base and base != model.name:
             notes.append(f"{path} was trained on {base}, this is model={model.name}")
-    notes += role_notes(slider.path for slider in sliders if known[slider.path] is not None)
     units = [
         problems.attempt(lambda path=slider.path: _unit(known[path], path, config, notes))
         for slider in sliders
@@ -96,6 +99,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     # Photographs are edited without words, as the edits were learnt.
     default = model.prompt if model and not photos else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
+    notes += split_prompts(config.prompts)
     chosen = problems.attempt(
         lambda: choose_prompts(prompts or [default], seeds or [0], config.prompts_per_seed)
     )

@@ -9,10 +9,13 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+
+from pairedit.runs.resume import fresh_folder
 
 LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 
@@ -144,6 +147,8 @@ def register() -> None:
     store.store(name="export_trunk", node=ExportConfig)
     store.store(name="eval_trunk", node=EvalConfig)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
+    # Asked for again within one command it must answer the same; the next one gets its own.
+    OmegaConf.register_new_resolver("pairedit.fresh", cache(fresh_folder), replace=True)
 
 
 def folder_name(overrides: Sequence[str]) -> str:

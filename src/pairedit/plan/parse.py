@@ -16,11 +16,13 @@ from omegaconf import OmegaConf
 from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate
 from pairedit.problems import Problems
+from pairedit.runs.words import double_quoted, shell
 from pairedit.settings import SEED, is_seed
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
 PROMPTS = "pkg://data/prompts"
+SIDES = ("source", "target")
 MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill the memory
 
 
@@ -188,6 +190,35 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
     if len(set(found)) < len(found):
         raise ValueError(f"prompts={found}: a prompt is there twice")
     return found
+
+
+def split_prompts(prompts: Any) -> list[str]:
+    """Say so where a list of prompts looks like one text that its comma has split."""
+    if not OmegaConf.is_list(prompts) or len(prompts) < 2:
+        return []
+    texts = [str(prompt) for prompt in prompts]
+    # A phrase that goes on behind a comma is short, and shares no beginning with the first.
+    head = texts[0].split()[:1]
+    if all(text.split()[:1] == head for text in texts) or all(
+        len(t.split()) > 3 for t in texts[1:]
+    ):
+        return []
+    whole = shell(f"prompts={double_quoted(', '.join(texts))}")
+    return [f"prompts: {len(texts)} of them, {' and '.join(texts)}; for a single one write {whole}"]
+
+
+def check_pairs_folder(pairs: str) -> bool:
+    """Say yes to a folder of pairs, or to what may be one; refuse a side of it.
+
+    Raises:
+        ValueError: names the folder that holds both.
+    """
+    folder = expand_home(pairs)
+    if folder.name in SIDES and not any((folder / side).is_dir() for side in SIDES):
+        both = folder.parent
+        if all((both / side).is_dir() for side in SIDES):
+            raise ValueError(f"pairs={pairs}: is one side; write {shell(f'pairs={both}')}")
+    return True
 
 
 def choose_prompts(

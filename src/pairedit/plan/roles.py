@@ -1,19 +1,61 @@
-"""Own what is said of LoRA files that are named as sliders and are none."""
+"""Own what a file that is given as a LoRA is for: a slider, a content LoRA, or a checkpoint."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pairedit.lora.file import role_of
-from pairedit.methods import SEMANTIC
+from pairedit.lora.file import inspect_lora, role_of
+from pairedit.lora.names import Names
+from pairedit.methods import CONTENT, SEMANTIC
 
-CONTENT = "content"
+LONGEST = 1 << 26  # bytes of a header; beyond, a file lies
 
 
-def role_notes(sliders: Iterable[Path]) -> list[str]:
-    """Say which of the files given as sliders hold looks instead of an edit."""
-    return [_note(path) for path in dict.fromkeys(sliders) if role_of(path) == CONTENT]
+def inspect_role(
+    path: Path, names: Names, notes: list[str], role: str = SEMANTIC, checkpoints: bool = True
+) -> Mapping[str, Any]:
+    """Check a LoRA file as `inspect_lora` does, and that it is for what it is given as.
+
+    Args:
+        path: of the file; a checkpoint counts as the LoRA of that role which it holds.
+        names: of the base model's modules.
+        notes: receives what the user should know.
+        role: what it is to do.
+        checkpoints: take them, too.
+
+    Returns:
+        The metadata.
+
+    Raises:
+        ValueError: see `inspect_lora`.
+    """
+    step = checkpoint_step(path)
+    if step is not None:
+        if not checkpoints:
+            raise ValueError(
+                f"{path}: a checkpoint of a training, not a LoRA file; pairedit-gen renders it, "
+                "and snapshots=true keeps the LoRA files of every checkpoint"
+            )
+        notes.append(f"{path}: a checkpoint; the {role} LoRA of step {step} is taken from it")
+        return {"role": role, "step": step}
+    known = inspect_lora(path, names)
+    if role == SEMANTIC and role_of(path) == CONTENT:
+        notes.append(_note(path))
+    return known
+
+
+def checkpoint_step(path: Path) -> int | None:
+    """Return the step of a training's checkpoint, by its header; None for other files."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= LONGEST else {}
+        return int(json.loads(header["__metadata__"]["checkpoint"])["step"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 def _note(path: Path) -> str:

@@ -22,6 +22,7 @@ from pairedit.methods import Method
 from pairedit.plan.build import build
 from pairedit.plan.keys import LoraKeys, TrainConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, size_of
+from pairedit.plan.parse import check_pairs_folder
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering, Training
@@ -139,6 +140,8 @@ def _examples(
             continue
         if "${images}" in values and config.images is None:
             problems.append("dataset=images: needs images=/path to a folder of photographs")
+            continue
+        if "${pairs}" in values and not problems.attempt(lambda: check_pairs_folder(config.pairs)):
             continue
         dataset = problems.attempt(
             lambda key=key: build(config.datasets[key], f"datasets.{key}", Examples)

@@ -117,13 +117,23 @@ def _read(path: Path, step: int) -> Checkpoint:
     content = path.read_bytes()
     if _checksum(content) not in path.name:
         raise ValueError("truncated or altered (its checksum differs)")
+    checkpoint = parse_checkpoint(content)
+    if checkpoint.step != step:
+        raise ValueError(f"renamed, it holds step {checkpoint.step}")
+    return checkpoint
+
+
+def parse_checkpoint(content: bytes) -> Checkpoint:
+    """Read the bytes of a checkpoint, wherever they come from.
+
+    Raises:
+        ValueError: they are none.
+    """
     try:
         tensors = load(content)
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         entry = json.loads(header["__metadata__"]["checkpoint"])
-        if entry["step"] != step:
-            raise ValueError(f"renamed, it holds step {entry['step']}")
-        return Checkpoint(step=step, tensors=tensors, notes=dict(entry["notes"]))
+        return Checkpoint(step=entry["step"], tensors=tensors, notes=dict(entry["notes"]))
     except (SafetensorError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"no checkpoint of pairedit ({error!r})") from error
 

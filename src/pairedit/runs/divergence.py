@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from pairedit.settings import Training
+
 WINDOW = 20  # steps
 GROWTH = 10.0  # times; sound runs on flux-mini stay below 3
 
@@ -36,6 +38,14 @@ class LossWatch:
     def state(self) -> dict[str, list[float]]:
         """Return what `LossWatch(**state)` goes on from."""
         return {"first": self.first, "recent": self.recent}
+
+
+def calmer(learning_rate: float) -> str:
+    """Write the rate to try after one that diverged: the default, or a quarter of a lower one."""
+    default = Training.learning_rate
+    if learning_rate > default:
+        return f"learning_rate={default:g}, the default"
+    return f"learning_rate={learning_rate / 4:g}"
 
 
 def _mean(values: Sequence[float]) -> float:

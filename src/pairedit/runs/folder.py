@@ -2,6 +2,7 @@
 
     config.yaml      the resolved configuration
     overrides.yaml   the command's words, so that `resume=<folder>` needs no others
+    started.yaml     the working folder, which relative paths among them belong to
     .lock            locked while a process works here; the system unlocks it when that ends
 
 Nothing here imports torch: a resume that cannot be is refused at once.
@@ -18,8 +19,8 @@ from typing import Any
 
 import yaml
 
-from pairedit.files import read_yaml, remove_temporaries, write_yaml
-from pairedit.runs.resume import RESUME, WORDS, resume_command
+from pairedit.files import locate, read_yaml, remove_temporaries, write_yaml
+from pairedit.runs.resume import AGAIN, RESUME, STARTED, WORDS, resume_command, working_folder
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ except ImportError:  # Windows
 
 CONFIG, LOCK = "config.yaml", ".lock"
 CHECKPOINTS = "checkpoints"
+PATHS = ("pairs", "images", "path", "folder")  # last parts of keys that hold one
 # What a folder holds, by a key that only its command's configuration has.
 KINDS = {"datasets": "a training", "edit": "a rendering", "readers": "an evaluation"}
 
@@ -69,15 +71,18 @@ def begin(
     resolved: Mapping[str, Any],
     words: Sequence[str],
     resume: bool,
-) -> None:
+) -> Mapping[str, Any]:
     """Note what a run was asked for, or check that it may go on.
 
     Args:
         folder: of the run, locked.
         names: of the datasets, which name the folders inside.
         resolved: its configuration.
-        words: the overrides that it was composed from.
+        words: the overrides that it was composed from, and options of Hydra.
         resume: go on with what is there.
+
+    Returns:
+        The configuration as the run began with it: the same, though a path may be spelt otherwise.
 
     Raises:
         ValueError: names what is there already, or how the configurations differ.
@@ -88,20 +93,47 @@ def begin(
     if not results and not any(folder.glob(f"*/{CHECKPOINTS}/*.safetensors")):
         if resume:
             log.info("%s: nothing saved yet, training starts from the beginning", folder)
-        write_yaml(folder / WORDS, [word for word in words if not word.startswith(RESUME)])
+        options = [word for word in words if word.startswith(("-", "hydra."))]
+        kept = [word for word in words if not word.startswith((RESUME, AGAIN))]
+        write_yaml(folder / STARTED, {"working_folder": os.getcwd(), "options": options})
+        write_yaml(folder / WORDS, [word for word in kept if word not in options])
         write_yaml(folder / CONFIG, resolved)
-        return
+        return resolved
     if not resume:
         raise ValueError(
             f"{folder}: holds a run already; continue it with {resume_command(folder)}, "
             "or choose another hydra.run.dir"
         )
-    changed = differences(read_yaml(folder / CONFIG, dict), resolved)
+    there = read_yaml(folder / CONFIG, dict)
+    _check_same(f"{folder}: started with another configuration", there, resolved, folder)
+    return there
+
+
+def check_again(folder: Path, resolved: Mapping[str, Any]) -> None:
+    """Refuse to repeat a run whose words mean something else today.
+
+    Args:
+        folder: of the run; of a sweep, whose jobs are not compared.
+        resolved: the configuration of the run to come.
+
+    Raises:
+        ValueError: says how the configurations differ.
+    """
+    if (folder / CONFIG).is_file():
+        there = read_yaml(folder / CONFIG, dict)
+        _check_same(f"again={folder}: would be another configuration", there, resolved, folder)
+
+
+def _check_same(
+    problem: str, there: Mapping[str, Any], now: Mapping[str, Any], folder: Path
+) -> None:
+    """Raise ValueError with every difference of two configurations."""
+    changed = differences(there, now, working_folder(folder))
     if len(changed) == 1:
-        raise ValueError(f"{folder}: started with another configuration: {changed[0]}")
+        raise ValueError(f"{problem}: {changed[0]}")
     if changed:
         lines = "".join(f"\n  - {line}" for line in changed)
-        raise ValueError(f"{folder}: started with another configuration:{lines}")
+        raise ValueError(f"{problem}:{lines}")
 
 
 def check_kind(folder: Path, resolved: Mapping[str, Any]) -> None:
@@ -122,16 +154,31 @@ def check_kind(folder: Path, resolved: Mapping[str, Any]) -> None:
         raise ValueError(f"{folder}: holds {kinds[0]}; choose another hydra.run.dir")
 
 
-def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(
+    there: Mapping[str, Any], now: Mapping[str, Any], folder: Path | None = None
+) -> list[str]:
     """List the keys whose values differ, as `cfg_eta: 4.0 there, 2.0 now`.
 
-    Keys that a newer version has added count as unchanged.
+    Keys that a newer version has added count as unchanged, and so does another spelling of a path.
+
+    Args:
+        there: the configuration that a run began with.
+        now: the one that it is to go on with.
+        folder: the working folder it began in; None for the one of now.
     """
     before, after = _flat(there), _flat(yaml.safe_load(yaml.safe_dump(dict(now))))
+
+    def same(key: str, value: Any) -> bool:
+        other, start = after[key], folder or Path()
+        texts = isinstance(value, str) and isinstance(other, str)
+        if value == other or not texts or key.split(".")[-1] not in PATHS:
+            return bool(value == other)
+        return (start / locate(value)).resolve() == locate(other).resolve()
+
     return [
         f"{key}: {value} there, {after.get(key, 'nothing')} now"
         for key, value in before.items()
-        if key not in after or after[key] != value
+        if key not in after or not same(key, value)
     ]
 
 

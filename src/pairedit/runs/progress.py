@@ -20,7 +20,7 @@ from pairedit.runs.checkpoints import (
     remove_checkpoints,
     write_checkpoint,
 )
-from pairedit.runs.divergence import WINDOW, LossWatch
+from pairedit.runs.divergence import WINDOW, LossWatch, calmer
 from pairedit.runs.folder import CHECKPOINTS
 from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopped, Stopping
@@ -176,7 +176,7 @@ class Progress:
             self.state.restore(good)
             files = self._save(good.step, f"-{good.step:06d}").values()
             kept = f"; step {good.step} is kept: {', '.join(map(str, files))}"
-        advice = f"try learning_rate={self.settings.learning_rate / 4:g}"
+        advice = f"try {calmer(self.settings.learning_rate)}"
         raise ValueError(f"{self.name}: {reason} at step {step}; {advice}{kept}")
 
     def _seconds(self) -> float:

@@ -1,0 +1,180 @@
+"""Own what is wrong with a command line that cannot be composed: every override is tried alone."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra import compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.version import setbase
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pairedit.files import CONF
+from pairedit.plan.wording import ITEM, describe_composition, name_comma
+from pairedit.runs.words import key_of
+
+# Without these, the rest of a command line cannot be judged.
+DECISIVE = {"dataset", "model"}
+
+
+def compose_problems(
+    error: Exception,
+    arguments: argparse.Namespace,
+    config_name: str,
+    check: Callable[[DictConfig], object],
+) -> str | None:
+    """Name every override that cannot be composed, where Hydra stops at the first.
+
+    Args:
+        error: what Hydra raised.
+        arguments: the command line as Hydra parsed it.
+        config_name: of the command.
+        check: raises ValueError on a configuration that composes but cannot run.
+
+    Returns:
+        The problems, or None if the error is not one of composition.
+    """
+    # Some of Hydra's complaints are plain ValueErrors, and it stumbles in two more ways.
+    stumbles = ValueError | TypeError | AttributeError
+    if not isinstance(error, HydraException | OmegaConfBaseException | stumbles):
+        return None
+    GlobalHydra.instance().clear()
+    problems: list[str] = []
+    good: list[str] = []
+    choices: list[str] = []
+    own = [Path(arguments.config_dir)] if arguments.config_dir else []
+    if not all(path.is_dir() for path in own):
+        return f"--config-dir={arguments.config_dir}: no such folder"
+    groups = {path.name for folder in (CONF, *own) for path in folder.iterdir() if path.is_dir()}
+    name = arguments.config_name or config_name
+    composed = _Compositions(name, groups)
+    several = arguments.multirun or any(word.startswith("sweep=") for word in arguments.overrides)
+    with _searching(own):
+        # Which keys there are depends on the options that are chosen: these come first.
+        for override in sorted(arguments.overrides, key=lambda word: key_of(word) not in groups):
+            found = []
+            singles = list(_single_values(override))
+            if len(singles) > 1 and not several:
+                problems.append(name_comma(override, name))
+                continue
+            for single in singles:
+                if key_of(override) in groups and not _names_options(single):
+                    # Hydra itself stumbles over some of these.
+                    found.append(f"{single}: expected the name of an option")
+                    continue
+                try:
+                    composed([*choices, single])
+                except (HydraException, OmegaConfBaseException, ValueError) as wrong:
+                    found.append(describe_composition(wrong, single, name))
+                except AttributeError:
+                    found.append(f"{single}: cannot be set together with the others")
+                except Exception:  # a word of a shape that Hydra never thought of
+                    found.append(f"{single}: cannot be read; expected key=value")
+            problems.extend(found)
+            if not found and len(singles) == 1:
+                good.append(override)
+            if not found and key_of(override) in groups:
+                choices.append(singles[0])
+        if not problems:
+            return None
+        refused = {key_of(word) for word in arguments.overrides} - {key_of(word) for word in good}
+        if refused & DECISIVE:
+            return _list(problems)
+        try:
+            check(composed(good))
+        except (HydraException, OmegaConfBaseException):
+            pass  # The remaining overrides only make sense together with the refused ones.
+        except ValueError as wrong:
+            head, *rest = str(wrong).split(ITEM)
+            # What names a refused key may only be missing.
+            doubtful = [rf"(?<![\w.]){re.escape(key)}(?![\w.])" for key in refused]
+            problems += [p for p in rest or [head] if not any(re.search(d, p) for d in doubtful)]
+    return _list(problems)
+
+
+@contextmanager
+def _searching(own: Sequence[Path]) -> Iterator[None]:
+    """Compose from `conf/` and from a user's own options."""
+    setbase("1.3")
+    search = create_config_search_path(str(CONF))
+    for folder in own:
+        search.prepend("command-line", f"file://{folder.absolute()}", anchor="schema")
+    Hydra.create_main_hydra2(task_name="pairedit", config_search_path=search)
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().clear()
+
+
+class _Compositions:
+    """Compose one command's configuration with many lists of overrides, as `compose` does.
+
+    Hydra takes a tenth of a second for each. Keys are set after all files are merged, so those of
+    lists that choose the same options are set on copies of one composition.
+    """
+
+    def __init__(self, name: str, groups: Collection[str]) -> None:
+        self._name, self._groups = name, groups
+        self._merged: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, overrides: Sequence[str]) -> DictConfig:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        keys = [override for override in parsed if self._sets_akey_of(override)]
+        chosen = tuple(str(override.input_line) for override in parsed if override not in keys)
+        if chosen not in self._merged:
+            self._merged[chosen] = compose(self._name, overrides=list(chosen))
+        config = copy.deepcopy(self._merged[chosen])
+        ConfigLoaderImpl._apply_overrides_to_config(keys, config)
+        return config
+
+    def _sets_akey_of(self, override: Override) -> bool:
+        """Say whether an override takes no part in choosing and merging files."""
+        key = override.key_or_group
+        simple = key not in self._groups and not re.search(r"/|^hydra\.", key)
+        return simple and not override.is_sweep_override()
+
+
+def _names_options(override: str) -> bool:
+    """Say whether what is chosen for a group can be names; keys inside of it may be set at once."""
+    try:
+        value = OverridesParser.create().parse_override(override).value()
+    except HydraException:
+        return True  # refused as unreadable
+    if isinstance(value, list):
+        return all(isinstance(name, str) for name in value)
+    return override.startswith("~") or isinstance(value, str | dict)
+
+
+def _list(problems: list[str]) -> str:
+    """Write one problem as a line, several as a list."""
+    problems = list(dict.fromkeys(problems))
+    if len(problems) == 1:
+        return problems[0]
+    lines = "".join(f"{ITEM}{problem}" for problem in problems)
+    return f"{len(problems)} problems with the command:{lines}"
+
+
+def _single_values(override: str) -> Iterator[str]:
+    """Expand a sweep such as method=full,fm into the overrides of its jobs."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException:
+        yield override
+        return
+    if parsed.is_sweep_override() and parsed.is_discrete_sweep():
+        for value in parsed.sweep_string_iterator():
+            yield f"{parsed.input_line.split('=', 1)[0]}={value}"
+    else:
+        yield override

@@ -1,0 +1,190 @@
+"""Own the words that people bring from other tools, and what they are called here.
+
+ai-toolkit, kohya's sd-scripts, diffusers' scripts and this project's own commands each have names
+of their own for one thing; whoever types one is told ours, with the value that was given.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from functools import cache
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from pairedit.files import CONF
+from pairedit.plan.keys import EvalConfig, ExportConfig, GenConfig, LoraKeys, TrainConfig
+from pairedit.runs.words import double_quoted, shell
+
+TRUNKS = {"train": TrainConfig, "gen": GenConfig, "eval": EvalConfig, "export": ExportConfig}
+# Ours: theirs. The first of ours that the command has is proposed.
+NAMES = {
+    "learning_rate": "lr unet_lr transformer_lr base_lr learningrate network_lr",
+    "steps": "max_train_steps train_steps num_train_steps max_steps iterations train_iteration "
+    "training_steps num_iterations iters epochs epoch num_epochs num_train_epochs n_epochs "
+    "max_train_epochs",
+    "num_inference_steps": "steps num_steps n_steps inference_steps sample_steps sampling_steps "
+    "infer_steps denoising_steps num_sampling_steps",
+    "lora.rank": "rank network_dim lora_rank dim r lora_dim linear network_rank lora_r",
+    "lora.alpha": "alpha network_alpha lora_alpha linear_alpha",
+    "lora.targets": "targets target_modules lora_layers train_method lora_target_modules",
+    "save_every": "checkpointing_steps save_steps save_every_n_steps save_per_steps save_interval",
+    "resume": "resume_from_checkpoint resume_from continue resume_path network_weights",
+    "seed": "seeds random_seed train_seed",
+    "seeds": "seed random_seed start_seed start_seed_gen",
+    "prompts": "prompt text caption positive_prompt sample_prompts validation_prompt",
+    "prompts_file": "prompt_file promptfile prompts_path from_file",
+    "scales": "scale strength strengths weight weights lora_scale lora_weight multiplier "
+    "network_multiplier lora_strength slider_scale",
+    "guidance_scale": "guidance cfg cfg_scale guidance_strength",
+    "cfg_eta": "eta",
+    "noise_scale": "noise_scales",
+    "skip": "skips skip_steps start_at",
+    "resolution": "width height size image_size train_resolution res w h",
+    "batch_size": "batch bs train_batch_size per_device_batch_size eval_batch_size",
+    "model.path": "model_path base_model pretrained_model_name_or_path model_name_or_path "
+    "name_or_path model_name pretrained_model checkpoint ckpt ckpt_path base_model_path flux",
+    "pairs": "image_dir data_dir train_data_dir instance_data_dir dataset_dir dataset_path data "
+    "folder folder_path pair pairs_dir pairs_folder image_folder train_dir input_dir images_dir",
+    "image": "images input input_image init_image photo photos input_images image_path image_dir "
+    "input_dir source_image",
+    "images": "image photos photo",
+    "lora": "lora_path loras slider sliders lora_weights adapter adapters network_weights "
+    "lora_file semantic_lora_path path weights_path lora_model checkpoint model_path",
+    "content_lora": "content content_lora_path trained_lora_path",
+    "attribute": "attributes attr",
+    "sweep": "runs folder run_dir sweep_dir run",
+    "layout": "format type kind to",
+    "hydra.run.dir": "output out output_dir outdir out_dir output_path save_dir save_path "
+    "output_folder save_folder logging_dir run_dir dir result_dir results output_name folder "
+    "output_folder_gen training_folder",
+    "out": "output output_path output_file outfile save_to save_path out_file dst dest "
+    "destination output_dir",
+    "precision": "dtype mixed_precision torch_dtype weight_dtype save_precision quantize fp16 "
+    "bf16 fp8",
+    "device": "gpu gpu_id gpu_ids cuda devices",
+    "gradient_checkpointing": "grad_checkpointing use_gradient_checkpointing",
+    "tracker": "logger report_to log_with wandb use_wandb",
+    "inversion": "invert inverse",
+}
+COUNTS = "n_samples num_images num_samples num_images_per_prompt count count_gen n n_images"
+THEIRS = {word for theirs in NAMES.values() for word in theirs.split()}
+# Words without a key of ours; why there is none.
+NONE = {
+    "batch size of a training": (
+        "train",
+        "batch bs batch_size train_batch_size gradient_accumulation_steps",
+        "a training takes one pair at a step",
+    ),
+    "negative prompts": (
+        "",
+        "negative_prompt neg_prompt n_prompt",
+        "FLUX is distilled and takes no negative prompt",
+    ),
+    "optimisers": (
+        "train",
+        "optimizer optim optimizer_type lr_scheduler scheduler weight_decay lr_warmup_steps",
+        "every training uses AdamW at a constant learning_rate",
+    ),
+}
+SIDES = ("source", "target")
+
+
+@cache
+def keys_of(command: str) -> tuple[str, ...]:
+    """List the keys of a command, of all where it is unknown."""
+    trunks = [TRUNKS[command]] if command in TRUNKS else TRUNKS.values()
+    keys = [str(name) for trunk in trunks for name in OmegaConf.structured(trunk)]
+    if command not in ("gen", "eval", "export"):
+        keys += [f"lora.{name}" for name in OmegaConf.structured(LoraKeys)] + ["dataset"]
+    if command != "export":
+        keys += ["model.path", "hydra.run.dir"]
+    return tuple(keys)
+
+
+def kind_of(key: str, command: str) -> type | None:
+    """Return int or float for a key that is such a number; None for all others."""
+    trunk, name = (LoraKeys, key[5:]) if key.startswith("lora.") else (TRUNKS.get(command), key)
+    hint = typing.get_type_hints(trunk).get(name) if trunk else None
+    kinds = {hint, *typing.get_args(hint)}
+    return next((kind for kind in (float, int) if kind in kinds), None)
+
+
+def meant(key: str, value: str | None, command: str) -> str | None:
+    """Write the word, or words, that somebody probably meant; None if nobody knows.
+
+    Args:
+        key: as typed, no key of the command.
+        value: as typed; None where none was.
+        command: train, gen, eval or export; anything else stands for all of them.
+
+    Returns:
+        Words for a shell, such as `learning_rate=1e-4`.
+    """
+    found = _ours(key, command)
+    if found is None:
+        return None
+    if value is None:
+        return found if found != "seeds:count" else "seeds"
+    return " ".join(shell(word) for word in written(found, value, command))
+
+
+def why_not(key: str, command: str) -> str | None:
+    """Say why there is no such key, where others have one and this project none."""
+    name = _plain(key)
+    for only, theirs, reason in NONE.values():
+        if name in theirs.split() and only in ("", command):
+            return reason
+    return None
+
+
+def written(ours: str, value: str, command: str = "") -> list[str]:
+    """Write a value that others give as ours."""
+    value = value.strip()
+    bare = value.strip("'\"")
+    if ours == "seeds:count":
+        return [f"seeds={{start: 0, count: {value}}}"]
+    if ours in ("scales", "image_ids") and re.fullmatch(r"[\w.+-]+(,\s*[\w.+-]+)*", value):
+        return [f"{ours}=[{''.join(value.split())}]"]
+    if ours in ("prompts", "prompts_file") and value[:1] not in ("[", "'", '"'):
+        plain = re.fullmatch(r"[\w ./-]+", value, flags=re.ASCII)
+        return [f"{ours}={value if plain else double_quoted(value)}"]
+    if ours == "model.path" and (CONF / "model" / f"{bare}.yaml").is_file():
+        return [f"model={bare}"]
+    if ours == "pairs" and command == "train":
+        path = Path(bare)
+        folder = path.parent if path.name in SIDES else path
+        return ["dataset=folder", f"pairs={folder}"]
+    if ours == "image" and command == "gen":
+        return ["edit=real", f"image={value}"]
+    if ours == "device" and re.fullmatch(r"\d+|cuda:\d+", value):
+        return ["device=cuda"]
+    if ours == "precision":
+        known = {"fp32": "float32", "float": "float32", "bfloat16": "bf16", "fp16": "bf16"}
+        return [f"precision={known.get(value, value)}"]
+    if ours == "tracker":
+        return [f"tracker={'wandb' if value in ('true', '1', 'wandb') else 'none'}"]
+    return [f"{ours}={value}"]
+
+
+def _ours(key: str, command: str) -> str | None:
+    """Name our key for one of somebody else's, or for a slip of the finger."""
+    name, known = _plain(key), keys_of(command)
+    if name in known:
+        return name
+    if name in COUNTS.split() and "seeds" in known:
+        return "seeds:count"
+    for ours, theirs in NAMES.items():
+        # In a training lora and sweep hold keys, and options.
+        grouped = command == "train" and ours in ("lora", "sweep")
+        if name in theirs.split() and ours in known and not grouped:
+            return ours
+    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.7)
+    return close[0] if close else None
+
+
+def _plain(key: str) -> str:
+    """Write a key as ours are written."""
+    return key.strip().lstrip("-").lower().replace("-", "_")
