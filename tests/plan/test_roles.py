@@ -4,17 +4,23 @@ import torch
 
 from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.file import write_lora
-from pairedit.plan.roles import role_notes
+from pairedit.plan.roles import inspect_role
 
 WEIGHTS = {"transformer_blocks.0.attn.to_q": (torch.ones(1, 4), torch.ones(4, 1))}
+
+
+def notes_on(path):
+    notes = []
+    inspect_role(path, NAMES, notes)
+    return notes
 
 
 def test_a_content_lora_named_as_slider_gets_a_note(tmp_path):
     content, semantic = (tmp_path / f"{role}.safetensors" for role in ("content", "semantic"))
     for path in (content, semantic):
         write_lora(path, WEIGHTS, {"role": path.stem})
-    assert role_notes([semantic]) == []
-    (note,) = role_notes([content, semantic, content])
+    assert notes_on(semantic) == []
+    (note,) = notes_on(content)
     assert note == (
         f"{content} is a content LoRA by its metadata: it holds the looks of what it was trained "
         f"on, not an edit; the slider is probably {semantic}"
@@ -24,13 +30,13 @@ def test_a_content_lora_named_as_slider_gets_a_note(tmp_path):
 def test_a_published_content_lora_is_known_by_its_name(tmp_path):
     path = tmp_path / "last_0.pt"
     write_lora(path, WEIGHTS, {}, "published", NAMES)
-    (note,) = role_notes([path])
+    (note,) = notes_on(path)
     assert note.endswith(
         "is a content LoRA by its name: it holds the looks of what it was trained on, not an edit"
     )
     write_lora(tmp_path / "last_1.pt", WEIGHTS, {}, "published", NAMES)
-    assert role_notes([path])[0].endswith(f"the slider is probably {tmp_path / 'last_1.pt'}")
-    assert role_notes([tmp_path / "last_1.pt"]) == []
+    assert notes_on(path)[0].endswith(f"the slider is probably {tmp_path / 'last_1.pt'}")
+    assert notes_on(tmp_path / "last_1.pt") == []
 
 
 def test_the_command_says_it(command, flux, tmp_path):
