@@ -128,7 +128,7 @@ def smile(tmp_path_factory) -> Path:
     run = JsonLines(place / "metrics.jsonl")
     folder = str(locate("pkg://flux_mini"))
     files = fit(
-        flux=load(folder, device="cpu", precision="float32", max_sequence_length=32),
+        base=load(folder, device="cpu", precision="float32", max_sequence_length=32),
         method=PairEdit(noising=ContentPreserving(noise_scale=1.0), eta=4.0, content=True),
         pairs=find_pairs(locate("pkg://data/smile")),
         settings=Training(steps=60, size=(128, 128)),

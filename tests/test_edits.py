@@ -37,17 +37,17 @@ def photos(flux, tmp_path):
     return found
 
 
-def render(flux, photos, way, sliders, **changes):
+def render(flux, photos, way, sliders, *, batch_size=8, **changes):
     """Render as int arrays by name and scales."""
-    options = {"skip": 1, "num_inference_steps": 4, "guidance_scale": 3.5, "resolution": 32}
+    at = Rendering(skip=1, num_inference_steps=4, size=(32, 32))
     samples = generate(
-        flux,
+        running(flux, batch_size=batch_size),
         sliders=sliders,
         prompts=[""],
         seeds=[None if WAYS[way].inversion in ("ode", "both") else 3],
         edit=WAYS[way],
         photos=[Photo(path=p.path, image=p.image) for p in photos] if way == "ode" else photos,
-        **{**options, **changes},
+        rendering=replace(at, **changes),
     )
     return {(s.photo.name, s.scales): np.asarray(s.image).astype(int) for s in samples}
 
@@ -103,12 +103,12 @@ def naive(flux, photo, loras, scales, skips, seed, prompt):
     x = flux.noise(seed, (32, 32))[None]
     for step in range(4):
 
-        def velocity(on, x=x, step=step):
+        def under(on, x=x, step=step):
             with adapters.rows([Row(scales=on)]):
                 return velocity(flux, x, sigmas[step], text, 3.5)
 
         on = {f"s{i}": scale for i, scale in enumerate(scales) if step >= skips[i]}
-        v = velocity({"c": 1.0}) + velocity(on) - velocity({})
+        v = under({"c": 1.0}) + under(on) - under({})
         x = x + (sigmas[step + 1] - sigmas[step]) * v
     adapters.remove()
     return np.asarray(to_image(flux.decode(x)[0])).astype(int)

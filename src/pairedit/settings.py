@@ -46,6 +46,7 @@ class Training:
             Invalid: names every field.
         """
         last = self.num_inference_steps - 1
+        below = f"{last}, below num_inference_steps={self.num_inference_steps}"
         check(
             self,
             steps=(self.steps >= 1, "at least 1"),
@@ -53,10 +54,10 @@ class Training:
             rank=(1 <= self.rank <= LARGEST, f"at least 1 and at most {LARGEST}"),
             alpha=(0 < self.alpha <= MOST, POSITIVE),
             num_inference_steps=_step_count(self.num_inference_steps),
-            start_step=(0 <= self.start_step <= last, f"0 to num_inference_steps - 1 = {last}"),
+            start_step=(0 <= self.start_step <= last, f"0 to {below}"),
             end_step=(
                 self.start_step <= self.end_step <= last,
-                f"start_step={self.start_step} to num_inference_steps - 1 = {last}",
+                f"start_step={self.start_step} to {below}",
             ),
             guidance_scale=_guidance(self.guidance_scale),
             seed=(is_seed(self.seed), SEED),

@@ -46,7 +46,7 @@ MISTAKES = {
     "steps the wrong way round": (
         "train",
         ["start_step=9", "end_step=3"],
-        ["start_step=9, end_step=3: expected 0 <= start_step <= end_step"],
+        ["end_step=3: expected start_step=9 to"],
     ),
     "end beyond the run": ("train", ["end_step=28"], ["end_step=28", "num_inference_steps=28"]),
     "odd resolution": ("train", ["resolution=100"], ["resolution=100: expected a multiple of 16"]),
@@ -351,7 +351,7 @@ def test_one_clear_message(outcomes, places, name):
     assert len(lines) == (1 if count == 1 else 1 + count), message
     assert all(line.startswith("  - ") for line in lines[1:])
     assert outcome["heavy"] == []
-    assert outcome["seconds"] < 3
+    assert outcome["seconds"] < 30, "it hangs; how fast it is benchmarks/startup.py measures"
 
 
 @pytest.mark.parametrize("name", FINE)
@@ -361,4 +361,4 @@ def test_questions_are_answered_without_torch(outcomes, name):
     for needed in FINE[name][2]:
         assert needed in outcome["out"]
     assert outcome["heavy"] == []
-    assert outcome["seconds"] < 3
+    assert outcome["seconds"] < 30, "it hangs; how fast it is benchmarks/startup.py measures"

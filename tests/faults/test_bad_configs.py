@@ -20,7 +20,7 @@ from pairedit.plan.keys import (
     EvalConfig,
     ExportConfig,
     GenConfig,
-    LoraConfig,
+    LoraKeys,
     SweepConfig,
     TrainConfig,
 )
@@ -38,7 +38,7 @@ MODEL += [f"hardware.{name}" for name in Hardware.__dataclass_fields__]
 KEYS = {
     "train": [
         *TrainConfig.__dataclass_fields__,
-        *(f"lora.{name}" for name in LoraConfig.__dataclass_fields__),
+        *(f"lora.{name}" for name in LoraKeys.__dataclass_fields__),
         *MODEL,
         *("dataset", "datasets.smile", "datasets.smile.folder", "datasets.smile.name"),
         *("method.eta", "method.content", "method.noising", "method.noising.noise_scale"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pairedit.pictures import sheet as sheets
+from pairedit.pictures import png as sheets
 from tiny import noise
 
 

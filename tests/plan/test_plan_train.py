@@ -13,7 +13,7 @@ def test_plan_of_a_folder_is_named_after_it(tiny_overrides, tmp_path):
     plan = plan_train(config, method_name="full")
     assert list(plan.pairs) == ["my edit"]
     assert len(plan.pairs["my edit"]) == 2
-    assert plan.settings["end_step"] == plan.settings["num_inference_steps"] - 1 == 3
+    assert plan.training.end_step == plan.training.num_inference_steps - 1 == 3
     assert plan.notes == []
 
 
@@ -42,7 +42,7 @@ def plan(tiny_overrides, pair_folder, *words):
 def test_patterns_are_tried_before_weights_load(tiny_overrides, pair_folder):
     # The tiny model has two double blocks.
     words = [r"lora.targets=['transformer_blocks.1.attn.to_q']"]
-    assert plan(tiny_overrides, pair_folder, *words).settings["targets"]
+    assert plan(tiny_overrides, pair_folder, *words).training.targets
     words = [r"lora.targets=['transformer_blocks.2.attn.to_q']"]
     with pytest.raises(ValueError, match=r"matches no module; near it: transformer_blocks"):
         plan(tiny_overrides, pair_folder, *words)

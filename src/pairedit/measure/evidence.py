@@ -12,7 +12,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 import torch
 from torch import Tensor
 
-from pairedit.measure.readers import BATCH, Instrument, Read
+from pairedit.measure.readers import BATCH, Instrument
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,10 +167,10 @@ def collect(
         name: Reading(
             instrument=instrument,
             lanes=_read(
-                instrument.read, images.flatten(0, 1), bases.repeat_interleave(width, 0)
+                instrument, images.flatten(0, 1), bases.repeat_interleave(width, 0)
             ).unflatten(0, (count, width)),
-            before=_read(instrument.read, before, before),
-            after=_read(instrument.read, after, before),
+            before=_read(instrument, before, before),
+            after=_read(instrument, after, before),
         )
         for name, instrument in readers.items()
     }
@@ -209,9 +209,9 @@ def moved_most(reading: Reading) -> str | None:
     return reading.instrument.columns[int(change.argmax())]
 
 
-def _read(read: Read, images: Tensor, references: Tensor) -> Tensor:
-    """Run a reader batch by batch; no image gives [0, 1]."""
+def _read(instrument: Instrument, images: Tensor, references: Tensor) -> Tensor:
+    """Read batch by batch; no image gives no row, but the columns."""
     if not len(images):
-        return torch.zeros(0, 1)
+        return torch.zeros(0, len(instrument.columns) or 1)
     parts = zip(images.split(BATCH), references.split(BATCH), strict=True)
-    return torch.cat([read(part, base) for part, base in parts])
+    return torch.cat([instrument.read(part, base) for part, base in parts])
