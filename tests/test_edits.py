@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from pairedit.bases.base import velocity
 from pairedit.bases.flux1.load import load
 from pairedit.data.images import load_image, to_image, to_tensor
 from pairedit.edits import Photo, RealImage

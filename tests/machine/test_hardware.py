@@ -48,5 +48,5 @@ def test_profiles_say_every_field(name):
 
 
 def test_bad_fields_are_all_named():
-    with pytest.raises(ValueError, match="batch_size=0.*graphs=True"):
+    with pytest.raises(ValueError, match=r"batch_size=0.*graphs=True"):
         Hardware(batch_size=0, graphs=True)
