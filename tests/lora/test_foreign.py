@@ -475,7 +475,7 @@ def test_modules_outside_the_blocks_act_where_the_model_has_them(flux, tmp_path)
         tensors[f"lora_unet_{name}.lora_down.weight"] = torch.ones(1, layer.in_features)
         tensors[f"lora_unet_{name}.lora_up.weight"] = torch.ones(layer.out_features, 1)
     save_file(tensors, tmp_path / "x.safetensors")
-    adapters = Adapters(flux.transformer)
+    adapters = Adapters(flux)
     assert adapters.load("x", read_lora(tmp_path / "x.safetensors", NAMES)) == 2
     assert set(adapters.weights("x")) == {"x_embedder", "proj_out"}
     adapters.remove()
