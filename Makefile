@@ -14,6 +14,9 @@ export OMP_NUM_THREADS ?= $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES)
 # Nothing here needs a model hub: flux-mini is in the package.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
+# One process of tests for each core, none of which takes more than its own.
+TESTS := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup demo test test-faults check format data clean FORCE
@@ -65,7 +68,7 @@ demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
 
 test: $(STAMP) ## run the whole test suite
-	$(OFFLINE) $(BIN)/python -m pytest
+	$(TESTS)
 
 test-faults: $(STAMP) ## kill, starve and feed it rubbish for long; write docs/reliability.md
 	$(OFFLINE) PYTHONPATH=tests/faults $(BIN)/python -m pytest -p figures tests/faults
@@ -73,7 +76,7 @@ test-faults: $(STAMP) ## kill, starve and feed it rubbish for long; write docs/r
 check: $(STAMP) ## what CI runs: format, lint, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(OFFLINE) $(BIN)/python -m pytest
+	$(TESTS)
 
 format: $(STAMP) ## format the code and fix what the linter can
 	$(BIN)/ruff format .

@@ -130,7 +130,7 @@ def _naive_gradient(naive: Naive, draw: Draw) -> Found:
 def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw]) -> list[Found]:
     """Go through one step after the other as `fit` does."""
     text = model.text([""])
-    model.prepare(model.sigmas(_square(size), size.steps), text, GUIDANCE)
+    model.prepare(model.sigmas(size.image, size.steps), text, GUIDANCE)
     adapters = Adapters(model)
     weights: Loras = {}
     for role in ROLES:
@@ -160,11 +160,6 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
                 optimizer.zero_grad()
     adapters.remove()
     return found
-
-
-def _square(size: Size) -> tuple[int, int]:
-    """Return the height and width of an image."""
-    return size.resolution, size.resolution
 
 
 def _gradient(weights: Loras) -> Tensor:
@@ -203,12 +198,12 @@ def _images(
             skip=size.skip,
             num_inference_steps=size.steps,
             guidance_scale=GUIDANCE,
-            size=_square(size),
+            size=size.image,
         ),
     ):
         pass
     model.decode = decode
-    noise = model.noise(0, _square(size))[None].to(bench.device)
+    noise = model.noise(0, size.image)[None].to(bench.device)
     ours = torch.cat(fast)
     plain, exact = (
         torch.stack([path.render(noise, scale) for scale in SCALES]) for path in (naive, yardstick)
@@ -232,7 +227,7 @@ def _quantised(
     @torch.no_grad()
     def velocities(model: Flux) -> list[Tensor]:
         text = model.text([""])
-        model.prepare(model.sigmas(_square(size), size.steps), text, GUIDANCE)
+        model.prepare(model.sigmas(size.image, size.steps), text, GUIDANCE)
         noisy = [draw.source + draw.sigma * draw.noise for draw in draws]
         return [
             velocity(model, latents[None], draw.sigma, text, GUIDANCE).cpu()

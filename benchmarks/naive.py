@@ -209,9 +209,7 @@ def train(bench: Bench, *, profiled: bool = False) -> dict[str, Any]:
         pair = pairs[int(torch.randint(len(pairs), ()))]
         with torch.no_grad():
             source, target = (
-                naive.encode(
-                    to_tensor(load_image(path, (size.resolution, size.resolution)))[None]
-                ).float()
+                naive.encode(to_tensor(load_image(path, size.image))[None]).float()
                 for path in pair.images
             )
         sigma = naive.sigmas[int(torch.randint(size.steps, ()))]

@@ -77,7 +77,7 @@ def train(
         pairs=find_pairs(locate("pkg://data/age")),
         settings=Training(
             steps=size.whole if whole else size.warm_up + size.timed,
-            size=(size.resolution, size.resolution),
+            size=size.image,
             num_inference_steps=size.steps,
             end_step=size.steps - 1,
         ),
@@ -141,7 +141,7 @@ def sample(
             skip=size.skip,
             num_inference_steps=size.steps,
             guidance_scale=GUIDANCE,
-            size=(size.resolution, size.resolution),
+            size=size.image,
         ),
     )
     for count, _ in enumerate(images, start=1):

@@ -34,6 +34,11 @@ class Size(Sizes):
     rows: int = 3  # timed rows of images
     matrix: int = 8192  # side of the matrices whose product is the ceiling
 
+    @property
+    def image(self) -> tuple[int, int]:
+        """Return the height and width of an image."""
+        return self.resolution, self.resolution
+
 
 FULL = Size(
     transformer={
