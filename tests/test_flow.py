@@ -1,5 +1,6 @@
 """Steps backwards undo steps forwards; blends are the formulas written out."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -8,7 +9,7 @@ from tqdm import tqdm
 
 from pairedit.bases.base import velocity
 from pairedit.edits import Edit, Lane, RealImage, TextToImage
-from pairedit.flow import Flow, euler, invert
+from pairedit.flow import Flow, euler, invert, step_of
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from tiny import strong_lora
@@ -145,3 +146,14 @@ def test_euler_is_euler():
     for sigma, following in pairwise(SIGMAS):
         x = x + (following - sigma) * bent(x, sigma)
     assert torch.equal(euler(bent, drawn(7), SIGMAS), x)
+
+
+@pytest.mark.parametrize(
+    ("skip", "step"), [(0, 0), (7, 7), (0.744, 11), (0.75, 11), (0.9999, 0), (0.001, 27)]
+)
+def test_skip_is_a_step_or_the_noise_level_nearest_to_one(skip, step):
+    """FLUX.1-dev at 512 px: after 11 of 28 steps the level is .744."""
+    t = 1 - torch.arange(29) / 28
+    shift = math.exp(0.63)
+    sigmas = shift / (shift + 1 / t.clamp(min=1e-9) - 1)
+    assert step_of(skip, sigmas) == step

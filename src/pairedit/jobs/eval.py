@@ -15,6 +15,7 @@ from PIL import Image
 from pairedit.bases.base import Base
 from pairedit.data.names import plain_names
 from pairedit.files import locate, replacing, write_yaml
+from pairedit.flow import step_of
 from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
 from pairedit.measure import measures
@@ -79,8 +80,12 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
     settings |= {"model": plan.model.name, "seeds": plan.seeds, "prompts": plan.prompts}
     _write(folder, groups, sheets, settings, plan.notes)
     if plan.calibrate:
+        sigmas = base.sigmas(plan.rendering.size, plan.rendering.num_inference_steps)
+        skip = step_of(plan.rendering.skip, sigmas)
+        # Other bases, sizes and numbers of steps have other grids: the level says where.
+        place = {"skip": skip, "sigma": round(float(sigmas[skip]), 6)}
         for result in results:
-            calibrate(result, settings)
+            calibrate(result, settings | place)
     track(plan, folder, results, groups)
     _say(results)
     log.info("report: %s", (folder / "report.html").resolve())
@@ -169,7 +174,7 @@ def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
             "interval": [numbers(summary.low), numbers(summary.high)],
             "attribute": result.seen.attribute,
             "seeds": len(settings["seeds"]),
-            **{key: settings[key] for key in ("skip", "num_inference_steps", "model")},
+            **{key: settings[key] for key in ("skip", "sigma", "num_inference_steps", "model")},
         }
     path = result.subject.path
     if path.suffix != ".safetensors":

@@ -29,6 +29,8 @@ from pairedit.plan.roles import inspect_role
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
+NEAR = 0.02  # of noise levels: less than a step
+
 
 @dataclass(frozen=True, kw_only=True)
 class GenPlan:
@@ -144,8 +146,11 @@ def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: li
             "and says how far the slider gets if it is too weak for one"
         )
     for key in ("skip", "num_inference_steps"):
-        if known.get(key, config[key]) != config[key]:
-            notes.append(f"{path} was calibrated at {key}={known[key]!r}, this is {config[key]}")
+        asked = config[key]
+        there = known.get("sigma" if isinstance(asked, float) else key, asked)
+        same = abs(there - asked) < NEAR if isinstance(asked, float) else there == asked
+        if not same:
+            notes.append(f"{path} was calibrated at {key}={there!r}, this is {asked}")
     return float(scale)
 
 
