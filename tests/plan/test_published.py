@@ -94,9 +94,9 @@ def test_each_half_becomes_a_plan(old, tmp_path):
     plan = plan_train(composed("train", *keys(words)), method_name="full")
     assert {name: len(pairs) for name, pairs in plan.pairs.items()} == {"my edit": 2}
     assert plan.pairs["my edit"][0].source.parent.name == "before"
-    settings = plan.settings
-    assert (settings["start_step"], settings["end_step"], settings["seed"]) == (1, 3, 0)
-    assert (settings["steps"], settings["snapshots"]) == (2, False)
+    training = plan.training
+    assert (training.start_step, training.end_step, training.seed) == (1, 3, 0)
+    assert (training.steps, training.snapshots) == (2, False)
     assert (plan.method.eta, plan.method.noising.noise_scale) == (3, 2)
     assert plan.model.path == yaml.safe_load(path.read_text())["pretrained_model_name_or_path"]
     assert plan.device == "cpu"
@@ -305,8 +305,8 @@ def test_the_published_files_run_as_they_are(published):
     words = translate("train", published["image"], "x", notes=notes)
     plan = plan_train(composed("train", *ours(words)), method_name="full")
     assert (list(plan.pairs), notes) == (["age"], [])
-    settings = plan.settings
-    assert (settings["targets"], settings["seed"], settings["steps"]) == ("attention", 1, 500)
+    training = plan.training
+    assert (training.targets, training.seed, training.steps) == ("attention", 1, 500)
     words = translate("gen", published["image"], "x")
     assert {
         "lora='output/models/image/age/semantic.safetensors'",
