@@ -71,7 +71,7 @@ def expand_resume(arguments: Sequence[str]) -> list[str]:
     if value == "auto" and not again:
         place = [] if placed else _newest_run(others)
         return [*others, *asked, *place]
-    folder = expand_home(value.strip("'\"")).absolute()
+    folder = expand_home(value.strip("'\"")).resolve()
     if placed and not again:
         raise ValueError(f"resume={folder}: names the folder already, leave out {placed[0]}")
     start = _started_by(folder, key_of(asked[0]))
