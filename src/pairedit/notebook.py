@@ -89,7 +89,7 @@ class Opened:
             The LoRA to render with; `.path` is its file.
 
         Raises:
-            ValueError: lists every problem, with what is accepted.
+            ValueError: says what is wrong, and what is accepted.
         """
         _accept(numbers, TRAINING)
         keys = {NAMES.get(name, name): value for name, value in numbers.items()}
@@ -163,7 +163,7 @@ class Opened:
             Rows of images of H x W px, a column for each scale.
 
         Raises:
-            ValueError: lists every problem, with what is accepted.
+            ValueError: says what is wrong, and what is accepted.
         """
         _accept(numbers, RENDERING)
         several = [sliders] if isinstance(sliders, LoraFile) else sliders
@@ -214,7 +214,7 @@ class Opened:
             What eval.json says of a slider: verdict, advice, measures with their intervals, ...
 
         Raises:
-            ValueError: lists every problem, with what is accepted.
+            ValueError: says what is wrong, and what is accepted.
         """
         _accept(numbers, RENDERING | {"match"})
         keys = {"lora": str(slider.path), **_plain(scales=scales, seeds=seeds, prompts=prompts)}
@@ -249,7 +249,7 @@ def open_model(
         changes: of the model's fields, such as `path="/models/FLUX.1-dev"`.
 
     Raises:
-        ValueError: lists every problem, with what is accepted.
+        ValueError: says what is wrong, and what is accepted.
     """
     parts = {"model": name, "hardware": hardware}
     keys = {"device": device, **{f"model.{key}": value for key, value in changes.items()}}
