@@ -4,12 +4,13 @@ import re
 import shlex
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import yaml
 
-from pairedit import cli
+from pairedit import cli, notebook
 from tiny import write_pairs
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -31,7 +32,7 @@ def commands(page: Path) -> list[list[str]]:
 
 
 def files(page: Path) -> dict[str, str]:
-    return dict(re.findall(r"Save as `(.+?)`:\n\n```yaml\n(.*?)```", page.read_text(), flags=re.S))
+    return dict(re.findall(r"Save as `(.+?)`:\n\n```\w+\n(.*?)```", page.read_text(), flags=re.S))
 
 
 PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
@@ -40,6 +41,7 @@ PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the working folder is added to it
     write_pairs(tmp_path / "my_edit")
     shutil.copy(tmp_path / "my_edit/source/p0.png", tmp_path / "photo.png")
     (tmp_path / "my_prompts.txt").write_text("image of a person\n")
@@ -55,7 +57,7 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
     }
     (tmp_path / "train_image.yaml").write_text(yaml.safe_dump(old))
     for name, content in files(page).items():
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     for index, (program, *words) in enumerate(commands(page)):
         name = program.removeprefix("pairedit-")
@@ -71,6 +73,21 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
             out, err = capfd.readouterr()
             raise AssertionError(f"{shlex.join([program, *words])}: {err}{out}") from leave
     assert {".safetensors", ".png"} <= {path.suffix for path in tmp_path.rglob("*")}
+
+
+def test_the_lines_for_python_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    quick = {"device": "cpu", "num_inference_steps": 4, "skip": 1}
+    monkeypatch.setattr(notebook, "open_model", partial(notebook.open_model, **quick))
+    blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "python.md").read_text(), re.M | re.S)
+    names: dict[str, object] = {"__name__": "a_notebook"}
+    for block in blocks:
+        exec(re.sub(r"steps=300", "steps=2", block), names)
+    assert "stepps: no such number" in capsys.readouterr().out
+    assert [len(row) for row in names["rows"]] == [2]
+    assert names["again"].metadata["method"] == "full"
+    assert names["smile"].metadata["config"]["method"]["eta"] == 3.0
+    assert {path.name for path in tmp_path.rglob("*.safetensors")} >= {"semantic.safetensors"}
 
 
 def test_links_lead_somewhere():

@@ -1,11 +1,26 @@
 """Slider LoRAs for FLUX-class models, learnt from before/after image pairs."""
 
+import importlib
 import logging
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# The interface for Python; it needs torch, which `import pairedit` alone does not wait for.
+__all__ = ["load", "open_model"]
+
+if TYPE_CHECKING:
+    from pairedit.notebook import load, open_model
 
 # Without torchvision transformers says, at import, that the image processors of pipelines' unused
 # IP-adapter parts fall back to Pillow.
 logging.getLogger("transformers.utils.import_utils").addFilter(
     lambda record: "requires torchvision" not in record.getMessage()
 )
+
+
+def __getattr__(name: str) -> Any:
+    """Fetch a function of the interface when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module 'pairedit' has no attribute {name!r}")
+    return getattr(importlib.import_module("pairedit.notebook"), name)

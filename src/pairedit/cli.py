@@ -161,9 +161,6 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     """
     _spell_anything()
     os.environ.setdefault(*SPIN)
-    # For a user's own classes, which `_target_` names; last, so that it hides no package.
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
     full = os.environ.get(FULL) == "1"
     failures: list[tuple[Path, str]] = []
     mode, place = RunMode.RUN, None
@@ -196,6 +193,10 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         sys.argv[1:] = _words(name, sys.argv[1:], parser)
     except ValueError as error:
         _exit(str(error))
+    # For a user's own classes, which `_target_` names; last, so that it hides no package. Not
+    # earlier: a run that is resumed goes on in the working folder that it began in.
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
     arguments = parser.parse_args()
     if arguments.help:
         # Hydra would list every group it knows first, which takes a second and is not shown.

@@ -63,7 +63,7 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
         seeds=plan.seeds,
         rendering=plan.rendering,
     )
-    results = _results(plan, base, loras, setting)
+    results = measure_all(plan, base, loras, setting)
     groups = by_edit(results)
     sheets = {
         edit: sheet_of_scales(group[0], SHOWN_ALONE, edit)
@@ -92,7 +92,7 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
     return folder / "report.html"
 
 
-def _results(
+def measure_all(
     plan: EvalPlan, base: Base, loras: Mapping[Path, LoraFile], setting: Setting
 ) -> list[Result]:
     """Open the readers, render the sliders and measure them."""

@@ -38,7 +38,19 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     """
     for note in plan.notes:
         log.warning("%s", note)
-    # Small files first: a bad LoRA is refused before the model is loaded.
+    sliders, photos = read_parts(plan)
+    with at_work(plan, folder):
+        return _render(plan, folder, sliders, photos)
+
+
+def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
+    """Read the LoRAs and photographs of a plan.
+
+    Small files first: a bad LoRA is refused before the model is loaded.
+
+    Raises:
+        ValueError: names the file that cannot be used.
+    """
     sliders = [
         Slider(
             lora=read_part(entry.path, plan.model),
@@ -58,8 +70,7 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         )
         for (path, content), label in zip(plan.photos, labels, strict=True)
     ]
-    with at_work(plan, folder):
-        return _render(plan, folder, sliders, photos)
+    return sliders, photos
 
 
 def _render(

@@ -50,10 +50,13 @@ class LoraFile:
     """Hold one LoRA as read from disk."""
 
     path: Path
-    weights: Mapping[str, tuple[Tensor, Tensor]]  # module: (A [rank, in], B [out, rank]), float32
-    metadata: Mapping[str, Any]  # what `write_lora` was given; empty for a foreign file
+    # module: (A [rank, in], B [out, rank]), float32
+    weights: Mapping[str, tuple[Tensor, Tensor]] = field(repr=False)
+    # what `write_lora` was given; empty for a foreign file
+    metadata: Mapping[str, Any] = field(repr=False)
     sha256: str  # of the tensors' bytes: what is noted in a header later leaves it as it is
-    texts: Mapping[str, str] = field(default_factory=dict)  # further entries of the header
+    # further entries of the header
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def rank(self) -> int:

@@ -55,6 +55,26 @@ def build(node: Any, key: str, kind: type[T]) -> T:
     return built
 
 
+def written(part: Any, key: str) -> dict[str, Any]:
+    """Write an object as the config that `build` makes it from.
+
+    Raises:
+        ValueError: no config can: it is no dataclass, or its class lies inside of a function.
+    """
+    kind = type(part)
+    if not dataclasses.is_dataclass(part) or "." in kind.__qualname__:
+        raise ValueError(
+            f"{key}={part!r}: expected the name of an option, or an object whose class is a "
+            "dataclass at the top of a module or notebook"
+        )
+    values = {f.name: getattr(part, f.name) for f in dataclasses.fields(part) if f.init}
+    nested = {
+        name: written(value, f"{key}.{name}") if dataclasses.is_dataclass(value) else value
+        for name, value in values.items()
+    }
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **nested}
+
+
 def _make(values: Mapping[str, Any], raw: Mapping[str, Any], key: str) -> Any:
     """Call what `_target_` names with the other values, which may be such mappings themselves.
 

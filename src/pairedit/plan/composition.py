@@ -6,22 +6,18 @@ import argparse
 import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from hydra.version import setbase
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.files import CONF
+from pairedit.plan.options import searching
 from pairedit.plan.wording import ITEM, describe_composition, name_comma
 from pairedit.runs.words import key_of
 
@@ -50,7 +46,6 @@ def compose_problems(
     stumbles = ValueError | TypeError | AttributeError
     if not isinstance(error, HydraException | OmegaConfBaseException | stumbles):
         return None
-    GlobalHydra.instance().clear()
     problems: list[str] = []
     good: list[str] = []
     choices: list[str] = []
@@ -61,7 +56,7 @@ def compose_problems(
     name = arguments.config_name or config_name
     composed = _Compositions(name, groups)
     several = arguments.multirun or any(word.startswith("sweep=") for word in arguments.overrides)
-    with _searching(own):
+    with searching(own):
         # Which keys there are depends on the options that are chosen: these come first.
         for override in sorted(arguments.overrides, key=lambda word: key_of(word) not in groups):
             found = []
@@ -102,20 +97,6 @@ def compose_problems(
             doubtful = [rf"(?<![\w.]){re.escape(key)}(?![\w.])" for key in refused]
             problems += [p for p in rest or [head] if not any(re.search(d, p) for d in doubtful)]
     return _list(problems)
-
-
-@contextmanager
-def _searching(own: Sequence[Path]) -> Iterator[None]:
-    """Compose from `conf/` and from a user's own options."""
-    setbase("1.3")
-    search = create_config_search_path(str(CONF))
-    for folder in own:
-        search.prepend("command-line", f"file://{folder.absolute()}", anchor="schema")
-    Hydra.create_main_hydra2(task_name="pairedit", config_search_path=search)
-    try:
-        yield
-    finally:
-        GlobalHydra.instance().clear()
 
 
 class _Compositions:
