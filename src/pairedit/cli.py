@@ -35,6 +35,7 @@ from pairedit.plan.published import expand
 from pairedit.plan.train import plan_train
 from pairedit.plan.typed import arrange, place
 from pairedit.plan.wording import describe, on_its_lines
+from pairedit.problems import ITEM
 from pairedit.runs.folder import check_again
 from pairedit.runs.resume import (
     again_folder,
@@ -162,30 +163,9 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     _spell_anything()
     os.environ.setdefault(*SPIN)
     full = os.environ.get(FULL) == "1"
-    failures: list[tuple[Path, str]] = []
-    mode, place = RunMode.RUN, None
-    stopping = Stopping()
+    jobs = _Jobs(task, full)
     # A log file on a full disk must not print tracebacks.
     logging.raiseExceptions = full
-
-    def attempt(config: DictConfig) -> None:
-        """Do one job; in a multirun the next ones still get their turn."""
-        nonlocal mode, place
-        mode = HydraConfig.get().mode
-        place = _folder() if mode == RunMode.RUN else Path(HydraConfig.get().sweep.dir)
-        try:
-            task(config, stopping)
-        except Exception as error:
-            if full and mode == RunMode.RUN:
-                raise
-            text = describe(error)
-            # What the user asked for would fail again; what the machine failed at may go on.
-            if isinstance(error, OSError | MemoryError | RuntimeError) and has_begun(_folder()):
-                text += f"; continue with: {resume_command(_folder())}"
-            failures.append((_folder(), text))
-            if mode == RunMode.MULTIRUN:
-                log.error("failed: %s", on_its_lines(text), exc_info=full)
-
     register()
     parser = get_args_parser()
     parser.error = _misread  # type: ignore[method-assign, assignment]
@@ -207,26 +187,61 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         # error is said below in our words.
         os.environ[FULL] = "1"
         try:
-            with stopping:
-                hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)(attempt)()
+            with jobs.stopping:
+                run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
+                run(jobs.attempt)()
         finally:
             if not full:
                 del os.environ[FULL]
     except Stopped as stopped:
         sys.stderr.write(f"{stopped}\n")
-        if place is not None and has_begun(place):
-            sys.stderr.write(f"continue with: {resume_command(place)}\n")
+        if jobs.folder is not None and has_begun(jobs.folder):
+            sys.stderr.write(f"continue with: {resume_command(jobs.folder)}\n")
         sys.exit(128 + stopped.number)
     except Exception as error:
         if full:
             raise
         problems = compose_problems(error, arguments, name, check)
         _exit(problems or describe(error))
-    if failures and mode == RunMode.RUN:
-        _exit(failures[0][1])
-    if failures:
-        lines = "".join(f"\n  - {folder}: {text}" for folder, text in failures)
-        _exit(f"{len(failures)} {'job' if len(failures) == 1 else 'jobs'} failed:{lines}")
+    if jobs.failures:
+        _exit(jobs.text())
+
+
+class _Jobs:
+    """Do the jobs of one command, and remember which failed."""
+
+    def __init__(self, task: Task, full: bool) -> None:
+        """Take what does one job, and whether its error is to be shown with a traceback."""
+        self._task, self._full, self._mode = task, full, RunMode.RUN
+        self.stopping = Stopping()
+        self.folder: Path | None = None  # of the run or sweep, once there is one
+        self.failures: list[tuple[Path, str]] = []
+
+    def attempt(self, config: DictConfig) -> None:
+        """Do one job; in a multirun the next ones still get their turn."""
+        self._mode = HydraConfig.get().mode
+        single = self._mode == RunMode.RUN
+        self.folder = _folder() if single else Path(HydraConfig.get().sweep.dir)
+        try:
+            self._task(config, self.stopping)
+        except Exception as error:
+            if self._full and single:
+                raise
+            text = describe(error)
+            # What the user asked for would fail again; what the machine failed at may go on.
+            if isinstance(error, OSError | MemoryError | RuntimeError) and has_begun(_folder()):
+                text += f"; continue with: {resume_command(_folder())}"
+            self.failures.append((_folder(), text))
+            if not single:
+                log.error("failed: %s", on_its_lines(text), exc_info=self._full)
+
+    def text(self) -> str:
+        """Say what failed."""
+        if self._mode == RunMode.RUN:
+            return self.failures[0][1]
+        count = len(self.failures)
+        lines = "".join(f"{ITEM}{folder}: {text}" for folder, text in self.failures)
+        return f"{count} {'job' if count == 1 else 'jobs'} failed:{lines}"
 
 
 def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 SAME: Mapping[str, str] = {}
+ITEM = "\n  - "  # between the problems of a list
 
 
 class Invalid(ValueError):
@@ -63,16 +64,23 @@ class Problems(list[str]):
             self.append(str(error))
         return None
 
-    def done(self, *, where: str = "", of: str = "the configuration") -> None:
-        """Raise ValueError if there is any problem.
+    def done(
+        self, *, where: str = "", of: str = "the configuration", more: Sequence[str] = ()
+    ) -> None:
+        """Raise ValueError if there is any problem; see `text`."""
+        if self:
+            raise ValueError(self.text(where=where, of=of, more=more))
+
+    def text(self, *, where: str = "", of: str, more: Sequence[str] = ()) -> str:
+        """Write a single problem as a line, several as a list.
 
         Args:
             where: begins the message, such as a file.
             of: what the problems are with.
+            more: further lines of the list, which are no problems.
         """
         before = f"{where}: " if where else ""
-        if len(self) == 1:
-            raise ValueError(before + self[0])
-        if self:
-            lines = "".join(f"\n  - {problem}" for problem in self)
-            raise ValueError(f"{before}{len(self)} problems with {of}:{lines}")
+        if len(self) == 1 and not more:
+            return before + self[0]
+        count = f"{len(self)} problem{'s' * (len(self) > 1)} with {of}"
+        return f"{before}{count}:" + "".join(f"{ITEM}{line}" for line in [*self, *more])

@@ -60,8 +60,8 @@ def fit(
         method: turns a step into terms.
         pairs: at least one, of the kind that the method learns from.
         settings: the numbers of the run.
-        folder: receives `<role>.safetensors`, while training `checkpoints/`, and with `snapshots`
-            `<role>-000200.safetensors`, which has seen exactly that many updates.
+        folder: receives `<role>.safetensors`, `checkpoints/` while training, and with `snapshots`
+            `<role>-000200.safetensors` after so many updates.
         run: receives the loss of every step.
         metadata: JSON values for the header of the LoRA files.
         name: of the progress bar.
@@ -78,14 +78,12 @@ def fit(
     """
     generator = torch.Generator().manual_seed(settings.seed)
     shape = base.latent_shape(settings.size)
-    # Prompts have no sides: a method that learns from them makes its own latents.
     sides = encode_pairs(base, pairs, settings.size)
     sigmas = base.sigmas(settings.size, settings.num_inference_steps)
     text = Prompts(base, sigmas, settings.guidance_scale)
     text([prompt for pair in pairs for prompt in pair.prompts])
     adapters = Adapters(base)
-    stopping = stopping or Stopping()
-    with stopping.held(), base.training() as run_pass:
+    with (stopping := stopping or Stopping()).held(), base.training() as run_pass:
         try:
             weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
@@ -235,7 +233,7 @@ def encode_pairs(base: Base, pairs: Sequence[Example], size: Size) -> tuple[Post
 
     Returns:
         The posteriors of the P sources and of the P targets, float32 [P, C, h, w]; of single
-        images one alone, of prompts none.
+        images one alone. Of prompts none: a method that learns from them makes its own latents.
     """
     sides = []
     for paths in zip(*(pair.images for pair in pairs), strict=True):

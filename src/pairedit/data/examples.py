@@ -11,6 +11,7 @@ from typing import Any
 
 from pairedit.data.folders import list_folder, say_first, say_left_out
 from pairedit.data.matching import check_pairs, match, read_or_note
+from pairedit.problems import Problems
 
 log = logging.getLogger(__name__)
 
@@ -218,12 +219,7 @@ def _beside(folder: Path, places: Mapping[str, Path]) -> Iterator[tuple[str, str
 
 def _refuse(folder: Path, what: str, problems: list[str], left_out: list[tuple[str, str]]) -> None:
     """Raise all problems in one error, which accounts for the other files too."""
-    lines = [*problems, *say_left_out(left_out)]
-    if len(lines) == 1 and problems:
-        raise ValueError(f"{folder}: {problems[0]}")
-    if problems:
-        count = f"{len(problems)} problem{'s' * (len(problems) > 1)} with {what}"
-        raise ValueError(f"{folder}: {count}:" + "".join(f"\n  - {line}" for line in lines))
+    Problems(problems).done(where=str(folder), of=what, more=say_left_out(left_out))
 
 
 def _tell(folder: Path, what: str, stems: list[str], left_out: list[tuple[str, str]]) -> None:

@@ -116,11 +116,11 @@ def _walk(
     others = {path.resolve() for path in without}
     met: set[Path] = set()
 
-    def walk(place: Path, inside: str) -> Iterator[tuple[str, Path]]:
-        shown = prefix + inside or f"{place.name}/"
+    def walk(folder: Path, inside: str) -> Iterator[tuple[str, Path]]:
+        shown = prefix + inside or f"{folder.name}/"
         try:
-            met.add(place.resolve())
-            entries = sorted(place.iterdir())
+            met.add(folder.resolve())
+            entries = sorted(folder.iterdir())
         except OSError as error:
             found.problems.append(f"{shown}: {_reason(error)}")
             return

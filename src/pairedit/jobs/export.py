@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pairedit.bases.flux1.workflow import make_workflow
+from pairedit.bases.known import usual_workflow
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.lora.spec import skip_of
@@ -36,7 +36,7 @@ def run_export(plan: ExportPlan) -> Path:
         raise ValueError(f"{plan.lora}: {error}") from error
     log.info("%s: %s", plan.layout, plan.out.resolve())
     if plan.workflow:
-        text = json.dumps(make_workflow(**_use(lora), lora=plan.out.name), indent=1)
+        text = json.dumps(usual_workflow(**_use(lora), lora=plan.out.name), indent=1)
         with replacing(plan.workflow) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
         log.info("workflow: %s", plan.workflow.resolve())

@@ -14,7 +14,7 @@ from pairedit.data.images import load_image
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
 from pairedit.jobs.opening import open_model
-from pairedit.lora.file import annotate_lora, inspect_lora, read_lora
+from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
 from pairedit.machine.devices import memory_advice
 from pairedit.measure.readers import AttributeProbe, open_readers
@@ -82,34 +82,34 @@ def run_training(
 
 def _train_one(
     plan: TrainPlan,
-    place: Path,
+    folder: Path,
     pairs: Sequence[Example],
     stopping: Stopping | None,
 ) -> Path:
     """Train on one dataset, as far as that has not been done; return the LoRA to sample with."""
-    name = place.name
-    files = _finished(plan, place) if plan.resume else None
+    name = folder.name
+    files = _finished(plan, folder) if plan.resume else None
     wanted = {"preview.png": plan.preview, "report.json": plan.report}
-    if files and all((place / left).exists() for left, asked in wanted.items() if asked):
+    if files and all((folder / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
     base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     title = f"{plan.method_name}-{name}"
     run: Run = Several(
         [
-            JsonLines(place / "metrics.jsonl", resume=plan.resume),
-            plan.tracker.open(title, place, plan.resolved, resume=plan.resume),
+            JsonLines(folder / "metrics.jsonl", resume=plan.resume),
+            plan.tracker.open(title, folder, plan.resolved, resume=plan.resume),
         ]
     )
     try:
-        _show_pairs(plan, place, pairs, run)
+        _show_pairs(plan, folder, pairs, run)
         started = time.perf_counter()
         files = files or fit(
             base=base,
             method=plan.method,
             pairs=pairs,
             settings=plan.training,
-            folder=place,
+            folder=folder,
             run=run,
             metadata={
                 "base_model": plan.model.name,
@@ -122,36 +122,36 @@ def _train_one(
             stopping=stopping or Stopping(),
         )
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
-            show_and_check_content(base, plan, files, place=place, run=run)
+            show_and_check_content(base, plan, files, folder=folder, run=run)
         elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
-            show_and_check_slider(base, plan, files, place=place, run=run, seconds=seconds)
+            show_and_check_slider(base, plan, files, folder=folder, run=run, seconds=seconds)
     finally:
         run.finish()
     return files[plan.method.roles[-1]]
 
 
-def _show_pairs(plan: TrainPlan, place: Path, pairs: Sequence[Example], run: Run) -> None:
+def _show_pairs(plan: TrainPlan, folder: Path, pairs: Sequence[Example], run: Run) -> None:
     """Draw what the model sees of the pairs, unless the run that goes on has done so."""
-    path = place / "pairs.png"
+    path = folder / "pairs.png"
     if plan.method.learns_from is not Pair or (plan.resume and path.exists()):
         return
-    save_png(draw_pairs(pairs, plan.training.size, title=place.name), path, {})
+    save_png(draw_pairs(pairs, plan.training.size, title=folder.name), path, {})
     run.image("pairs", path, 0)
 
 
-def _finished(plan: TrainPlan, place: Path) -> dict[str, Path] | None:
+def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
     """Return the final LoRA files of an earlier run if it came to its end.
 
     Raises:
         ValueError: one of them is damaged.
     """
-    files = {role: place / f"{role}.safetensors" for role in plan.method.roles}
-    if has_checkpoints(place / CHECKPOINTS) or not all(path.exists() for path in files.values()):
+    files = {role: folder / f"{role}.safetensors" for role in plan.method.roles}
+    if has_checkpoints(folder / CHECKPOINTS) or not all(path.exists() for path in files.values()):
         return None
     for path in files.values():
         inspect_lora(path, plan.model.names)
-    remove_checkpoints(place / CHECKPOINTS)
+    remove_checkpoints(folder / CHECKPOINTS)
     return files
 
 
@@ -170,7 +170,7 @@ def show_and_check_slider(
     plan: TrainPlan,
     files: Mapping[str, Path],
     *,
-    place: Path,
+    folder: Path,
     run: Run,
     seconds: float,
 ) -> None:
@@ -180,17 +180,51 @@ def show_and_check_slider(
         base: the model, without LoRAs.
         plan: what was trained.
         files: the LoRAs by role.
-        place: receives preview.png and report.json.
+        folder: receives preview.png and report.json.
         run: receives both.
         seconds: that training took; the report takes at most a tenth of them.
     """
     loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
     edits = loras[plan.method.roles[-1]]
+    lanes = _few_lanes(base, plan, Slider(lora=edits, scales=PREVIEW_SCALES), seconds)
+    if plan.preview:
+        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
+        _show(plan, shown, edits, folder, run)
+    if not plan.report:
+        return
+    readers, missing = open_readers(
+        {"probe": AttributeProbe()},
+        model=locate(plan.model.path),
+        size=plan.training.size,
+        device=str(base.device),
+    )
+    check_slider(
+        subject=Subject(
+            path=edits.path,
+            label=plan.method_name,
+            dataset=folder.name,
+            pairs=[pair for pair in plan.pairs[folder.name] if isinstance(pair, Pair)],
+            attribute=attribute_of(edits.metadata),
+            skip=plan.preview_at.skip,
+        ),
+        updates={role: update_of(lora, base) for role, lora in loras.items()},
+        lanes=lanes,
+        size=plan.training.size,
+        readers=readers,
+        missing=missing,
+        folder=folder,
+        run=run,
+        step=plan.training.steps,
+    )
+
+
+def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:
+    """Render as many seeds as the preview needs, and more for the report while time is left."""
 
     def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
         samples = generate(
             base,
-            sliders=[Slider(lora=edits, scales=PREVIEW_SCALES)],
+            sliders=[slider],
             prompts=[plan.model.prompt],
             seeds=seeds,
             rendering=plan.preview_at,
@@ -202,44 +236,23 @@ def show_and_check_slider(
     lanes = shoot(range(first))
     spent = time.perf_counter() - started
     more = further_lanes(spent, first, seconds) if plan.report else 0
-    if more:
-        lanes += shoot(range(first, first + more))
-    if plan.preview:
-        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
-        sheet = draw_sheet(shown, title=f"{place.name}: {plan.method_name}")
+    return lanes + shoot(range(first, first + more)) if more else lanes
+
+
+def _show(
+    plan: TrainPlan, samples: Sequence[Sample], lora: LoraFile, folder: Path, run: Run
+) -> None:
+    """Draw preview.png; a slider's file receives it small."""
+    sheet = draw_sheet(samples, title=f"{folder.name}: {plan.method_name}")
+    if plan.method.learns_from is not Single:
         # First, as the preview's file says that all of this has been done.
-        annotate_lora(edits.path, {THUMBNAIL: thumbnail(sheet)})
-        save_png(sheet, place / "preview.png", {"lora": edits.path.name})
-        run.image("preview", place / "preview.png", plan.training.steps)
-    if plan.report:
-        readers, missing = open_readers(
-            {"probe": AttributeProbe()},
-            model=locate(plan.model.path),
-            size=plan.training.size,
-            device=str(base.device),
-        )
-        check_slider(
-            subject=Subject(
-                path=edits.path,
-                label=plan.method_name,
-                dataset=place.name,
-                pairs=[pair for pair in plan.pairs[place.name] if isinstance(pair, Pair)],
-                attribute=attribute_of(edits.metadata),
-                skip=plan.preview_at.skip,
-            ),
-            updates={role: update_of(lora, base) for role, lora in loras.items()},
-            lanes=lanes,
-            size=plan.training.size,
-            readers=readers,
-            missing=missing,
-            folder=place,
-            run=run,
-            step=plan.training.steps,
-        )
+        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)})
+    save_png(sheet, folder / "preview.png", {"lora": lora.path.name})
+    run.image("preview", folder / "preview.png", plan.training.steps)
 
 
 def show_and_check_content(
-    base: Base, plan: TrainPlan, files: Mapping[str, Path], *, place: Path, run: Run
+    base: Base, plan: TrainPlan, files: Mapping[str, Path], *, folder: Path, run: Run
 ) -> None:
     """Render what a content LoRA makes of noise, beside the image it has learnt.
 
@@ -247,7 +260,7 @@ def show_and_check_content(
     """
     loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
     (lora,) = loras.values()
-    (example,) = plan.pairs[place.name]
+    (example,) = plan.pairs[folder.name]
     image = load_image(example.path, plan.training.size)
     samples = list(
         generate(
@@ -261,15 +274,13 @@ def show_and_check_content(
         )
     )
     if plan.preview:
-        sheet = draw_sheet(samples, title=f"{place.name}: {plan.method_name}")
-        save_png(sheet, place / "preview.png", {"lora": lora.path.name})
-        run.image("preview", place / "preview.png", plan.training.steps)
+        _show(plan, samples, lora, folder, run)
     if plan.report:
         check_content(
-            name=place.name,
+            name=folder.name,
             updates={role: update_of(lora, base) for role, lora in loras.items()},
             samples=samples,
-            folder=place,
+            folder=folder,
             run=run,
             step=plan.training.steps,
         )

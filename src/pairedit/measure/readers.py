@@ -232,13 +232,13 @@ def _pretrained(
     from pairedit.data.images import to_image
 
     folder = expand_home(path)
-    place = str(folder) if folder.is_dir() else path
+    source = str(folder) if folder.is_dir() else path
     bars = sys.stderr.isatty()
     try:
         if not bars:
             transformers_logging.disable_progress_bar()
-        network = kind.from_pretrained(place, local_files_only=True).to(device).eval()
-        prepare = AutoImageProcessor.from_pretrained(place, local_files_only=True)
+        network = kind.from_pretrained(source, local_files_only=True).to(device).eval()
+        prepare = AutoImageProcessor.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
         raise Missing(
             f"{key}={path}: neither a model folder nor in the model hub's local cache"

@@ -44,16 +44,7 @@ def contact_sheet(
     Raises:
         ValueError: labels and rows disagree in number, or there is no image.
     """
-    if len(rows) != len(row_labels):
-        raise ValueError(f"{len(rows)} rows with {len(row_labels)} row labels")
-    for label, row in zip(row_labels, rows, strict=True):
-        if len(row) != len(column_labels):
-            raise ValueError(
-                f"row {label!r} has {len(row)} images, there are {len(column_labels)} columns"
-            )
-    images = [image for row in rows for image in row if image is not None]
-    if not images:
-        raise ValueError("a contact sheet needs at least one image")
+    images = _images(rows, row_labels, column_labels)
     largest = max(image.width for image in images), max(image.height for image in images)
     columns = list(zip(*rows, strict=True))
     widths = [_largest([image and image.width for image in c], largest[0]) for c in columns]
@@ -97,14 +88,7 @@ def contact_sheet(
     for row, text, height in zip(rows, row_texts, heights, strict=True):
         block = round(len(text) * size * LEADING)
         _write(sheet, text, size, QUIET, margin, y + (height - block) // 2)
-        x = left
-        for image, width in zip(row, widths, strict=True):
-            if image is None:
-                sheet.paste(EMPTY, (x, y, x + width, y + height))
-            else:
-                corner = x + (width - image.width) // 2, y + (height - image.height) // 2
-                sheet.paste(flatten(image), corner)
-            x += width + gutter
+        _paste(sheet, row, widths, height, (left, y), gutter)
         y += height + gutter
 
     x = left
@@ -113,6 +97,44 @@ def contact_sheet(
         _write(sheet, text, size, QUIET, x, y, centre=width)
         x += width + gutter
     return sheet
+
+
+def _images(
+    rows: Sequence[Sequence[Image.Image | None]],
+    row_labels: Sequence[str],
+    column_labels: Sequence[str],
+) -> list[Image.Image]:
+    """List the images of a grid; see `contact_sheet`."""
+    if len(rows) != len(row_labels):
+        raise ValueError(f"{len(rows)} rows with {len(row_labels)} row labels")
+    for label, row in zip(row_labels, rows, strict=True):
+        if len(row) != len(column_labels):
+            raise ValueError(
+                f"row {label!r} has {len(row)} images, there are {len(column_labels)} columns"
+            )
+    images = [image for row in rows for image in row if image is not None]
+    if not images:
+        raise ValueError("a contact sheet needs at least one image")
+    return images
+
+
+def _paste(
+    sheet: Image.Image,
+    row: Sequence[Image.Image | None],
+    widths: Sequence[int],
+    height: int,
+    corner: tuple[int, int],
+    gutter: int,
+) -> None:
+    """Put the images of one row into the middles of their cells."""
+    x, y = corner
+    for image, width in zip(row, widths, strict=True):
+        if image is None:
+            sheet.paste(EMPTY, (x, y, x + width, y + height))
+        else:
+            middle = x + (width - image.width) // 2, y + (height - image.height) // 2
+            sheet.paste(flatten(image), middle)
+        x += width + gutter
 
 
 def _largest(sizes: Sequence[int | None], default: int) -> int:

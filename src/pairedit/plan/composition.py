@@ -18,7 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.files import CONF
 from pairedit.plan.options import searching
-from pairedit.plan.wording import ITEM, describe_composition, name_comma
+from pairedit.plan.wording import describe_composition, name_comma
+from pairedit.problems import ITEM, Problems
 from pairedit.runs.words import key_of
 
 # Without these, the rest of a command line cannot be judged.
@@ -86,7 +87,7 @@ def compose_problems(
             return None
         refused = {key_of(word) for word in arguments.overrides} - {key_of(word) for word in good}
         if refused & DECISIVE:
-            return _list(problems)
+            return Problems(dict.fromkeys(problems)).text(of="the command")
         try:
             check(composed(good))
         except (HydraException, OmegaConfBaseException):
@@ -96,7 +97,7 @@ def compose_problems(
             # What names a refused key may only be missing.
             doubtful = [rf"(?<![\w.]){re.escape(key)}(?![\w.])" for key in refused]
             problems += [p for p in rest or [head] if not any(re.search(d, p) for d in doubtful)]
-    return _list(problems)
+    return Problems(dict.fromkeys(problems)).text(of="the command")
 
 
 class _Compositions:
@@ -136,15 +137,6 @@ def _names_options(override: str) -> bool:
     if isinstance(value, list):
         return all(isinstance(name, str) for name in value)
     return override.startswith("~") or isinstance(value, str | dict)
-
-
-def _list(problems: list[str]) -> str:
-    """Write one problem as a line, several as a list."""
-    problems = list(dict.fromkeys(problems))
-    if len(problems) == 1:
-        return problems[0]
-    lines = "".join(f"{ITEM}{problem}" for problem in problems)
-    return f"{len(problems)} problems with the command:{lines}"
 
 
 def _single_values(override: str) -> Iterator[str]:

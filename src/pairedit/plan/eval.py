@@ -28,7 +28,7 @@ from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
-from pairedit.plan.roles import inspect_role
+from pairedit.plan.roles import inspect_role, note_base
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering
@@ -88,25 +88,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
     notes += split_prompts(config.prompts)
-    paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
-    problems.attempt(lambda: check_attribute("attribute", config.attribute))
-    given = None
-    if config.pairs is not None:
-        folder = expand_home(config.pairs)
-        problems.attempt(lambda: check_pairs_folder(config.pairs))
-        given = problems.attempt(lambda: find_pairs(folder)) or []
-    subjects = []
-    read: dict[Dataset, Sequence[Pair]] = {}
-    for path in paths:
-        metadata = problems.attempt(
-            lambda p=path: inspect_role(p, names_of(model), notes, checkpoints=False)
-        )
-        if metadata is None:
-            continue
-        base = metadata.get("base_model")
-        if model and base and base != model.name:
-            notes.append(f"{path} was trained on {base}, this is model={model.name}")
-        subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes, read))
+    subjects = _subjects(config, model, problems, notes)
     problems.done()
     return EvalPlan(
         model=model,
@@ -130,6 +112,29 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         },
         notes=notes,
     )
+
+
+def _subjects(
+    config: DictConfig, model: Any, problems: Problems, notes: list[str]
+) -> list[Subject]:
+    """Read which sliders are asked for, and what their pairs show."""
+    paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
+    problems.attempt(lambda: check_attribute("attribute", config.attribute))
+    given = None
+    if config.pairs is not None:
+        problems.attempt(lambda: check_pairs_folder(config.pairs))
+        given = problems.attempt(lambda: find_pairs(expand_home(config.pairs))) or []
+    subjects = []
+    read: dict[Dataset, Sequence[Pair]] = {}
+    for path in paths:
+        metadata = problems.attempt(
+            lambda p=path: inspect_role(p, names_of(model), notes, checkpoints=False)
+        )
+        if metadata is None:
+            continue
+        note_base(path, metadata, model, notes)
+        subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes, read))
+    return subjects
 
 
 def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.machine.hardware import Hardware
-from pairedit.methods import SEMANTIC
+from pairedit.methods import CONTENT, SEMANTIC
 from pairedit.plan.build import build
 from pairedit.plan.keys import GenConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import (
-    SliderEntry,
+    Wanted,
     choose_prompts,
     is_number,
     parse_prompts,
@@ -25,7 +25,7 @@ from pairedit.plan.parse import (
     split_prompts,
 )
 from pairedit.plan.photos import find_photos, match_content
-from pairedit.plan.roles import inspect_role
+from pairedit.plan.roles import inspect_role, note_base
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
@@ -39,7 +39,7 @@ class GenPlan:
     model: Any  # a `bases.base.Loadable`
     edit: Edit
     photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
-    sliders: Sequence[SliderEntry]
+    sliders: Sequence[Wanted]
     units: Sequence[float]  # of each slider: what its scales are multiplied by
     across: int  # columns of the sheet; fewer than columns of scales only in a grid
     prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
@@ -79,21 +79,9 @@ def plan_gen(config: DictConfig) -> GenPlan:
         f"animate=true: an animation needs at least two scales, there is {columns}",
     )
     edit, photos = _photos(config, edit, problems)
-    notes = []
-    known = {}
-    for path in [slider.path for slider in sliders] + [content for _, content in photos if content]:
-        role = SEMANTIC if any(path == slider.path for slider in sliders) else "content"
-        known[path] = problems.attempt(
-            lambda path=path, role=role: inspect_role(path, names_of(model), notes, role)
-        )
-        base = known[path] and known[path].get("base_model")
-        if model and base and base != model.name:
-            notes.append(f"{path} was trained on {base}, this is model={model.name}")
-    units = [
-        problems.attempt(lambda path=slider.path: _unit(known[path], path, config, notes))
-        for slider in sliders
-        if config.calibrated and known[slider.path] is not None
-    ]
+    notes: list[str] = []
+    contents = [content for _, content in photos if content]
+    units = _units(config, model, [slider.path for slider in sliders], contents, problems, notes)
     problems.expect(
         bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
     )
@@ -130,6 +118,30 @@ def plan_gen(config: DictConfig) -> GenPlan:
         },
         notes=notes,
     )
+
+
+def _units(
+    config: DictConfig,
+    model: Any,
+    sliders: Sequence[Path],
+    contents: Sequence[Path],
+    problems: Problems,
+    notes: list[str],
+) -> list[float]:
+    """Read every LoRA's header; return what a scale of each slider is worth, if that is asked."""
+    known = {}
+    for path in [*sliders, *contents]:
+        role = SEMANTIC if path in sliders else CONTENT
+        known[path] = problems.attempt(
+            lambda path=path, role=role: inspect_role(path, names_of(model), notes, role)
+        )
+        if known[path]:
+            note_base(path, known[path], model, notes)
+    return [
+        problems.attempt(lambda path=path: _unit(known[path], path, config, notes))
+        for path in sliders
+        if config.calibrated and known[path] is not None
+    ]
 
 
 def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: list[str]) -> float:

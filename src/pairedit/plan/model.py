@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.bases.base import Loadable
-from pairedit.bases.flux1.names import NAMES
+from pairedit.bases.known import USUAL
 from pairedit.lora.names import Names
 from pairedit.machine.hardware import AUTO, Hardware
 from pairedit.plan.build import build, reason
@@ -67,8 +67,8 @@ def build_hardware(
 
 
 def names_of(model: Loadable | None) -> Names:
-    """Return how a base model names its modules; FLUX.1's while the model is not at hand."""
-    return getattr(model, "names", NAMES)
+    """Return how a base model names its modules; the usual one's while none is at hand."""
+    return (model or USUAL).names
 
 
 def size_of(config: DictConfig) -> Size:

@@ -27,7 +27,7 @@ MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill th
 
 
 @dataclass(frozen=True, kw_only=True)
-class SliderEntry:
+class Wanted:
     """Hold one entry of `lora`, its scales filled in."""
 
     path: Path
@@ -35,9 +35,7 @@ class SliderEntry:
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
 
 
-def parse_sliders(
-    lora: Any, scales: Sequence[float] | None, grid: bool = False
-) -> list[SliderEntry]:
+def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False) -> list[Wanted]:
     """Read `lora`, `scales` and `grid`.
 
     The scales of several LoRAs are zipped: column i of the sheet takes the i-th of each. A LoRA
@@ -60,7 +58,7 @@ def parse_sliders(
     entries = lora if isinstance(lora, list) else [] if lora is None else [lora]
     if isinstance(lora, list) and not entries:
         raise ValueError("lora=[]: the list is empty; leave lora out to render the base model")
-    read = [_slider_entry(entry) for entry in entries]
+    read = [_wanted(entry) for entry in entries]
     if scales is not None:
         # An interpolation may put anything here, whatever type the key has.
         if not len(scales) or not all(map(is_number, scales)):
@@ -78,7 +76,7 @@ def parse_sliders(
     return wide
 
 
-def _slider_entry(entry: Any) -> SliderEntry:
+def _wanted(entry: Any) -> Wanted:
     """Read one entry of `lora`; its scales are empty where it has none of its own."""
     if isinstance(entry, str):
         entry = {"path": entry}
@@ -93,10 +91,10 @@ def _slider_entry(entry: Any) -> SliderEntry:
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
     if skip is not None and not is_number(skip):
         raise ValueError(f"lora: skip {skip!r} of {path} is neither a step nor a noise level")
-    return SliderEntry(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
+    return Wanted(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
 
 
-def _zipped(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
+def _zipped(entries: Sequence[Wanted]) -> list[Wanted]:
     """Bring all scales to one length: column by column."""
     lengths = {len(entry.scales) for entry in entries} - {1}
     if len(lengths) > 1:
@@ -109,7 +107,7 @@ def _zipped(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
     ]
 
 
-def _combined(entries: Sequence[SliderEntry]) -> list[SliderEntry]:
+def _combined(entries: Sequence[Wanted]) -> list[Wanted]:
     """Let every scale of the first meet every scale of the second, row by row."""
     if len(entries) != 2:
         raise ValueError(f"grid=true: needs two LoRAs, across and down; there is {len(entries)}")

@@ -18,6 +18,7 @@ from pairedit.files import expand_home
 from pairedit.plan.oldgen import GEN
 from pairedit.plan.oldtrain import TRAIN
 from pairedit.plan.oldvalues import KINDS, device_and_index
+from pairedit.problems import Problems
 from pairedit.runs.words import key_of, quoted
 
 WORD = "old="
@@ -89,12 +90,7 @@ def translate(
             overrides |= part(known, ours, notes)
         except ValueError as error:
             problems.append(str(error))
-    problems = list(dict.fromkeys(problems))
-    if len(problems) == 1:
-        raise ValueError(f"{name}: {problems[0]}")
-    if problems:
-        lines = "".join(f"\n  - {problem}" for problem in problems)
-        raise ValueError(f"{name}: {len(problems)} problems with the old file:{lines}")
+    Problems(dict.fromkeys(problems)).done(where=name, of="the old file")
     return [f"{key}={value}" for key, value in overrides.items() if key not in ours]
 
 

@@ -47,6 +47,13 @@ def inspect_role(
     return known
 
 
+def note_base(path: Path, metadata: Mapping[str, Any], model: Any, notes: list[str]) -> None:
+    """Note that a LoRA was trained on another base model than the one that is asked for."""
+    base = metadata.get("base_model")
+    if model and base and base != model.name:
+        notes.append(f"{path} was trained on {base}, this is model={model.name}")
+
+
 def checkpoint_step(path: Path) -> int | None:
     """Return the step of a training's checkpoint, by its header; None for other files."""
     try:

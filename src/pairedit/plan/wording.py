@@ -11,9 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pairedit.files import CONF
 from pairedit.plan.build import reason
 from pairedit.plan.synonyms import THEIRS, TRUNKS, keys_of, kind_of, meant, why_not
+from pairedit.problems import ITEM
 from pairedit.runs.words import double_quoted, line, shell
 
-ITEM = "\n  - "  # between the problems of a list
 # Keys that take several values in brackets, and keys that are text whatever is in them.
 LISTS = (
     *("scales", "seeds", "image_ids", "dataset", "reader", "lora", "image", "content_lora"),

@@ -20,6 +20,7 @@ from typing import Any
 import yaml
 
 from pairedit.files import locate, read_yaml, remove_temporaries, write_yaml
+from pairedit.problems import ITEM
 from pairedit.runs.resume import AGAIN, RESUME, STARTED, WORDS, resume_command, working_folder
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ def _check_same(
     if len(changed) == 1:
         raise ValueError(f"{problem}: {changed[0]}")
     if changed:
-        lines = "".join(f"\n  - {line}" for line in changed)
+        lines = "".join(f"{ITEM}{line}" for line in changed)
         raise ValueError(f"{problem}:{lines}")
 
 

@@ -1,0 +1,14 @@
+"""Own which base model is meant where none is named: an export reads a LoRA file alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pairedit.bases.flux1.model import Flux1
+from pairedit.bases.flux1.workflow import make_workflow
+
+if TYPE_CHECKING:
+    from pairedit.bases.base import Loadable
+
+USUAL: type[Loadable] = Flux1
+usual_workflow = make_workflow

@@ -1,0 +1,257 @@
+"""The house keeps its order: floors, the border of torch, who knows keys, lengths.
+
+Everything is read from the source; only the border of torch is tried, in one process without it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+PACKAGE = SOURCE / "pairedit"
+
+# From the roof down; a room or module imports only from floors below its own.
+FLOORS = [
+    "__main__",
+    "cli",
+    "jobs",
+    "plan",
+    "measure pictures",
+    "sample",
+    "edits",
+    "train flow",
+    "bases",
+    "lora methods",
+    "runs",  # a checkpoint notes the examples and the hardware that it belongs to
+    "machine data",
+    "noising mini",
+    "settings files",
+    "problems",
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
+SCIENCE = "methods noising settings train flow edits sample"
+TOP = f"{SCIENCE} cli files problems"
+
+# What a room or module may import of another, where that is not all of it.
+DOORS = [
+    # The seam and what prompts become; no architecture.
+    (TOP, "bases", "base prompts"),
+    (TOP, "machine", "devices hardware"),
+    # `known` says which base model is meant where none is named.
+    ("jobs plan measure pictures", "bases", "base known"),
+    ("machine lora", "bases", ""),
+    # Only commands have keys.
+    (f"{SCIENCE} measure pictures bases lora runs machine data", "plan", ""),
+    # The names of the attributes, for keys, and the probe behind its reader.
+    ("plan data", "mini", "attributes"),
+    ("measure", "mini", "attributes probe"),
+    (f"{TOP} jobs pictures bases lora runs machine", "mini", ""),
+]
+
+# Each of them works where there is no torch: mistakes are answered before it is imported.
+NO_TORCH = (
+    "cli plan.* settings methods edits noising files problems "
+    "data.examples data.sets bases.base bases.known bases.*.model"
+)
+
+# Words of an architecture: names of its modules, parts and settings.
+ARCHITECTURE = re.compile(
+    r"single_transformer_blocks|transformer_blocks|guidance_embeds|text_encoder|tokenizer"
+    r"|time_text_embed|x_embedder|context_embedder|pooled_prompt|add_[qkv]_proj|to_qkv_mlp"
+    r"|num_single_layers|FluxPipeline|FluxTransformer|img_ids|txt_ids"
+)
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Return every module of the package by its name without `pairedit.`."""
+    paths = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py"]
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in paths}
+
+
+@cache
+def tree(name: str) -> ast.Module:
+    return ast.parse(modules()[name].read_text(encoding="utf-8"))
+
+
+def when_run(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk over what runs: all but what only a type checker reads."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from when_run(child)
+
+
+def outer(name: str) -> set[str]:
+    """Return the packages besides ours that a module imports, at any time."""
+    found = set()
+    for node in when_run(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module.split(".")[0])
+    return found - {"pairedit"}
+
+
+@cache
+def imports(name: str) -> frozenset[str]:
+    """Return the modules of the package that a module imports, be it inside of a function."""
+    found = set()
+    for node in when_run(tree(name)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("pairedit.") for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: imports are absolute"
+            within = node.module.removeprefix("pairedit").removeprefix(".")
+            found |= {f"{within}.{alias.name}".removeprefix(".") for alias in node.names} | {within}
+    return frozenset(found & set(modules()))
+
+
+def arrows() -> list[tuple[str, str]]:
+    return [(name, other) for name in modules() for other in sorted(imports(name))]
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+def matching(words: str) -> list[str]:
+    """Return the modules that patterns such as plan.* mean."""
+    found = []
+    for word in words.split():
+        pattern = re.compile(re.escape(word).replace(r"\*", r"\w+"))
+        named = [name for name in modules() if pattern.fullmatch(name)]
+        assert named, f"{word}: no such module"
+        found += named
+    return found
+
+
+def test_every_room_has_a_floor():
+    assert {room(name) for name in modules()} == set(FLOOR)
+
+
+def test_arrows_between_floors_lead_downwards():
+    upwards = [
+        f"{name} -> {other}"
+        for name, other in arrows()
+        if room(name) != room(other) and FLOOR[room(name)] >= FLOOR[room(other)]
+    ]
+    assert not upwards
+
+
+def test_there_is_no_circle():
+    waiting = {name: set(imports(name)) for name in modules()}
+    while free := [name for name, needed in waiting.items() if not needed & set(waiting)]:
+        for name in free:
+            del waiting[name]
+    assert not waiting, f"these import each other: {sorted(waiting)}"
+
+
+@pytest.mark.parametrize(("guests", "host", "doors"), DOORS, ids=lambda value: str(value)[:40])
+def test_rooms_are_entered_by_their_doors(guests, host, doors):
+    wrong = [
+        f"{name} -> {other}"
+        for name, other in arrows()
+        if room(name) in guests.split()
+        and room(other) == host
+        and other.split(".", 1)[1] not in doors.split()
+    ]
+    assert not wrong
+
+
+def test_an_architecture_is_entered_by_nobody_but_the_one_that_names_the_usual_model():
+    wrong = [
+        f"{name} -> {other}"
+        for name, other in arrows()
+        if other.count(".") == 2 and other.startswith("bases.")
+        # The folder itself, and what stands in where no model is named.
+        if name.rsplit(".", 1)[0] != other.rsplit(".", 1)[0] and name != "bases.known"
+    ]
+    assert not wrong
+
+
+def test_only_commands_and_plans_know_keys():
+    knowing = {name for name in modules() if outer(name) & {"hydra", "omegaconf"}}
+    assert {room(name) for name in knowing} <= {"cli", "plan"}, knowing
+
+
+def code_words(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the names and texts of a module with their lines, docstrings left out."""
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.lineno, node.value
+        elif isinstance(node, ast.Attribute):
+            yield node.lineno, node.attr
+        elif isinstance(node, ast.Name | ast.alias):
+            yield node.lineno, getattr(node, "id", None) or node.name
+        elif isinstance(node, ast.arg | ast.keyword):
+            yield node.lineno, node.arg or ""
+
+
+def test_only_bases_know_the_names_of_a_model():
+    # flux-mini is made as a FLUX.1; the others recognise files of foreign models to refuse them.
+    apart = {"mini.untrained", "lora.refusals", "lora.keys"}
+    wrong = [
+        f"{name}:{line}: {word}"
+        for name in modules()
+        if room(name) != "bases" and name not in apart
+        for line, word in code_words(name)
+        if ARCHITECTURE.search(word)
+    ]
+    assert not wrong
+
+
+def test_what_answers_mistakes_imports_no_torch():
+    code = """
+import importlib, sys
+slow = "torch diffusers transformers peft accelerate triton torchvision".split()
+sys.modules.update(dict.fromkeys(slow))  # importing any of them fails
+for name in sys.argv[1:]:
+    importlib.import_module(f"pairedit.{name}")
+"""
+    names = matching(NO_TORCH)
+    done = subprocess.run([sys.executable, "-c", code, *names], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+
+
+def functions(name: str) -> Iterator[tuple[str, int]]:
+    """Yield the functions of a module with their lengths in lines."""
+    for node in ast.walk(tree(name)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
+def test_modules_are_short():
+    lengths = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
+    assert {name: length for name, length in lengths.items() if length > 300} == {}
+
+
+def test_functions_fit_a_screen():
+    limits = {
+        "train.fit": 80,  # the loop, with every hand that it gives to others in sight
+        "machine.kernels._to_heads": 80,  # Triton compiles one function; half are its arguments
+    }
+    usual = {name: 60 if name in TOP.split() else 75 for name in modules()}
+    long = {
+        f"{name}.{function}": length
+        for name in modules()
+        for function, length in functions(name)
+        if length > limits.get(f"{name}.{function}", usual[name])
+    }
+    assert not long
