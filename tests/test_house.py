@@ -21,7 +21,7 @@ PACKAGE = SOURCE / "pairedit"
 # From the roof down; a room or module imports only from floors below its own.
 FLOORS = [
     "__main__",
-    "cli",
+    "cli notebook",
     "jobs",
     "plan",
     "measure pictures",
