@@ -116,6 +116,13 @@ def imports(name: str) -> frozenset[str]:
     return frozenset(found & set(modules()))
 
 
+def lazy(name: str, other: str) -> bool:
+    """Say whether a module of a base imports one of its own folder, but not when it is read."""
+    at_once = {node.module for node in tree(name).body if isinstance(node, ast.ImportFrom)}
+    own = room(name) == "bases" and name.rsplit(".", 1)[0] == other.rsplit(".", 1)[0]
+    return own and f"pairedit.{other}" not in at_once
+
+
 def arrows() -> list[tuple[str, str]]:
     return [(name, other) for name in modules() for other in sorted(imports(name))]
 
@@ -149,7 +156,11 @@ def test_arrows_between_floors_lead_downwards():
 
 
 def test_there_is_no_circle():
-    waiting = {name: set(imports(name)) for name in modules()}
+    # A model module loads its own base when it is told to: the one way back up.
+    waiting = {
+        name: {n for n in imports(name) if not (name.endswith(".model") and lazy(name, n))}
+        for name in modules()
+    }
     while free := [name for name, needed in waiting.items() if not needed & set(waiting)]:
         for name in free:
             del waiting[name]

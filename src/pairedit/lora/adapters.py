@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import Protocol
 
 import torch
-from peft import LoraConfig
+from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from pairedit.lora.file import LoraFile
@@ -182,8 +182,15 @@ class Adapters:
 
     def remove(self) -> None:
         """Take every LoRA off; the transformer is then as it came."""
+        carrying = [
+            (name, layer)
+            for name, layer in self.transformer.named_modules()
+            if isinstance(layer, RowwiseLinear)
+        ]
+        for name, layer in carrying:
+            self.transformer.set_submodule(name, layer.get_base_layer())
         if self._names:
-            self.transformer.unload_lora()
+            del self.transformer.peft_config
         self._names = []
 
     def acting(self, rows: Sequence[Row]) -> tuple[str, ...]:
@@ -249,7 +256,7 @@ class Adapters:
         with warnings.catch_warnings():
             # Several LoRAs at once are the point here.
             warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")
-            self.transformer.add_adapter(config, adapter_name=name)
+            inject_adapter_in_model(config, self.transformer, name)
         self._names.append(name)
         for _, layer in self._layers(name):
             layer.routing = self._routing
