@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.bases.base import Base, Run, Text
+from pairedit.bases.base import Base, RunPass, Text
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 
@@ -115,7 +115,7 @@ class Flow:
     text: Text  # of all prompts
     sigmas: Tensor  # float32 [steps + 1], of the whole run
     guidance_scale: float | None
-    run: Run  # of `Base.sampling`
+    run: RunPass  # of `Base.sampling`
     progress: tqdm  # moves by one for each row of each pass
 
     def forwards(self, latents: Tensor, blends: Sequence[Blend], start: int, end: int) -> Tensor:

@@ -19,8 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairedit.bases.base import Base, Posterior, Text
-from pairedit.bases.base import Run as RunPass
+from pairedit.bases.base import Base, Posterior, RunPass, Text
 from pairedit.bases.base import velocity as base_velocity
 from pairedit.bases.prompts import Prompts
 from pairedit.data.examples import Example
@@ -143,7 +142,7 @@ class Learner:
             run: of `Base.training`.
         """
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
-        self._guidance_scale, self._rate = settings.guidance_scale, settings.learning_rate
+        self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
         self._optimizer: Any = None
 
@@ -151,7 +150,7 @@ class Learner:
         """Make the optimiser of all weights."""
         optimizer = torch.optim.AdamW(
             [weight for part in weights.values() for weight in part],
-            lr=self._rate,
+            lr=self._settings.learning_rate,
             fused=self._base.device.type == "cuda",
         )
         self._optimizer = self._accelerator.prepare(optimizer)
@@ -170,7 +169,9 @@ class Learner:
         text = self._text([prompt])
         with torch.no_grad(), self._adapters.rows([Row(scales=scales)]):
             level = torch.tensor(sigma)
-            return base_velocity(self._base, noisy[None], level, text, self._guidance_scale)[0]
+            return base_velocity(
+                self._base, noisy[None], level, text, self._settings.guidance_scale
+            )[0]
 
     def learn(self, terms: Sequence[Term], sigma: float) -> Tensor:
         """Make the gradients of a step; return its losses, float32 [T], without gradient."""
@@ -184,7 +185,7 @@ class Learner:
         """
         rows = [Row(scales=term.scales, learns=term.learns) for term in terms]
         text = self._text([term.prompt for term in terms])
-        one = self._base.at(torch.tensor(sigma), text, self._guidance_scale)
+        one = self._base.at(torch.tensor(sigma), text, self._settings.guidance_scale)
 
         def run(noisy: Tensor, target: Tensor, *inputs: Tensor) -> Tensor:
             pairs = zip(one(noisy, *inputs), target, strict=True)

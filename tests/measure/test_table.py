@@ -51,6 +51,18 @@ def brightest():
     del MEASURES["brightest"]
 
 
+def test_a_curve_stands_in_its_column_with_its_end():
+    @measure("curve", column=Column("curve", digits=1))
+    def curve(seen: Evidence) -> torch.Tensor:
+        """Say something at each scale."""
+        return seen.change
+
+    try:
+        assert table([result()])[0][-1] == "0.2 (0.2 … 0.2)"
+    finally:
+        del MEASURES["curve"]
+
+
 def test_a_measure_is_one_edit(brightest):
     assert brightest.meaning == "Say something."
     assert float(brightest(result().seen)) == pytest.approx(0.2)

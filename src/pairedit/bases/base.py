@@ -111,7 +111,7 @@ class Pass(Protocol):
         ...
 
 
-class Run(Protocol):
+class RunPass(Protocol):
     """Call a function of tensors, or replay what the GPU did when it was called first."""
 
     enabled: bool  # it replays: gradients are then written over, not added to
@@ -179,11 +179,11 @@ class Base(Protocol):
         """
         ...
 
-    def training(self) -> AbstractContextManager[Run]:
+    def training(self) -> AbstractContextManager[RunPass]:
         """Let the blocks run for training inside; give what runs a step."""
         ...
 
-    def sampling(self) -> AbstractContextManager[Run]:
+    def sampling(self) -> AbstractContextManager[RunPass]:
         """Give what runs a pass, for the LoRAs that are attached."""
         ...
 

@@ -101,7 +101,7 @@ Function = Callable[[Evidence], Tensor]
 
 @dataclass(frozen=True)
 class Column:
-    """Say how a measure of one value for all lanes stands in the table of sliders."""
+    """Say how a measure stands in the table of sliders; a curve with its value at the end."""
 
     head: str
     _: KW_ONLY

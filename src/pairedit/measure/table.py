@@ -158,14 +158,15 @@ def _usable(result: Result) -> str:
 
 
 def _cell(column: Column, summary: Summary | None) -> str:
-    """Write a mean with its interval, or alone as a share."""
-    mean = None if summary is None else numbers(summary.mean)
+    """Write a mean with its interval, or alone as a share; of a curve where it ends."""
+    if summary is None:
+        return ABSENT
+    mean, low, high = (
+        numbers(values.flatten()[-1]) for values in (summary.mean, summary.low, summary.high)
+    )
     if mean is None:
         return ABSENT
     if column.percent:
         return f"{100 * mean:.0f} %"
-    ends = [
-        ABSENT if end is None else f"{end:.{column.digits}f}"
-        for end in (numbers(summary.low), numbers(summary.high))
-    ]
+    ends = [ABSENT if end is None else f"{end:.{column.digits}f}" for end in (low, high)]
     return f"{mean:.{column.digits}f} ({' … '.join(ends)})"

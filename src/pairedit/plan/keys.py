@@ -16,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from pairedit.runs.resume import fresh_folder
+from pairedit.settings import Training
 
 LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 
@@ -24,14 +25,14 @@ LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 class LoraKeys:
     """Say how the trained LoRAs are built."""
 
-    rank: int = 16
-    alpha: float = 1.0
-    targets: Any = "attention"  # a named set, or a list of patterns
+    rank: int = Training.rank
+    alpha: float = Training.alpha
+    targets: Any = Training.targets  # a named set, or a list of patterns
 
 
 @dataclass
 class TrainConfig:
-    """List every key of pairedit-train; see conf/train.yaml for their meaning."""
+    """List every key of pairedit-train; conf/hydra/help/train.yaml says what they mean."""
 
     method: Any = MISSING
     datasets: dict[str, Any] = MISSING
@@ -43,19 +44,19 @@ class TrainConfig:
     image_ids: Any = None
     cfg_eta: float = 4.0
     noise_scale: float = 1.0
-    steps: int = 500
+    steps: int = Training.steps
     save_every: int | None = None
-    snapshots: bool = False
+    snapshots: bool = Training.snapshots
     resume: str | None = None
-    learning_rate: float = 2e-3
-    seed: int = 0
+    learning_rate: float = Training.learning_rate
+    seed: int = Training.seed
     lora: LoraKeys = field(default_factory=LoraKeys)
-    start_step: int = 0
+    start_step: int = Training.start_step
     end_step: int | None = None
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
-    latents: str = "mode"
+    latents: str = Training.latents
     batch_terms: bool | None = None
     gradient_checkpointing: Any = None  # a share of the blocks, or true or false
     preview: bool = True
@@ -67,7 +68,7 @@ class TrainConfig:
 
 @dataclass
 class GenConfig:
-    """List every key of pairedit-gen; see conf/gen.yaml for their meaning."""
+    """List every key of pairedit-gen; conf/hydra/help/gen.yaml says what they mean."""
 
     model: Any = MISSING
     edit: Any = MISSING
@@ -104,7 +105,7 @@ class SweepConfig:
 
 @dataclass
 class EvalConfig:
-    """List every key of pairedit-eval; see conf/eval.yaml for their meaning."""
+    """List every key of pairedit-eval; conf/hydra/help/eval.yaml says what they mean."""
 
     model: Any = MISSING
     readers: dict[str, Any] = MISSING
