@@ -9,6 +9,7 @@ from pairedit.methods import Method, Step
 from pairedit.plan.build import build
 
 ETA, BETA, SIGMA = 3.0, 1.5, 0.7
+DRAWN = 0.25  # by `Step.draw`
 C, S = frozenset({"content"}), frozenset({"semantic"})
 
 
@@ -43,12 +44,25 @@ EXPECTED = {
         ("semantic", KEPT_B, BETA * EPS, {"content": 1, "semantic": 1}, S),
         ("negative", KEPT, BETA * EPS, {"content": 1, "semantic": -1}, S),
     ],
+    "graded": [
+        ("content", MIXED, EPS - XA, {"content": 1}, C),
+        ("semantic", MIXED, EPS - XA + 0.325 * EDIT, {"content": 1, "semantic": 0.325}, S),
+    ],
+    "graded method.least=-1 method.most=3": [
+        ("content", MIXED, EPS - XA, {"content": 1}, C),
+        ("semantic", MIXED, EPS - XA, {"content": 1, "semantic": 0}, S),
+    ],
     "inversion": [("content", MIXED, EPS - XA, {"content": 1}, C)],
     "sliders": [
         ("positive", MIXED_B, EPS - XB, {"semantic": 1}, S),
         ("negative", MIXED, EPS - XA, {"semantic": -1}, S),
     ],
 }
+
+
+def one_step() -> Step:
+    given = {"source": XA, "target": XB, "noise": EPS, "sigma": SIGMA}
+    return Step(**given, velocity=lambda *_: EPS, draw=lambda: DRAWN)
 
 
 def method_of(overrides: str) -> Method:
@@ -60,7 +74,7 @@ def method_of(overrides: str) -> Method:
 @pytest.mark.parametrize("name", EXPECTED)
 def test_terms_are_the_formulas(name):
     method = method_of(name)
-    step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
+    step = one_step()
     terms = method.terms(step)
     assert [term.name for term in terms] == [row[0] for row in EXPECTED[name]]
     for term, (_, noisy, target, scales, learns) in zip(terms, EXPECTED[name], strict=True):
@@ -74,7 +88,7 @@ def test_terms_are_the_formulas(name):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_every_role_learns_from_some_term(name):
     method = method_of(name)
-    step = Step(source=XA, target=XB, noise=EPS, sigma=SIGMA, velocity=lambda *_: EPS)
+    step = one_step()
     learnt = frozenset().union(*(term.learns for term in method.terms(step)))
     assert learnt == set(method.roles)
     assert method.roles[-1] == ("content" if name == "inversion" else "semantic")
@@ -84,3 +98,24 @@ def test_every_method_has_its_formula():
     names = {path.stem for path in (CONF / "method").glob("*.yaml")}
     # The text slider's formula is in test_text_slider.
     assert names == {name.split()[0] for name in EXPECTED} | {"slider_text"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("method.least=nan", r"method\.least=nan: expected a number"),
+        ("method.least=1 method.most=0.5", r"method\.most=0\.5: expected least=1 to"),
+        ("cfg_eta=nan", "cfg_eta=nan: expected a number"),
+    ],
+)
+def test_scales_without_meaning_are_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        method_of(f"graded {words}")
+
+
+def test_at_one_scale_graded_is_fm():
+    graded, fm = method_of("graded method.least=1 method.most=1"), method_of("fm")
+    for mine, theirs in zip(graded.terms(one_step()), fm.terms(one_step()), strict=True):
+        assert torch.equal(mine.target, theirs.target)
+        assert torch.equal(mine.noisy, theirs.noisy)
+        assert (mine.scales, mine.learns) == (theirs.scales, theirs.learns)

@@ -30,7 +30,7 @@ def test_the_term_is_the_formula():
     path = (1.0, 0.8, 0.5)
     config = composed("train", "method=slider_text", "dataset=text_age", "cfg_eta=3")
     method = build(config.method, "method", Method)
-    step = Step(noise=noise, sigma=0.5, velocity=velocity, prompts=AGE, path=path)
+    step = Step(noise=noise, sigma=0.5, velocity=velocity, draw=float, prompts=AGE, path=path)
     (term,) = method.terms(step)
     noisy = noise
     for sigma, following in pairwise(path):

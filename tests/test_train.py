@@ -11,7 +11,7 @@ from pairedit.data.examples import find_pairs
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora
 from pairedit.lora.rows import Row
-from pairedit.methods import PairEdit, Term, VisualConcept, VisualSlider
+from pairedit.methods import Graded, PairEdit, Term, VisualConcept, VisualSlider
 from pairedit.runs.tracking import JsonLines, Silent
 from pairedit.settings import Training
 from pairedit.train import encode_pairs, fit
@@ -58,6 +58,36 @@ def test_same_seed_same_bytes(train):
     assert not torch.equal(weights(first["semantic"]), weights(other["semantic"]))
 
 
+def test_graded_draws_its_scales_from_the_one_generator(train):
+    seen = []
+
+    class Spy:
+        roles = Graded().roles
+
+        def terms(self, step):
+            terms = Graded().terms(step)
+            seen.append((step.sigma, terms[1].scales["semantic"]))
+            return terms
+
+    first, again = train("a", method=Graded()), train("b", method=Spy())
+    assert first["semantic"].read_bytes() == again["semantic"].read_bytes()
+    scales = [scale for _, scale in seen]
+    assert len(set(scales)) == len(scales)
+    assert all(0.1 <= scale < 1 for scale in scales)
+    # A drawn scale comes after what every method draws: the first step is that of the others.
+    sigmas = []
+
+    class Published:
+        roles = PairEdit().roles
+
+        def terms(self, step):
+            sigmas.append(step.sigma)
+            return PairEdit().terms(step)
+
+    train("c", method=Published())
+    assert sigmas[0] == seen[0][0]
+
+
 def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
     """Replay the steps of a run in the plainest loop there is."""
     seen = []
@@ -92,7 +122,9 @@ def test_training_is_adamw_on_the_sum_of_the_terms(flux, train):
             torch.testing.assert_close(up, expected[role][module][1], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", [PairEdit(), VisualConcept(two_sided=True), VisualSlider()])
+@pytest.mark.parametrize(
+    "method", [PairEdit(), VisualConcept(two_sided=True), VisualSlider(), Graded()]
+)
 def test_terms_one_by_one_train_the_same(train, method):
     batched = train("a", method=method)
     single = train("b", method=method, hardware={"batch_terms": False})

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 from pairedit.data.examples import Contrast, Pair, Single
 from pairedit.noising import ContentPreserving, Noising, Rectified
 from pairedit.problems import check
+from pairedit.settings import MOST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,6 +47,8 @@ class Step:
     sigma: float  # noise level of the drawn step, in (0, 1]
     # (noisy [C, h, w], sigma, prompt, scales) -> velocity [C, h, w], without gradient.
     velocity: Callable[[Tensor, float, str, Mapping[str, float]], Tensor]
+    # Draws uniformly from [0, 1), after all else of the step; only methods that need it call it.
+    draw: Callable[[], float]
     source: Tensor | None = None  # x_A, or a single x [C, h, w], float32; None beside prompts
     target: Tensor | None = None  # x_B [C, h, w], float32; None where there is no pair
     prompts: Contrast | None = None  # None where images are learnt from
@@ -120,6 +123,50 @@ class PairEdit:
             learns=frozenset({SEMANTIC}),
         )
         return [_content_term(step, self.noising), semantic] if self.content else [semantic]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graded:
+    """Learn the edit at a scale k that is drawn for every step, so that all scales are seen.
+
+        content     v(c)          -> u_A
+        semantic    v([c], k s)   -> u_A + k * eta * (x_A - x_B)    k uniform in least .. most
+
+    at the noisy source. Ours; PairEdit's ablation C is the same at k = 1 throughout.
+    """
+
+    learns_from: ClassVar[type] = Pair
+    noising: Noising = field(default_factory=Rectified)
+    eta: float = 4.0
+    least: float = 0.1
+    most: float = 1.0
+    roles: tuple[str, ...] = field(default=(CONTENT, SEMANTIC), init=False)
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing.
+
+        Raises:
+            Invalid: names every field.
+        """
+        check(
+            self,
+            eta=(math.isfinite(self.eta), "a number"),
+            least=(math.isfinite(self.least), "a number"),
+            most=(self.least <= self.most <= MOST, f"least={self.least:g} to {MOST:g}"),
+        )
+
+    def terms(self, step: Step) -> list[Term]:
+        """List the content term, and the semantic term at the scale that is drawn."""
+        scale = self.least + (self.most - self.least) * step.draw()
+        velocity = self.noising.velocity(step.source, step.noise)
+        semantic = Term(
+            name=SEMANTIC,
+            noisy=self.noising.noisy(step.source, step.noise, step.sigma),
+            target=velocity + scale * self.eta * (step.source - step.target),
+            scales={CONTENT: 1.0, SEMANTIC: scale},
+            learns=frozenset({SEMANTIC}),
+        )
+        return [_content_term(step, self.noising), semantic]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,8 @@
 
     loss = sum over terms of mean((v(noisy, sigma; LoRAs) - target)^2), float32, one AdamW step
 
-Everything random (LoRA weights, pair, step index, noise, posterior) comes from one seeded CPU
-generator, so the same seed gives the same bytes on a CPU.
+Everything random (LoRA weights, pair, step index, noise, posterior, a method's own draws) comes
+from one seeded CPU generator, so the same seed gives the same bytes on a CPU.
 Shape letters: P pairs, T terms, C latent channels, h and w latent height and width.
 """
 
@@ -108,6 +108,7 @@ def fit(
                     sigma=float(sigmas[drawn.index]),
                     path=tuple(sigmas[: drawn.index + 1].tolist()),
                     velocity=learner.velocity,
+                    draw=lambda: float(torch.rand((), generator=generator)),
                 )
                 terms = method.terms(step)
                 losses = learner.learn(terms, step.sigma)

@@ -12,7 +12,7 @@ import torch
 
 from pairedit.data.examples import Single, find_pairs
 from pairedit.lora.file import read_lora
-from pairedit.methods import Inversion, PairEdit, VisualSlider
+from pairedit.methods import Graded, Inversion, PairEdit, VisualSlider
 from pairedit.runs.checkpoints import has_checkpoints, read_checkpoint
 from pairedit.runs.stopping import Stopped, Stopping
 from pairedit.runs.tracking import Silent
@@ -73,7 +73,7 @@ def train(flux, pair_folder, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "step"),
-    [*product([PairEdit(), VisualSlider()], [1, 4, 8]), (Inversion(), 4)],
+    [*product([PairEdit(), Graded(), VisualSlider()], [1, 4, 8]), (Inversion(), 4)],
     ids=lambda value: None if isinstance(value, int) else type(value).__name__,
 )
 def test_a_stopped_run_goes_on_to_the_same_bytes(train, tmp_path, method, step):
