@@ -21,6 +21,11 @@ EDITS = {
     "smile": ("smile", 0.15, 0.95, (21, 22, 23)),
     "glasses": ("glasses", 0.0, 1.0, (31, 32, 33)),
     "beard": ("beard", 0.0, 0.9, (41, 42, 43)),
+    "mouth_open": ("mouth_open", 0.0, 0.9, (51, 52, 53)),
+    "eye_size": ("eye_size", 0.15, 0.9, (61, 62, 63)),
+    "hair_length": ("hair_length", 0.15, 0.9, (71, 72, 73)),
+    "nose_width": ("nose_width", 0.15, 0.9, (81, 82, 83)),
+    "tilt": ("tilt", 0.5, 1.0, (91, 92, 93)),
     "one": ("smile", 0.15, 0.95, (22,)),
 }
 # Portraits for real-image editing: file stem = seed - UNSEEN. No training face, and none that

@@ -59,12 +59,14 @@ def effect(seen: Evidence) -> Tensor:
 def identity(seen: Evidence) -> Tensor:
     """Return how far each image is from its own person, as a share of the way to `LOST`; [N, K].
 
-    By the probe: mean change of the identity attributes over the mean difference of two people
-    of this run; by pixels: distance over the distance to other people. The larger counts.
+    By the probe: mean change of the identity attributes that the edit is to leave alone, over the
+    mean difference of two people of this run; by pixels: distance over the distance to other
+    people. The larger counts.
     """
     lost = seen.change / (seen.strangers.mean() * LOST_PIXELS)
     probe = seen.probe
-    names = [n for n in probe.instrument.identity if n not in seen.tied] if probe else []
+    moved = {seen.attribute, *seen.tied}
+    names = [n for n in probe.instrument.identity if n not in moved] if probe else []
     if names:
         people = torch.cat([probe.lanes[:, seen.zero], probe.before])
         if len(people) > 1:
