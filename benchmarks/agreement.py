@@ -153,6 +153,7 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
                 noise=draw.noise,
                 sigma=float(draw.sigma),
                 velocity=lambda *_: None,
+                draw=float,
             )
             losses = learner.learn(PairEdit().terms(step), step.sigma)
             found.append(Found(losses=losses.cpu().clone(), gradient=_gradient(weights)))

@@ -68,9 +68,14 @@ def train(runs: Mapping[Path, Sequence[str]], devices: Sequence[str] = ("auto",)
         list(pool.map(run, runs))
 
 
+def flux_mini() -> Model:
+    """Say what flux-mini is, without its weights."""
+    return build(OmegaConf.load(CONF / "model" / "flux-mini.yaml"), "model", Model)
+
+
 def mini() -> tuple[Model, Base]:
     """Open flux-mini on the best device there is."""
-    model = build(OmegaConf.load(CONF / "model" / "flux-mini.yaml"), "model", Model)
+    model = flux_mini()
     return model, open_model(model)
 
 

@@ -121,3 +121,47 @@ def test_the_shipped_pairs_are_what_the_renderer_draws():
 
     for path, image in script["pictures"]().items():
         assert Image.open(script["DATA"] / path).tobytes() == image.tobytes(), path
+
+
+def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monkeypatch, capsys):
+    benchmark = import_module("edits_benchmark")
+    monkeypatch.setattr(benchmark, "SCALES", (0.0, 0.5, 4.0))
+    words = ["--work", tmp_path, "--processes", 0, "--device", "cpu", "--methods", "full:2"]
+    words += ["--one", "graded:2", "--edits", "smile", "--training-seeds", 0, "--seeds", 2]
+    words += ["--skips", 26, "--rows", 8]
+
+    def run(*more: object) -> str:
+        monkeypatch.setattr(sys, "argv", ["edits_benchmark", *map(str, [*words, *more])])
+        benchmark.main()
+        return capsys.readouterr().out
+
+    assert "0 of 6 results." in run("--minutes", 0), "the clock is looked at first"
+    table = run()
+    assert "6 of 6 results." in table
+    (full,) = [line for line in table.splitlines() if line.startswith("| full-2 | used")]
+    assert "skip=26" in full
+    (graded,) = tmp_path.glob("*/graded-2-one-smile-0.json")
+    found = json.loads(graded.read_text())
+    flat = found["skip=26 local=false schedule=flat"]
+    early = found["skip=26 local=false schedule=early"]
+    assert len(flat["target"]) == 3
+    assert flat["target"] != early["target"]
+    # Neither trained nor measured again.
+    monkeypatch.setattr(benchmark, "fit", None)
+    monkeypatch.setattr(benchmark, "render", None)
+    assert run() == run("--known") == table
+
+
+def test_jobs_without_which_there_is_no_comparison_come_first():
+    benchmark = import_module("edits_benchmark")
+    from argparse import Namespace
+
+    asked = {"methods": ["full:500", "graded:150"], "one": ["graded:150"], "training_seeds": [0, 1]}
+    listed = benchmark.jobs(Namespace(**asked, edits=[*benchmark.EDITS, benchmark.FAILS]))
+    count = len(benchmark.EDITS)
+    assert {(job.method, job.seed, job.pairs) for job in listed[: 2 * count]} == {
+        ("full", 0, 3),
+        ("graded", 0, 3),
+    }
+    assert [job.seed for job in listed] == sorted(job.seed for job in listed)
+    assert len({job.name for job in listed}) == len(listed) == 2 * (3 * count + 2)

@@ -8,9 +8,10 @@ follow.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise, product
+from itertools import islice, product
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,37 +23,14 @@ from pairedit.bases.base import Base
 from pairedit.data.images import to_image
 from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import Edit, Lane, Photo, TextToImage
-from pairedit.flow import Flow, step_of
+from pairedit.flow import Flow
+from pairedit.legs import SLIDER, Leg, Slider, cut, with_zero
+from pairedit.local import Anchors
 from pairedit.lora.adapters import Adapters
-from pairedit.lora.file import LoraFile
 from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
-SLIDER, CONTENT = "slider_{}", "content_{}"  # names of attached LoRAs
-
-
-@dataclass(frozen=True, kw_only=True)
-class Slider:
-    """Hold one LoRA and its scale in every column."""
-
-    lora: LoraFile
-    scales: tuple[float, ...]
-    skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
-    unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
-
-    @property
-    def name(self) -> str:
-        """Name the edit for captions: by its dataset, or by the file where that is unknown."""
-        return str(self.lora.metadata.get("dataset") or self.lora.path.stem)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Leg:
-    """Hold the steps between two forks, and the sliders that are on in each column."""
-
-    begin: int
-    end: int
-    scales: tuple[Mapping[str, float], ...]
+CONTENT = "content_{}"  # name of an attached LoRA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +76,8 @@ def generate(
     edit = edit or TextToImage()
     sigmas = base.sigmas(rendering.size, rendering.num_inference_steps)
     columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
-    legs = _legs(sliders, columns, rendering, sigmas)
+    table = with_zero(sliders, columns)
+    legs = cut(sliders, table, rendering, sigmas)
     lanes = _lanes(prompts, photos, seeds)
     text = base.text(list(dict.fromkeys(lane.prompt for lane in lanes)))
     base.prepare(sigmas, text, rendering.guidance_scale)
@@ -123,7 +102,9 @@ def generate(
                 run=run,
                 progress=progress,
             )
-            yield from _render(flow, edit, lanes, columns, legs, rendering.size)
+            for sample in _render(flow, edit, lanes, table, legs, rendering.size):
+                if sample.column < len(columns):
+                    yield sample
     finally:
         adapters.remove()
 
@@ -146,33 +127,6 @@ def _lanes(
     return [
         Lane(prompt=prompt, seed=seed, photo=photo, content=content)
         for prompt, (photo, content), seed in runs
-    ]
-
-
-def _legs(
-    sliders: Sequence[Slider],
-    columns: Sequence[tuple[float, ...]],
-    rendering: Rendering,
-    sigmas: Tensor,
-) -> list[Leg]:
-    """Cut the run where sliders set in; those at scale 0 cost nothing."""
-    skips = [
-        step_of(rendering.skip if slider.skip is None else slider.skip, sigmas)
-        for slider in sliders
-    ]
-    forks = sorted(set(skips)) or [step_of(rendering.skip, sigmas)]
-
-    def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
-        placed = enumerate(zip(sliders, column, skips, strict=True))
-        return {
-            SLIDER.format(index): slider.unit * scale
-            for index, (slider, scale, first) in placed
-            if scale and first <= begin
-        }
-
-    return [
-        Leg(begin=begin, end=end, scales=tuple(on(column, begin) for column in columns))
-        for begin, end in pairwise([*forks, rendering.num_inference_steps])
     ]
 
 
@@ -199,14 +153,34 @@ def _render(
     for group in _chunks(lanes, max(1, together // len(columns))):
         trunk = edit.start(flow, group, skip=legs[0].begin, size=size)
         cells = list(product(range(len(group)), range(len(columns))))
-        for part in _chunks(cells, max(1, together // widest)):
+        anchors = Anchors()
+        waiting, done = deque(cells), {}
+        for part in _chunks(_in_turn(cells, columns, legs), max(1, together // widest)):
             latents = trunk[[lane for lane, _ in part]]
             for leg in legs:
                 blends = [edit.blend(leg.scales[column], group[lane]) for lane, column in part]
                 latents = flow.forwards(latents, blends, leg.begin, leg.end)
-            images = flow.base.decode(latents)
-            for (lane, column), image in zip(part, images, strict=True):
-                yield _sample(group[lane], column, columns[column], image)
+                if any(leg.local):
+                    latents = anchors.settle(
+                        latents,
+                        step=leg.begin,
+                        lanes=[lane for lane, _ in part],
+                        anchored=[not any(columns[column]) for _, column in part],
+                        local=[leg.local[column] for _, column in part],
+                    )
+            done |= dict(zip(part, flow.base.decode(latents), strict=True))
+            while waiting and waiting[0] in done:
+                lane, column = cell = waiting.popleft()
+                yield _sample(group[lane], column, columns[column], done.pop(cell))
+
+
+def _in_turn(
+    cells: Sequence[tuple[int, int]], columns: Sequence[tuple[float, ...]], legs: Sequence[Leg]
+) -> list[tuple[int, int]]:
+    """Put each lane's row at scale 0 before the rows that are compared with it."""
+    if not any(legs[0].local):
+        return list(cells)
+    return sorted(cells, key=lambda cell: (cell[0], any(columns[cell[1]])))
 
 
 def _sample(lane: Lane, column: int, scales: tuple[float, ...], image: Tensor) -> Sample:
@@ -293,4 +267,8 @@ def metadata(
         lines[f"lora.{index}.scale"] = repr(slider.unit * scale)
         if slider.skip is not None:
             lines[f"lora.{index}.skip"] = str(slider.skip)
+        if slider.local:
+            lines[f"lora.{index}.local"] = "true"
+        if slider.lean:
+            lines[f"lora.{index}.schedule"] = repr(slider.lean)
     return lines

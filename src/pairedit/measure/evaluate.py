@@ -81,6 +81,8 @@ def render(
                 Slider(
                     lora=loras[subjects[i].path],
                     scales=tuple(scale if owner == i else 0.0 for owner, scale in columns),
+                    local=subjects[i].local,
+                    lean=subjects[i].lean,
                 )
                 for i in members
             ],

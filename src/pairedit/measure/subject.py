@@ -19,3 +19,5 @@ class Subject:
     pairs: Sequence[Pair]  # none where they cannot be found
     attribute: str | None  # None: the one that the pairs move most, where a probe reads them
     skip: int | float  # see `Rendering.skip`
+    local: bool = False  # see `legs.Slider`, as the next
+    lean: float = 0.0

@@ -1,0 +1,388 @@
+"""Train methods on the shipped edits and measure them on unseen seeds, many jobs side by side.
+
+    python scripts/edits_benchmark.py [--processes 12] [--minutes 9] [--work outputs/edits]
+
+A job is one training (method, edit, training seed, number of pairs) and all its measurements
+(skip, local, schedule). Jobs run in the order of their worth: all of the first training seed come
+before any of the second. Each result is written as it is found, so a call that its clock stops
+loses little, and the next one goes on. Everything trains and renders in the processes themselves.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import queue
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
+
+import torch
+
+from pairedit.bases.base import Base, Model
+from pairedit.data.examples import Pair, find_pairs
+from pairedit.data.images import load_image, to_tensor
+from pairedit.files import locate, replacing
+from pairedit.jobs.opening import open_model
+from pairedit.lora.file import read_lora
+from pairedit.machine.hardware import Hardware
+from pairedit.measure import measures
+from pairedit.measure.evaluate import Setting, render
+from pairedit.measure.evidence import Evidence, collect
+from pairedit.measure.intervals import at, crossing
+from pairedit.measure.readers import AttributeProbe
+from pairedit.measure.subject import Subject
+from pairedit.methods import Graded, Method, PairEdit, VisualSlider
+from pairedit.noising import Rectified
+from pairedit.runs.tracking import Silent
+from pairedit.schedules import SCHEDULES, lean_of
+from pairedit.settings import Rendering, Training
+from pairedit.train import fit
+from tables import flux_mini, weights
+
+METHODS = {
+    "full": PairEdit(),
+    "fm": PairEdit(noising=Rectified()),
+    "graded": Graded(),
+    "wocontent": PairEdit(content=False),
+    "sliders": VisualSlider(),
+}
+EDITS = ("smile", "age", "mouth_open", "eye_size", "hair_length", "beard", "glasses", "nose_width")
+FAILS = "tilt"  # last in line, and in no mean
+SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+FIRST_SEED = 7000
+MATCHED = 0.4  # the gain at which sliders are compared
+ALONE = 1  # the pair that a single one is: that of dataset=one
+FIGURES = {
+    "reach": measures.best_share,
+    "linearity": measures.linearity,
+    "monotonicity": measures.monotonicity,
+    "frontier": measures.frontier,
+    "floor": measures.floor,
+    "one pair at": measures.calibration,
+}
+ROWS = 64  # in one pass of rendering; flux-mini is small
+LAST_MOMENT = 5  # seconds that the table takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Name one training."""
+
+    method: str
+    steps: int
+    edit: str
+    seed: int
+    pairs: int
+
+    @property
+    def recipe(self) -> str:
+        """Name all but edit and seed: a row of the table."""
+        return f"{self.method}-{self.steps}" + ("-one" if self.pairs == 1 else "")
+
+    @property
+    def name(self) -> str:
+        """Name the folder."""
+        return f"{self.recipe}-{self.edit}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Use:
+    """Say how a slider is sampled with."""
+
+    skip: int
+    local: bool
+    schedule: str
+
+    @property
+    def name(self) -> str:
+        """Name a result in a job's file."""
+        return f"skip={self.skip} local={str(self.local).lower()} schedule={self.schedule}"
+
+
+def jobs(args: argparse.Namespace) -> list[Job]:
+    """List all jobs, those first without which there is no comparison."""
+
+    def of(recipes: Sequence[str], edits: Sequence[str], seed: int, pairs: int) -> Iterator[Job]:
+        for recipe, edit in product(recipes, edits):
+            method, _, steps = recipe.partition(":")
+            yield Job(method=method, steps=int(steps), edit=edit, seed=seed, pairs=pairs)
+
+    found: list[Job] = []
+    means = [edit for edit in args.edits if edit != FAILS]
+    for seed in args.training_seeds:
+        found += of(args.methods, means, seed, 3)
+        found += of(args.one, means, seed, 1)
+        found += of(args.methods, [edit for edit in args.edits if edit == FAILS], seed, 3)
+    return found
+
+
+def uses(job: Job, args: argparse.Namespace) -> list[Use]:
+    """List how a job's slider is measured; schedules other than the first for graded alone."""
+    schedules = args.schedules if job.method == "graded" else args.schedules[:1]
+    cases = product(args.skips, schedules, args.local)
+    return [Use(skip=skip, local=local, schedule=schedule) for skip, schedule, local in cases]
+
+
+def work(args: argparse.Namespace, waiting: queue.SimpleQueue, deadline: float) -> None:
+    """Do jobs until none is left or the clock says so, in a process of its own or in this one."""
+    torch.set_num_threads(1)
+    model = flux_mini()
+    fast = Hardware(fused=True, graphs=True) if torch.cuda.is_available() else Hardware()
+    base = open_model(model, device=args.device, hardware=fast if args.fast else Hardware())
+    base.hardware = replace(base.hardware, batch_size=args.rows)
+    while time.time() < deadline and (job := waiting.get()) is not None:
+        try:
+            do(job, args, model, base, deadline)
+        except Exception as error:  # one bad job must not cost the others
+            note(args.work / job.name, {"error": f"{type(error).__name__}: {error}"})
+
+
+def do(job: Job, args: argparse.Namespace, model: Model, base: Base, deadline: float) -> None:
+    """Train and measure one job, as far as that has not been done."""
+    folder = args.work / job.name
+    known = results(folder)
+    left = [use for use in uses(job, args) if use.name not in known]
+    pairs = find_pairs(locate(f"pkg://data/{job.edit}"))
+    pairs = pairs[ALONE : ALONE + 1] if job.pairs == 1 else pairs
+    path = folder / "semantic.safetensors"
+    if not path.is_file():
+        started = time.time()
+        train(job, METHODS[job.method], pairs, model, base, folder)
+        note(folder, {"seconds": round(time.time() - started, 1)})
+    for skip in dict.fromkeys(use.skip for use in left):
+        if time.time() > deadline:
+            return
+        together = [use for use in left if use.skip == skip]
+        note(folder, measure(job, together, path, pairs, model, base, args.seeds))
+
+
+def train(
+    job: Job, method: Method, pairs: Sequence[Pair], model: Model, base: Base, folder: Path
+) -> None:
+    """Train one slider."""
+    steps = model.num_inference_steps
+    fit(
+        base=base,
+        method=method,
+        pairs=pairs,
+        settings=Training(
+            steps=job.steps,
+            size=(model.resolution, model.resolution),
+            num_inference_steps=steps,
+            end_step=steps - 1,
+            guidance_scale=model.guidance_scale,
+            seed=job.seed,
+        ),
+        folder=folder,
+        run=Silent(),
+        metadata={"base_model": model.name, "method": job.method, "dataset": job.edit},
+        name=job.name,
+    )
+
+
+def measure(
+    job: Job,
+    together: Sequence[Use],
+    path: Path,
+    pairs: Sequence[Pair],
+    model: Model,
+    base: Base,
+    seeds: int,
+) -> dict[str, dict]:
+    """Measure one slider in several uses of one skip, which share the image at scale 0."""
+    size = (model.resolution, model.resolution)
+    subjects = [
+        Subject(
+            path=path,
+            label=use.name,
+            dataset=job.edit,
+            pairs=pairs,
+            attribute=job.edit,
+            skip=use.skip,
+            local=use.local,
+            lean=lean_of(use.schedule),
+        )
+        for use in together
+    ]
+    setting = Setting(
+        prompts=[model.prompt],
+        seeds=range(FIRST_SEED, FIRST_SEED + seeds),
+        rendering=Rendering(
+            num_inference_steps=model.num_inference_steps,
+            guidance_scale=model.guidance_scale,
+            size=size,
+        ),
+    )
+    images = torch.zeros(len(together), seeds, len(SCALES), 3, *size)
+    scales = [SCALES] * len(together)
+    for owners, sample in render(base, subjects, {path: read_lora(path)}, scales, setting):
+        place = SCALES.index(sample.scales[0])
+        images[owners, sample.seed - FIRST_SEED, place] = to_tensor(sample.image)
+    before, after = (
+        torch.stack([to_tensor(load_image(getattr(pair, side), size)) for pair in pairs])
+        for side in ("source", "target")
+    )
+    probe = AttributeProbe().open(model=locate(model.path), size=size, device="cpu")
+    return {
+        use.name: figures(
+            collect(
+                shown,
+                scales=SCALES,
+                before=before,
+                after=after,
+                readers={"probe": probe},
+                attribute=job.edit,
+            )
+        )
+        for use, shown in zip(together, images, strict=True)
+    }
+
+
+def figures(seen: Evidence) -> dict:
+    """Read off one use of one slider; None where it does not get that far."""
+    target, off = (value(seen).mean(0) for value in (measures.target, measures.off_target))
+    found = {"off-target": at(SCALES, off, crossing(SCALES, target, MATCHED))}
+    found |= {name: value(seen).nanmean() for name, value in FIGURES.items()}
+    plain = {
+        name: round(value, 4) if value == value else None
+        for name, value in ((name, float(value)) for name, value in found.items())
+    }
+    return plain | {"target": target.tolist(), "off": off.tolist()}
+
+
+def results(folder: Path) -> dict[str, dict]:
+    """Read what is known of a job."""
+    file = folder.with_suffix(".json")
+    return json.loads(file.read_text()) if file.is_file() else {}
+
+
+def note(folder: Path, found: dict) -> None:
+    """Add to what is known of a job."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(results(folder) | found, indent=1))
+
+
+Known = dict[tuple[str, str], dict[str, list[dict]]]  # (recipe, use): edit: a result for each seed
+
+
+def gathered(args: argparse.Namespace) -> Known:
+    """Sort what is known of all jobs."""
+    known: Known = {}
+    for job in jobs(args):
+        there = results(args.work / job.name)
+        for use in uses(job, args):
+            if use.name in there:
+                by_edit = known.setdefault((job.recipe, use.name), {})
+                by_edit.setdefault(job.edit, []).append(there[use.name])
+    return known
+
+
+def mean(found: Sequence[dict], name: str) -> float | None:
+    """Average a figure over training seeds; None where one of them has none."""
+    values = [each[name] for each in found]
+    return None if None in values or not values else sum(values) / len(values)
+
+
+def row(head: Sequence[str], cells: dict[str, float | None], edits: Sequence[str]) -> str:
+    """Write one line: a cell for each edit, and their mean if no edit lacks one."""
+    counted = [cells.get(edit) for edit in edits if edit != FAILS]
+    average = None if None in counted or not counted else sum(counted) / len(counted)
+    shown = ["--" if v is None else f"{v:.3f}" for v in (*map(cells.get, edits), average)]
+    return f"| {' | '.join([*head, *shown])} |"
+
+
+def table(args: argparse.Namespace) -> str:
+    """Write what is known as Markdown."""
+    known, edits = gathered(args), args.edits
+    recipes = list(dict.fromkeys(recipe for recipe, _ in known))
+    rule = f"|---|---|{'---|' * (len(edits) + 1)}"
+    heads = f"{' | '.join(edits)} | mean |"
+    off = {
+        key: {edit: mean(found, "off-target") for edit, found in by_edit.items()}
+        for key, by_edit in known.items()
+    }
+    lines = [f"Off-target change at +{MATCHED:g}, {args.seeds} seeds from {FIRST_SEED}.", ""]
+    lines += [f"| trained | used | {heads}", rule]
+    lines += [row(key, cells, edits) for key, cells in off.items()]
+    lines += ["", "At the best use for each edit, chosen on the same seeds.", ""]
+    lines += [f"| trained | figure | {heads}", rule]
+    for recipe in recipes:
+        best: dict[str, str] = {}
+        for edit in edits:
+            cells = {u: off[r, u].get(edit) for r, u in off if r == recipe}
+            reached = {use: value for use, value in cells.items() if value is not None}
+            if cells:
+                best[edit] = min(reached or cells, key=lambda use: reached.get(use, 0.0))
+        for name in ("off-target", *FIGURES):
+            cells = {edit: mean(known[recipe, use][edit], name) for edit, use in best.items()}
+            lines.append(row((recipe, name), cells, edits))
+        chosen = [best.get(edit, "--") for edit in edits]
+        lines.append(f"| {' | '.join((recipe, 'used', *chosen, ''))} |")
+    errors = [f"{job.name}: {there['error']}" for job in jobs(args)
+              if "error" in (there := results(args.work / job.name))]  # fmt: skip
+    done = sum(map(len, (found for by_edit in known.values() for found in by_edit.values())))
+    asked = sum(len(uses(job, args)) for job in jobs(args))
+    return "\n".join([*lines, "", f"{done} of {asked} results.", *errors]) + "\n"
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("outputs/edits"))
+    parser.add_argument("--processes", type=int, default=12, help="0: this one alone")
+    parser.add_argument("--minutes", type=float, default=9.0, help="stop then, whatever is left")
+    parser.add_argument("--methods", nargs="*", default=["full:500", "graded:150", "fm:500"])
+    parser.add_argument("--one", nargs="*", default=["graded:150"], help="trained on one pair")
+    parser.add_argument("--edits", nargs="+", choices=(*EDITS, FAILS), default=[*EDITS, FAILS])
+    parser.add_argument("--training-seeds", nargs="+", type=int, default=[0, 1])
+    parser.add_argument("--seeds", type=int, default=32)
+    parser.add_argument("--skips", nargs="+", type=int, default=[8, 14, 11, 18])
+    parser.add_argument("--local", nargs="+", type=json.loads, default=[False, True])
+    parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=["flat", "early"])
+    parser.add_argument("--rows", type=int, default=ROWS, help="in one pass of rendering")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")
+    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
+    args = parser.parse_args()
+    args.work = args.work / weights()
+    if not args.known:
+        run(args)
+    print(table(args))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Share the jobs among processes; stop those that outlast the clock."""
+    deadline = time.time() + 60 * args.minutes - LAST_MOMENT
+    if not args.processes:
+        alone: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        for job in [*jobs(args), None]:
+            alone.put(job)
+        work(args, alone, deadline)
+        return
+    spawn = multiprocessing.get_context("spawn")  # CUDA cannot be forked
+    waiting = spawn.Queue()
+    for job in [*jobs(args), *[None] * args.processes]:
+        waiting.put(job)
+    workers = [
+        spawn.Process(target=work, args=(args, waiting, deadline)) for _ in range(args.processes)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.time()))
+    for worker in workers:
+        if worker.is_alive():
+            worker.terminate()
+            worker.join()
+    waiting.cancel_join_thread()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Own how a run is cut: which sliders act at which steps, and how strongly, in every column.
+
+A column is one scale for each slider. Every slider acts from its own `skip` on, as strongly as its
+schedule says; see `schedules` and `local`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import Tensor
+
+from pairedit.flow import step_of
+from pairedit.lora.file import LoraFile
+from pairedit.schedules import strength
+from pairedit.settings import Rendering
+
+SLIDER = "slider_{}"  # name of an attached LoRA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slider:
+    """Hold one LoRA and its scale in every column."""
+
+    lora: LoraFile
+    scales: tuple[float, ...]
+    skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
+    unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
+    local: bool = False  # keep the picture of scale 0 where the slider changes little
+    lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
+
+    @property
+    def name(self) -> str:
+        """Name the edit for captions: by its dataset, or by the file where that is unknown."""
+        return str(self.lora.metadata.get("dataset") or self.lora.path.stem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leg:
+    """Hold the steps between two forks, and the sliders that are on in each column."""
+
+    begin: int
+    end: int
+    scales: tuple[Mapping[str, float], ...]  # by column
+    local: tuple[bool, ...]  # by column: every slider that is on in it is local
+
+
+def with_zero(
+    sliders: Sequence[Slider], columns: Sequence[tuple[float, ...]]
+) -> list[tuple[float, ...]]:
+    """Add a column at scale 0 where local sliders need one that nobody asked for."""
+    needed = any(slider.local for slider in sliders) and all(map(any, columns))
+    return [*columns, (0.0,) * len(sliders)] if needed else list(columns)
+
+
+def cut(
+    sliders: Sequence[Slider],
+    columns: Sequence[tuple[float, ...]],
+    rendering: Rendering,
+    sigmas: Tensor,
+) -> list[Leg]:
+    """Cut the run where sliders set in, and where something is to be done at every step.
+
+    Sliders at scale 0 cost nothing. A column is local if all that act in it are.
+
+    Args:
+        sliders: with a scale for each column.
+        columns: their scales.
+        rendering: its `skip` is that of sliders that have none of their own.
+        sigmas: float32 [steps + 1], of the run.
+    """
+    steps = rendering.num_inference_steps
+    skips = [
+        step_of(rendering.skip if slider.skip is None else slider.skip, sigmas)
+        for slider in sliders
+    ]
+    forks = sorted(set(skips)) or [step_of(rendering.skip, sigmas)]
+    if any(slider.local or slider.lean for slider in sliders):
+        forks = list(range(forks[0], steps))
+
+    def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
+        placed = enumerate(zip(sliders, column, skips, strict=True))
+        return {
+            SLIDER.format(index): slider.unit * scale * strength(slider.lean, begin, first, steps)
+            for index, (slider, scale, first) in placed
+            if scale and first <= begin
+        }
+
+    local = tuple(
+        any(column)
+        and all(slider.local for slider, scale in zip(sliders, column, strict=True) if scale)
+        for column in columns
+    )
+    return [
+        Leg(
+            begin=begin,
+            end=end,
+            scales=tuple(on(column, begin) for column in columns),
+            local=local,
+        )
+        for begin, end in pairwise([*forks, steps])
+    ]

@@ -1,0 +1,74 @@
+"""Own local sampling: where a slider changes little, the picture stays that of scale 0.
+
+    m    = mean over 3 x 3 latent pixels of the channel mean of |x_k - x_0|
+    W    = clip(2 * (m / q98(m) - FLOOR) / (1 - FLOOR), 0, 1)
+    x_k <- W * x_k + (1 - W) * x_0       after every step on which sliders act
+
+The row at scale 0 runs beside the others, so this costs no pass. Every row has its own W, which
+depends on nothing but the row and the one at scale 0: the scales that are rendered along with it
+change no image.
+Shape letters: B rows, C latent channels, h and w latent height and width, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FLOOR = 0.1  # of the largest change; less is none. Measured: .05 to .2 do alike
+LARGEST = 0.98  # the quantile that stands for the largest change: single pixels stand out
+
+
+def share(change: Tensor) -> Tensor:
+    """Return how much of a change is kept, float32 [B, 1, h, w] in [0, 1], from [B, C, h, w]."""
+    size = change.abs().mean(1, keepdim=True)
+    size = F.avg_pool2d(size, 3, stride=1, padding=1, count_include_pad=False)
+    largest = size.flatten(1).quantile(LARGEST, dim=1)[:, None, None, None]
+    # Where nothing changes at all, nothing is kept.
+    relative = size / largest.clamp(min=torch.finfo(size.dtype).tiny)
+    return (2 * (relative - FLOOR) / (1 - FLOOR)).clamp(0, 1)
+
+
+class Anchors:
+    """Hold rows at scale 0 on their way, for the rows of the same lane in this batch and later."""
+
+    def __init__(self) -> None:
+        """Know no lane yet."""
+        self._paths: dict[tuple[int, int], Tensor] = {}  # by lane and step, [C, h, w]
+
+    def settle(
+        self,
+        latents: Tensor,
+        *,
+        step: int,
+        lanes: Sequence[int],
+        anchored: Sequence[bool],
+        local: Sequence[bool],
+    ) -> Tensor:
+        """Bring rows back to scale 0 where their sliders change little.
+
+        Args:
+            latents: float32 [B, C, h, w] after `step`.
+            step: that was taken.
+            lanes: of the rows; the row at scale 0 of a lane comes in the same batch, or came in
+                one before.
+            anchored: which rows are those at scale 0.
+            local: which rows to bring back.
+
+        Returns:
+            float32 [B, C, h, w]; rows that are not local are as they came, bit for bit.
+        """
+        for row, (lane, at_zero) in enumerate(zip(lanes, anchored, strict=True)):
+            if at_zero:
+                self._paths[lane, step] = latents[row].clone()
+        rows = [row for row, asked in enumerate(local) if asked]
+        if not rows:
+            return latents
+        base = torch.stack([self._paths[lanes[row], step] for row in rows])
+        change = latents[rows] - base
+        settled = latents.clone()
+        settled[rows] = base + share(change) * change
+        return settled
