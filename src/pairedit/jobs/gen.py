@@ -57,8 +57,10 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
             scales=entry.scales,
             skip=entry.skip,
             unit=unit,
+            local=use.local,
+            lean=use.lean,
         )
-        for entry, unit in zip(plan.sliders, plan.units, strict=True)
+        for entry, unit, use in zip(plan.sliders, plan.units, plan.uses, strict=True)
     ]
     labels = plain_names([stem_of(path.name) for path, _ in plan.photos])
     photos = [

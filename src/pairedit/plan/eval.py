@@ -29,6 +29,7 @@ from pairedit.plan.keys import EvalConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
 from pairedit.plan.roles import inspect_role, note_base
+from pairedit.plan.use import check_use, use_of
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering
@@ -124,6 +125,7 @@ def _subjects(
     if config.pairs is not None:
         problems.attempt(lambda: check_pairs_folder(config.pairs))
         given = problems.attempt(lambda: find_pairs(expand_home(config.pairs))) or []
+    usable = check_use(config.local, config.schedule, problems)
     subjects = []
     read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
@@ -133,7 +135,10 @@ def _subjects(
         if metadata is None:
             continue
         note_base(path, metadata, model, notes)
-        subjects.append(subject(path, metadata, given, config.attribute, config.skip, notes, read))
+        found = subject(path, metadata, given, config.attribute, config.skip, notes, read)
+        if usable:
+            use = use_of(metadata, config.local, config.schedule)
+            subjects.append(replace(found, local=use.local, lean=use.lean))
     return subjects
 
 

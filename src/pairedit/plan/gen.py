@@ -26,6 +26,7 @@ from pairedit.plan.parse import (
 )
 from pairedit.plan.photos import find_photos, match_content
 from pairedit.plan.roles import inspect_role, note_base
+from pairedit.plan.use import AUTO, Use, check_use, use_of
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
@@ -41,6 +42,7 @@ class GenPlan:
     photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
     sliders: Sequence[Wanted]
     units: Sequence[float]  # of each slider: what its scales are multiplied by
+    uses: Sequence[Use]  # of each slider
     across: int  # columns of the sheet; fewer than columns of scales only in a grid
     prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
     seeds: Sequence[int | None]  # [None]: the photographs' own noise
@@ -81,10 +83,17 @@ def plan_gen(config: DictConfig) -> GenPlan:
     edit, photos = _photos(config, edit, problems)
     notes: list[str] = []
     contents = [content for _, content in photos if content]
-    units = _units(config, model, [slider.path for slider in sliders], contents, problems, notes)
+    paths = [slider.path for slider in sliders]
+    known = _headers(model, paths, contents, problems, notes)
+    units = [
+        problems.attempt(lambda path=path: _unit(known[path], path, config, notes))
+        for path in paths
+        if config.calibrated and known[path] is not None
+    ]
     problems.expect(
         bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
     )
+    uses = _uses(config, [known[path] for path in paths], problems)
     seeds = _seeds(config, edit, problems)
     # Photographs are edited without words, as the edits were learnt.
     default = model.prompt if model and not photos else ""
@@ -102,6 +111,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         sliders=sliders,
         across=len(set(sliders[0].scales)) if config.grid else columns,
         units=units or [1.0] * len(sliders),
+        uses=uses,
         prompts=chosen,
         seeds=seeds,
         rendering=rendering,
@@ -120,15 +130,14 @@ def plan_gen(config: DictConfig) -> GenPlan:
     )
 
 
-def _units(
-    config: DictConfig,
+def _headers(
     model: Any,
     sliders: Sequence[Path],
     contents: Sequence[Path],
     problems: Problems,
     notes: list[str],
-) -> list[float]:
-    """Read every LoRA's header; return what a scale of each slider is worth, if that is asked."""
+) -> dict[Path, Mapping[str, Any] | None]:
+    """Read the metadata of every LoRA; None of one that cannot be used."""
     known = {}
     for path in [*sliders, *contents]:
         role = SEMANTIC if path in sliders else CONTENT
@@ -137,11 +146,21 @@ def _units(
         )
         if known[path]:
             note_base(path, known[path], model, notes)
-    return [
-        problems.attempt(lambda path=path: _unit(known[path], path, config, notes))
-        for path in sliders
-        if config.calibrated and known[path] is not None
-    ]
+    return known
+
+
+def _uses(
+    config: DictConfig, headers: Sequence[Mapping[str, Any] | None], problems: Problems
+) -> list[Use]:
+    """Settle how each slider is used; none where the keys mean nothing."""
+    for key in ("local", "schedule"):
+        problems.expect(
+            bool(headers) or config[key] == AUTO,
+            f"{key}={str(config[key]).lower()}: without effect, no lora is given",
+        )
+    if not check_use(config.local, config.schedule, problems):
+        return []
+    return [use_of(metadata or {}, config.local, config.schedule) for metadata in headers]
 
 
 def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: list[str]) -> float:

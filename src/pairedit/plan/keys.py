@@ -81,6 +81,8 @@ class GenConfig:
     scales: list[float] | None = None
     grid: bool = False
     skip: int | float = "${model.skip}"  # type: ignore[assignment]
+    local: Any = "auto"
+    schedule: Any = "auto"
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
@@ -116,6 +118,8 @@ class EvalConfig:
     pairs: str | None = None
     scales: list[float] = MISSING
     skip: int | float = "${model.skip}"  # type: ignore[assignment]
+    local: Any = "auto"
+    schedule: Any = "auto"
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
