@@ -47,12 +47,14 @@ class Leg:
     local: tuple[bool, ...]  # by column: every slider that is on in it is local
 
 
-def with_zero(
-    sliders: Sequence[Slider], columns: Sequence[tuple[float, ...]]
-) -> list[tuple[float, ...]]:
-    """Add a column at scale 0 where local sliders need one that nobody asked for."""
+def columns_of(sliders: Sequence[Slider]) -> tuple[list[tuple[float, ...]], int]:
+    """List the scales of every column, and say how many of them are asked for.
+
+    Local sliders need a column at scale 0; where nobody asked for one, it comes last.
+    """
+    columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
     needed = any(slider.local for slider in sliders) and all(map(any, columns))
-    return [*columns, (0.0,) * len(sliders)] if needed else list(columns)
+    return columns + [(0.0,) * len(sliders)] * needed, len(columns)
 
 
 def cut(

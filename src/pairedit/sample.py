@@ -24,7 +24,7 @@ from pairedit.data.images import to_image
 from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import Edit, Lane, Photo, TextToImage
 from pairedit.flow import Flow
-from pairedit.legs import SLIDER, Leg, Slider, cut, with_zero
+from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
 from pairedit.local import Anchors
 from pairedit.lora.adapters import Adapters
 from pairedit.settings import Rendering, Size
@@ -75,9 +75,8 @@ def generate(
     """
     edit = edit or TextToImage()
     sigmas = base.sigmas(rendering.size, rendering.num_inference_steps)
-    columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
-    table = with_zero(sliders, columns)
-    legs = cut(sliders, table, rendering, sigmas)
+    columns, shown = columns_of(sliders)
+    legs = cut(sliders, columns, rendering, sigmas)
     lanes = _lanes(prompts, photos, seeds)
     text = base.text(list(dict.fromkeys(lane.prompt for lane in lanes)))
     base.prepare(sigmas, text, rendering.guidance_scale)
@@ -102,9 +101,8 @@ def generate(
                 run=run,
                 progress=progress,
             )
-            for sample in _render(flow, edit, lanes, table, legs, rendering.size):
-                if sample.column < len(columns):
-                    yield sample
+            samples = _render(flow, edit, lanes, columns, legs, rendering.size)
+            yield from (sample for sample in samples if sample.column < shown)
     finally:
         adapters.remove()
 

@@ -82,7 +82,8 @@ def fit(
     text = Prompts(base, sigmas, settings.guidance_scale)
     text([prompt for pair in pairs for prompt in pair.prompts])
     adapters = Adapters(base)
-    with (stopping := stopping or Stopping()).held(), base.training() as run_pass:
+    stopping = stopping or Stopping()
+    with stopping.held(), base.training() as run_pass:
         try:
             weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
