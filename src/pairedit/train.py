@@ -59,8 +59,7 @@ def fit(
         method: turns a step into terms.
         pairs: at least one, of the kind that the method learns from.
         settings: the numbers of the run.
-        folder: receives `<role>.safetensors`, `checkpoints/` while training, and with `snapshots`
-            `<role>-000200.safetensors` after so many updates.
+        folder: receives `<role>.safetensors`, `checkpoints/` while it trains, and snapshots.
         run: receives the loss of every step.
         metadata: JSON values for the header of the LoRA files.
         name: of the progress bar.
@@ -87,12 +86,13 @@ def fit(
         try:
             weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
-            optimizer = learner.optimize(weights)
             progress = Progress(
                 name=name,
                 settings=settings,
                 folder=folder,
-                state=State(weights=weights, optimizer=optimizer, generator=generator),
+                state=State(
+                    weights=weights, optimizer=learner.optimize(weights), generator=generator
+                ),
                 save=LoraFiles(adapters, method.roles, folder, {**metadata, "rank": settings.rank}),
                 run=run,
                 about=describe_run(method, pairs, settings, base.hardware),

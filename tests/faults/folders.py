@@ -9,8 +9,8 @@ from pathlib import Path
 
 import figures
 
-# The lock and Hydra's log tell how often a run was started.
-PASSING = (".lock", "train.log", "gen.log", "eval.log")
+# The lock and Hydra's log tell how often a run was started, the last one from where.
+PASSING = (".lock", "train.log", "gen.log", "eval.log", "started.yaml")
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -102,7 +102,7 @@ def attempt(command, given_words, folder):
     code = 0
     with pytest.MonkeyPatch.context() as patch:
         # A configuration that is fine after all must not run.
-        patch.setattr(cli, f"_{command}", lambda config, stopping: PLANS[command](config))
+        patch.setattr(cli, f"_{command}", lambda config, stopping, **_: PLANS[command](config))
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 getattr(cli, command)()
