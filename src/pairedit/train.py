@@ -70,8 +70,7 @@ def fit(
         The final file of each LoRA by role.
 
     Raises:
-        ValueError: bad targets or size, a loss that diverges, a LoRA part that training never
-            reached, or a checkpoint of other settings or data.
+        ValueError: bad targets or size, a loss that diverges, or a checkpoint of another run.
         Stopped: a signal came; the state is saved.
     """
     generator = torch.Generator().manual_seed(settings.seed)
@@ -86,13 +85,12 @@ def fit(
         try:
             weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
+            optimizer = learner.optimize(weights)
             progress = Progress(
                 name=name,
                 settings=settings,
                 folder=folder,
-                state=State(
-                    weights=weights, optimizer=learner.optimize(weights), generator=generator
-                ),
+                state=State(weights=weights, optimizer=optimizer, generator=generator),
                 save=LoraFiles(adapters, method.roles, folder, {**metadata, "rank": settings.rank}),
                 run=run,
                 about=describe_run(method, pairs, settings, base.hardware),
