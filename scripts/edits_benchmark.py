@@ -316,7 +316,7 @@ def table(args: argparse.Namespace) -> str:
     for recipe in recipes:
         best: dict[str, str] = {}
         for edit in edits:
-            cells = {u: off[r, u].get(edit) for r, u in off if r == recipe}
+            cells = {u: by[edit] for (r, u), by in off.items() if r == recipe and edit in by}
             reached = {use: value for use, value in cells.items() if value is not None}
             if cells:
                 best[edit] = min(reached or cells, key=lambda use: reached.get(use, 0.0))
