@@ -24,7 +24,7 @@ MISTAKES = {
     "unknown method": (
         "train",
         ["method=ful"],
-        ["method=ful: no such option; there is fm, full, inversion, slider_text"],
+        ["method=ful: no such option; there is fm, full, graded, inversion, slider_text"],
     ),
     "unknown dataset": ("train", ["dataset=[age,smlie]"], ["dataset=smlie", "age, beard"]),
     "unknown model": ("train", ["model=flux2"], ["model=flux2", "flux-mini"]),

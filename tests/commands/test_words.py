@@ -176,7 +176,7 @@ def test_options_of_the_user_are_known_where_one_is_misspelt(command, tmp_path):
     (tmp_path / "mine/method/own.yaml").write_text(text)
     code, _, err = command("train", f"--config-dir={tmp_path / 'mine'}", "method=owm", "lr=1")
     assert code == 1
-    assert "method=owm: no such option; there is fm, full, inversion, own," in err
+    assert "method=owm: no such option; there is fm, full, graded, inversion, own," in err
     assert "lr: no such key; did you mean learning_rate? Write learning_rate=1" in err
     code, _, err = command("train", "--config-dir=nowhere")
     assert (code, err.count("\n")) == (1, 1)
