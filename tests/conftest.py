@@ -140,6 +140,25 @@ def smile(tmp_path_factory) -> Path:
     return files["semantic"]
 
 
+@pytest.fixture
+def export(monkeypatch, capfd):
+    """Run pairedit-export; return its exit code and output."""
+    import sys
+
+    from pairedit import cli
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["pairedit-export", *map(str, words)])
+        code = 0
+        try:
+            cli.export()
+        except SystemExit as leave:
+            code = leave.code
+        return code, *capfd.readouterr()
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def _keep_logging():
     """Undo what Hydra does to the root logger."""

@@ -8,25 +8,6 @@ from pairedit.lora.file import read_lora
 from tiny import assert_same_edit, random_lora
 
 
-@pytest.fixture
-def export(monkeypatch, capfd):
-    """Run pairedit-export; return its exit code and output."""
-    import sys
-
-    from pairedit import cli
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pairedit-export", *map(str, words)])
-        code = 0
-        try:
-            cli.export()
-        except SystemExit as leave:
-            code = leave.code
-        return code, *capfd.readouterr()
-
-    return run
-
-
 def test_the_command(export, flux, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lora = random_lora(flux, tmp_path / "age.safetensors")

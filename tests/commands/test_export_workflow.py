@@ -1,12 +1,10 @@
 """The ComfyUI workflow of a slider: native nodes, their fields and links, skip and strength."""
 
 import json
-import sys
 
 import pytest
 import torch
 
-from pairedit import cli
 from pairedit.bases.flux1.names import NAMES
 from pairedit.bases.flux1.workflow import make_workflow
 from pairedit.lora.file import write_lora
@@ -113,20 +111,6 @@ def test_the_keyframe_starts_exactly_at_the_step(steps):
         assert next(k for k in range(steps) if k / steps >= p) == skip
     assert make_workflow(**WORDS, skip=11)["on"]["inputs"]["start_percent"] == 0.375
     assert make_workflow(**WORDS, skip=18)["on"]["inputs"]["start_percent"] == 0.625
-
-
-@pytest.fixture
-def export(monkeypatch, capfd):
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["pairedit-export", *map(str, words)])
-        code = 0
-        try:
-            cli.export()
-        except SystemExit as leave:
-            code = leave.code
-        return code, *capfd.readouterr()
-
-    return run
 
 
 @pytest.fixture
