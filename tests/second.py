@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pairedit.bases.base import Model, Posterior
+from pairedit.bases.guidance import EMBEDDED
 from pairedit.lora.names import Kind, Names
 from pairedit.machine.hardware import Hardware
 
@@ -91,6 +92,7 @@ class Call:
 
 class SecondBase:
     names = NAMES
+    guidance = EMBEDDED
 
     def __init__(self, device: torch.device, hardware: Hardware) -> None:
         torch.manual_seed(0)

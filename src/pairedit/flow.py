@@ -2,7 +2,7 @@
 
     forwards     x(next) = x + (sigma_next - sigma) * u(x, sigma)
     backwards    the x with  x + (sigma_next - sigma) * u(x, sigma) = x(next)
-    u = sum over the terms of a blend of weight * v(x, sigma; LoRAs of the term)
+    u = sum over the terms of a blend of weight * v(x, sigma; LoRAs and prompt of the term)
 
 Backwards the unknown x stands on both sides, so each step is solved by fixed-point iteration.
 Shape letters: B rows, C latent channels, h and w latent height and width.
@@ -107,6 +107,36 @@ def _mixing(residual: Tensor, older: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guide:
+    """Make each velocity of a blend of the passes that the base's guidance asks for.
+
+    Both passes carry the term's LoRAs, so a slider is guided as the prompt is.
+    """
+
+    weights: tuple[float, float] = (1.0, 0.0)  # of the prompt and of the negative prompt
+    negative_prompt: str = ""
+
+    @property
+    def prompts(self) -> list[str]:
+        """List what is encoded besides the prompts."""
+        return [self.negative_prompt] if self.weights[1] else []
+
+    def __call__(self, blend: Blend) -> Blend:
+        """Return the terms that run; nothing is added where the two prompts are the same."""
+        own, negative = self.weights
+        if not negative:
+            return blend
+        terms: list[tuple[float, Row, str]] = []
+        for weight, row, prompt in blend:
+            if prompt == self.negative_prompt:
+                terms.append((weight, row, prompt))
+            else:
+                terms.append((weight * own, row, prompt))
+                terms.append((weight * negative, row, self.negative_prompt))
+        return terms
+
+
+@dataclass(frozen=True, kw_only=True)
 class Flow:
     """Hold what all passes of a rendering share, and run rows along parts of the path."""
 
@@ -115,6 +145,7 @@ class Flow:
     text: Text  # of all prompts
     sigmas: Tensor  # float32 [steps + 1], of the whole run
     guidance_scale: float | None
+    guide: Guide = Guide()
     run: RunPass  # of `Base.sampling`
     progress: tqdm  # moves by one for each row of each pass
 
@@ -133,7 +164,7 @@ class Flow:
     @contextmanager
     def _velocity(self, blends: Sequence[Blend]) -> Iterator[Velocity]:
         """Give the blended velocity of B rows; all their terms run as one batch."""
-        terms = [(index, *term) for index, blend in enumerate(blends) for term in blend]
+        terms = [(index, *term) for index, blend in enumerate(blends) for term in self.guide(blend)]
         # Rows under the same LoRAs side by side, so that those run together.
         terms.sort(key=lambda term: sorted(term[2].scales))
         count = len(terms)

@@ -23,7 +23,7 @@ from pairedit.bases.base import Base
 from pairedit.data.images import to_image
 from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import Edit, Lane, Photo, TextToImage
-from pairedit.flow import Flow
+from pairedit.flow import Flow, Guide
 from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
 from pairedit.local import Anchors
 from pairedit.lora.adapters import Adapters
@@ -78,16 +78,14 @@ def generate(
     columns, shown = columns_of(sliders)
     legs = cut(sliders, columns, rendering, sigmas)
     lanes = _lanes(prompts, photos, seeds)
-    text = base.text(list(dict.fromkeys(lane.prompt for lane in lanes)))
+    weights = base.guidance.weights(rendering.guidance_scale)
+    guide = Guide(weights=weights, negative_prompt=rendering.negative_prompt)
+    text = base.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
     base.prepare(sigmas, text, rendering.guidance_scale)
     adapters = Adapters(base)
     try:
-        for index, slider in enumerate(sliders):
-            adapters.load(SLIDER.format(index), slider.lora)
-        for index, photo in enumerate(photos):
-            if photo.content:
-                adapters.load(CONTENT.format(index), photo.content)
-        total = len(lanes) * _passes(edit, lanes[0], legs, len(sigmas) - 1)
+        _load(adapters, sliders, photos)
+        total = len(lanes) * _passes(edit, lanes[0], legs, guide)
         with (
             base.sampling() as run,
             tqdm(total=total, desc="render", unit="pass", disable=None) as progress,
@@ -98,6 +96,7 @@ def generate(
                 text=text,
                 sigmas=sigmas,
                 guidance_scale=rendering.guidance_scale,
+                guide=guide,
                 run=run,
                 progress=progress,
             )
@@ -105,6 +104,15 @@ def generate(
             yield from (sample for sample in samples if sample.column < shown)
     finally:
         adapters.remove()
+
+
+def _load(adapters: Adapters, sliders: Sequence[Slider], photos: Sequence[Photo]) -> None:
+    """Attach the LoRAs of a rendering."""
+    for index, slider in enumerate(sliders):
+        adapters.load(SLIDER.format(index), slider.lora)
+    for index, photo in enumerate(photos):
+        if photo.content:
+            adapters.load(CONTENT.format(index), photo.content)
 
 
 def _lanes(
@@ -128,13 +136,13 @@ def _lanes(
     ]
 
 
-def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], steps: int) -> int:
+def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], guide: Guide) -> int:
     """Count the passes that one lane takes: as many for each row as its velocity has terms."""
     forked = sum(
-        sum(len(edit.blend(scales, lane)) for scales in leg.scales) * (leg.end - leg.begin)
+        sum(len(guide(edit.blend(scales, lane))) for scales in leg.scales) * (leg.end - leg.begin)
         for leg in legs
     )
-    return edit.passes(steps, legs[0].begin) + forked
+    return edit.passes(legs[-1].end, legs[0].begin) * len(guide(edit.blend({}, lane))) + forked
 
 
 def _render(
@@ -147,8 +155,11 @@ def _render(
 ) -> Iterator[Sample]:
     """Render lanes, a few at a time; see `generate`."""
     together = flow.base.hardware.batch_size
-    widest = max(len(edit.blend(scales, lanes[0])) for leg in legs for scales in leg.scales)
-    for group in _chunks(lanes, max(1, together // len(columns))):
+    widest = max(
+        len(flow.guide(edit.blend(scales, lanes[0]))) for leg in legs for scales in leg.scales
+    )
+    trunks = len(flow.guide(edit.blend({}, lanes[0])))
+    for group in _chunks(lanes, max(1, together // max(len(columns), trunks))):
         trunk = edit.start(flow, group, skip=legs[0].begin, size=size)
         cells = list(product(range(len(group)), range(len(columns))))
         anchors = Anchors()

@@ -76,6 +76,7 @@ class Rendering:
     skip: int | float = 0  # steps without slider, or the noise level below which it acts
     num_inference_steps: int = 28
     guidance_scale: float | None = 3.5
+    negative_prompt: str = ""  # that true guidance leads away from
     size: Size = (512, 512)
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from pairedit.bases.guidance import EMBEDDED, Guidance
 from pairedit.problems import check
 from pairedit.settings import LARGEST, Size
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """Name a base model and what it is used with by default."""
+
+    guidance: ClassVar[Guidance] = EMBEDDED
 
     name: str
     path: str  # a folder, pkg://<folder shipped with pairedit>, or a model hub id
@@ -58,6 +61,7 @@ class Loadable(Protocol):
 
     names: ClassVar[Names]  # of its modules
     unit: ClassVar[int]  # px; a side of an image is a multiple of it
+    guidance: ClassVar[Guidance]  # what a guidance scale means
     fuses: ClassVar[bool]  # has a fast half; without one hardware drops `fused` and `graphs`
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
@@ -131,6 +135,7 @@ class Base(Protocol):
     """Run one base model in its parts."""
 
     names: Names  # of the transformer's modules
+    guidance: Guidance  # how many passes a guidance scale takes; of true guidance `flow` takes both
     device: torch.device
     hardware: Hardware
     transformer: nn.Module  # LoRAs are attached here, by `lora.Adapters` alone
@@ -173,6 +178,8 @@ class Base(Protocol):
 
     def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> Pass:
         """Give the pass at a noise level, float32 [] or [B], for the B prompts of `text`.
+
+        The scale is one that the transformer embeds; true guidance is two passes, see `flow`.
 
         Raises:
             ValueError: a guidance scale for a model without one, or none for a model with one.

@@ -77,6 +77,8 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
         key: plan.resolved[key]
         for key in ("skip", "num_inference_steps", "guidance_scale", "resolution", "match")
     }
+    if plan.rendering.negative_prompt:
+        settings["negative_prompt"] = plan.rendering.negative_prompt
     settings |= {"model": plan.model.name, "seeds": plan.seeds, "prompts": plan.prompts}
     _write(folder, groups, sheets, settings, plan.notes)
     if plan.calibrate:

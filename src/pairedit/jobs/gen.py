@@ -89,6 +89,8 @@ def _render(
         "precision": base.hardware.precision,
         "pairedit": pairedit.__version__,
     }
+    if plan.rendering.negative_prompt:
+        settings["negative_prompt"] = plan.rendering.negative_prompt
     if photos:
         settings |= asdict(plan.edit)
     samples: list[Sample] = []

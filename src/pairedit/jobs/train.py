@@ -104,6 +104,7 @@ def _train_one(
     try:
         _show_pairs(plan, folder, pairs, run)
         started = time.perf_counter()
+        carried = plan.model.guidance.slider_passes
         files = files or fit(
             base=base,
             method=plan.method,
@@ -116,6 +117,7 @@ def _train_one(
                 "method": plan.method_name,
                 "dataset": name,
                 "config": plan.resolved,
+                **({"slider_passes": carried} if carried else {}),
             },
             name=name,
             resume=plan.resume,

@@ -16,7 +16,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
 from pairedit.runs.resume import fresh_folder
-from pairedit.settings import Training
+from pairedit.settings import Rendering, Training
 
 LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 
@@ -89,6 +89,7 @@ class GenConfig:
     prompts_per_seed: str = "all"
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    negative_prompt: str = Rendering.negative_prompt
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     batch_size: int | None = None
     animate: bool = False
@@ -127,6 +128,7 @@ class EvalConfig:
     calibrate: bool = True
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
+    negative_prompt: str = Rendering.negative_prompt
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     batch_size: int = 16
     hardware: Any = MISSING

@@ -45,9 +45,19 @@ def build_model(config: DictConfig, problems: Problems) -> Any:
     for name, problem in model.problems(config.guidance_scale).items():
         own = name not in config
         value = getattr(model, name) if own else config[name]
-        value = "null" if value is None else value
-        problems.append(f"{'model.' if own else ''}{name}={value}: {problem}")
+        problems.append(f"{'model.' if own else ''}{name}={_shown(value)}: {problem}")
+    if config.get("negative_prompt") and not model.guidance.weights(config.guidance_scale)[1]:
+        why = "" if model.guidance.true else f"model={model.name} has no true guidance and "
+        problems.append(
+            f"negative_prompt={config.negative_prompt}: without effect, {why}"
+            f"guidance_scale={_shown(config.guidance_scale)} takes no second pass"
+        )
     return model
+
+
+def _shown(value: Any) -> str:
+    """Write a value as a command line has it."""
+    return "null" if value is None else f"{value}"
 
 
 def build_hardware(
@@ -86,6 +96,7 @@ def rendering_of(config: DictConfig) -> Rendering:
         skip=config.skip,
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
+        negative_prompt=config.negative_prompt,
         size=size_of(config),
     )
 

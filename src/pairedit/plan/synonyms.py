@@ -39,6 +39,7 @@ NAMES = {
     "scales": "scale strength strengths weight weights lora_scale lora_weight multiplier "
     "network_multiplier lora_strength slider_scale",
     "guidance_scale": "guidance cfg cfg_scale guidance_strength",
+    "negative_prompt": "negative neg_prompt negative_prompts neg uncond_prompt",
     "cfg_eta": "eta",
     "noise_scale": "noise_scales",
     "skip": "skips skip_steps start_at",

@@ -26,6 +26,7 @@ from pairedit.bases.flux1.modulations import PREPARED, Modulations
 from pairedit.bases.flux1.names import NAMES
 from pairedit.bases.flux1.passes import PlainPass, TabledPass, Text, clock_of
 from pairedit.bases.flux1.place import place, start_compiler, training_blocks
+from pairedit.bases.guidance import EMBEDDED
 from pairedit.machine.devices import settle_gpu
 from pairedit.machine.graphs import Graphs
 from pairedit.machine.hardware import Hardware
@@ -40,6 +41,7 @@ class Flux:
     """Run one FLUX.1 in its parts. The transformer stays on the accelerator."""
 
     names = NAMES
+    guidance = EMBEDDED
 
     def __init__(
         self,
