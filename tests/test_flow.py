@@ -9,9 +9,10 @@ from tqdm import tqdm
 
 from pairedit.bases.base import velocity
 from pairedit.edits import Edit, Lane, RealImage, TextToImage
-from pairedit.flow import Flow, euler, invert, step_of
+from pairedit.flow import Flow, euler, invert
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
+from pairedit.settings import step_of
 from tiny import strong_lora
 
 SIGMAS = torch.linspace(1, 0, 9)

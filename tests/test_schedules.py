@@ -5,13 +5,12 @@ import pytest
 import torch
 
 from pairedit.data.images import to_image
-from pairedit.flow import step_of
 from pairedit.legs import Slider, cut
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.sample import generate, metadata
 from pairedit.schedules import is_schedule, lean_of, strength
-from pairedit.settings import Rendering
+from pairedit.settings import Rendering, step_of
 
 STEPS, SKIP = 6, 2
 

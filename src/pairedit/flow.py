@@ -78,18 +78,6 @@ def invert(velocity: Velocity, latents: Tensor, sigmas: Tensor, iterations: int)
     return latents
 
 
-def step_of(skip: int | float, sigmas: Tensor) -> int:
-    """Return the step at which sliders set in.
-
-    Args:
-        skip: a step, or the noise level below which they act: the step that is nearest to it.
-        sigmas: float32 [steps + 1], falling.
-    """
-    if isinstance(skip, int):
-        return skip
-    return int((sigmas[:-1] - skip).abs().argmin())
-
-
 def _extrapolated(known: Sequence[tuple[Tensor, Tensor]], sigma: Tensor) -> Tensor:
     """Continue the velocity of the last steps to `sigma`: a straight line, or the only one."""
     *earlier, (last, velocity) = known

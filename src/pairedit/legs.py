@@ -12,10 +12,9 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from pairedit.flow import step_of
 from pairedit.lora.file import LoraFile
 from pairedit.schedules import strength
-from pairedit.settings import Rendering
+from pairedit.settings import Rendering, step_of
 
 SLIDER = "slider_{}"  # name of an attached LoRA
 

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pairedit.problems import check
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Size = tuple[int, int]  # height and width in px, multiples of the base's unit
 
@@ -31,7 +35,7 @@ class Training:
     targets: str | tuple[str, ...] = "attention"
     size: Size = (512, 512)
     num_inference_steps: int = 28
-    start_step: int = 0
+    start_step: int | float = 0  # or the noise level at and below which steps are drawn
     end_step: int = 27  # inclusive
     guidance_scale: float | None = 3.5
     seed: int = 0
@@ -46,6 +50,7 @@ class Training:
             Invalid: names every field.
         """
         last = self.num_inference_steps - 1
+        level = isinstance(self.start_step, float)
         below = f"{last}, below num_inference_steps={self.num_inference_steps}"
         check(
             self,
@@ -54,10 +59,13 @@ class Training:
             rank=(1 <= self.rank <= LARGEST, f"at least 1 and at most {LARGEST}"),
             alpha=(0 < self.alpha <= MOST, POSITIVE),
             num_inference_steps=_step_count(self.num_inference_steps),
-            start_step=(0 <= self.start_step <= last, f"0 to {below}"),
+            start_step=(
+                is_skip(self.start_step, self.num_inference_steps),
+                f"0 to {below}; or a noise level between 0 and 1, such as 0.75",
+            ),
             end_step=(
-                self.start_step <= self.end_step <= last,
-                f"start_step={self.start_step} to {below}",
+                (0 if level else self.start_step) <= self.end_step <= last,
+                f"{'0' if level else f'start_step={self.start_step}'} to {below}",
             ),
             guidance_scale=_guidance(self.guidance_scale),
             seed=(is_seed(self.seed), SEED),
@@ -105,6 +113,18 @@ def skips(steps: int) -> str:
         f"0 <= skip < num_inference_steps={steps}, or the LoRA never acts; "
         "or a noise level between 0 and 1, such as 0.75"
     )
+
+
+def step_of(skip: int | float, sigmas: Tensor) -> int:
+    """Return the step at which sliders set in, or from which on a training draws.
+
+    Args:
+        skip: a step, or the noise level below which they act: the step that is nearest to it.
+        sigmas: float32 [steps + 1], falling.
+    """
+    if isinstance(skip, int):
+        return skip
+    return int((sigmas[:-1] - skip).abs().argmin())
 
 
 SEED = "0 to 2**63 - 1"

@@ -34,7 +34,7 @@ from pairedit.runs.progress import Progress
 from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import Run
-from pairedit.settings import Size, Training
+from pairedit.settings import Size, Training, step_of
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def fit(
             )
             progress.resume() if resume else progress.restart()
             for number in progress.steps():
-                drawn = _draw(generator, len(pairs), shape, sides, settings)
+                drawn = _draw(generator, len(pairs), shape, sides, sigmas, settings)
                 step = Step(
                     **dict(zip(("source", "target"), drawn.sides, strict=False)),
                     prompts=None if sides else pairs[drawn.pair],
@@ -263,11 +263,22 @@ def _draw(
     pairs: int,
     shape: tuple[int, int, int],
     sides: Sequence[Posterior],
+    sigmas: Tensor,
     settings: Training,
 ) -> _Draw:
-    """Draw pair, step index, noise and, where asked for, latents, always in this order."""
+    """Draw pair, step index, noise and, where asked for, latents, always in this order.
+
+    Raises:
+        ValueError: no step lies between those that training begins and ends with.
+    """
     pair = int(torch.randint(pairs, (), generator=generator))
-    index = int(torch.randint(settings.start_step, settings.end_step + 1, (), generator=generator))
+    first = step_of(settings.start_step, sigmas)
+    if first > settings.end_step:
+        raise ValueError(
+            f"start_step={settings.start_step}: is step {first} of this run, "
+            f"behind end_step={settings.end_step}"
+        )
+    index = int(torch.randint(first, settings.end_step + 1, (), generator=generator))
     # Differs from the published code: fresh noise each step instead of 31 fixed seeds.
     noise = torch.randn(shape, generator=generator)
     clean = []

@@ -30,7 +30,8 @@ from tiny import RESOLUTION, write_flux, write_pairs
 EXPECTED = Path(__file__).with_name("expected.json")
 FINGERPRINT = "fingerprint"
 # What versions, machines and the names of classes decide; results never depend on it.
-DROPPED = ("_target_", "version", "pairedit", "seconds")
+# The negative prompt came later, and is empty.
+DROPPED = ("_target_", "version", "pairedit", "seconds", "negative_prompt")
 STEPS = ["steps=3", "lora.rank=2", "learning_rate=0.05", "preview=false", "report=false"]
 DISC, IMAGE = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}")
 METHODS = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pairedit.bases.guidance import EMBEDDED, Guidance
 from pairedit.problems import check
-from pairedit.settings import LARGEST, Size
+from pairedit.settings import LARGEST, Size, Training
 
 if TYPE_CHECKING:
     import torch
@@ -30,6 +30,7 @@ class Model:
     """Name a base model and what it is used with by default."""
 
     guidance: ClassVar[Guidance] = EMBEDDED
+    pipeline: ClassVar[str] = ""  # that its folder holds, by its model_index.json
 
     name: str
     path: str  # a folder, pkg://<folder shipped with pairedit>, or a model hub id
@@ -41,6 +42,10 @@ class Model:
     precision: str  # float32 or bf16 on an accelerator; a CPU runs float32
     prompt: str  # rendered when no prompt is given
     inversion_steps: int = 1500  # of method=inversion
+    start_step: int | float = 0  # of a training; see `Training`
+    learning_rate: float = Training.learning_rate
+    rank: int = Training.rank
+    train_on: str | None = None  # the option whose sliders it renders; None: it trains its own
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing.

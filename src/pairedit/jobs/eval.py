@@ -15,7 +15,6 @@ from PIL import Image
 from pairedit.bases.base import Base
 from pairedit.data.names import plain_names
 from pairedit.files import locate, replacing, write_yaml
-from pairedit.flow import step_of
 from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
 from pairedit.measure import measures
@@ -28,6 +27,7 @@ from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
 from pairedit.runs.folder import CONFIG
+from pairedit.settings import step_of
 
 log = logging.getLogger(__name__)
 

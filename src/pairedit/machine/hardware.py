@@ -20,6 +20,7 @@ AUTO = "auto"
 PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
 # GiB that must be free for FLUX.1-dev; the last is taken where nothing fits.
 PROFILES = {"80gb": 32.0, "24gb": 21.5, "12gb": 0.0}
+ON_GPU = (*PROFILES, "8gb")
 SMALL = 1e9  # parameters; smaller models have nothing to gain from a profile
 
 
@@ -72,6 +73,7 @@ def choose(
     parameters: int,
     precision: str,
     changes: Mapping[str, Any],
+    needs: Mapping[str, float] = PROFILES,
 ) -> Hardware:
     """Settle what is left open, once device and model are known.
 
@@ -82,6 +84,7 @@ def choose(
         parameters: of the transformer.
         precision: float32 or bf16, which `auto` stands for.
         changes: fields that the user set apart from the profile.
+        needs: GiB that must be free for each profile, most first; the last needs none.
 
     Raises:
         ValueError: the profile or the precision needs a GPU.
@@ -89,9 +92,9 @@ def choose(
     chosen = asked
     if asked.name == AUTO:
         plain = device != "cuda" or parameters < SMALL
-        names = [name for name, needed in PROFILES.items() if free >= needed]
+        names = [name for name, needed in needs.items() if free >= needed]
         chosen = replace(asked, name="plain") if plain else profile(names[0])
-    elif device != "cuda" and asked.name in PROFILES:
+    elif device != "cuda" and asked.name in ON_GPU:
         raise ValueError(f"hardware={asked.name}: needs a GPU, and this run is on {device}")
     chosen = replace(chosen, **changes)
     if chosen.precision == "fp8" and device != "cuda":

@@ -25,7 +25,7 @@ LONGEST_NAME = 100  # characters of a job's folder; file systems allow 255 bytes
 class LoraKeys:
     """Say how the trained LoRAs are built."""
 
-    rank: int = Training.rank
+    rank: int = f"${{oc.select:model.rank,{Training.rank}}}"  # type: ignore[assignment]
     alpha: float = Training.alpha
     targets: Any = Training.targets  # a named set, or a list of patterns
 
@@ -48,10 +48,10 @@ class TrainConfig:
     save_every: int | None = None
     snapshots: bool = Training.snapshots
     resume: str | None = None
-    learning_rate: float = Training.learning_rate
+    learning_rate: float = f"${{oc.select:model.learning_rate,{Training.learning_rate}}}"  # type: ignore[assignment]
     seed: int = Training.seed
     lora: LoraKeys = field(default_factory=LoraKeys)
-    start_step: int = Training.start_step
+    start_step: int | float = f"${{oc.select:model.start_step,{Training.start_step}}}"  # type: ignore[assignment]
     end_step: int | None = None
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]

@@ -14,6 +14,7 @@ from pairedit.bases.known import USUAL
 from pairedit.lora.names import Names
 from pairedit.machine.hardware import AUTO, Hardware
 from pairedit.plan.build import build, reason
+from pairedit.plan.folders import other_kind
 from pairedit.problems import Problems
 from pairedit.settings import LARGEST, Rendering, Size
 
@@ -42,6 +43,9 @@ def build_model(config: DictConfig, problems: Problems) -> Any:
         unit <= side <= LARGEST and side % unit == 0,
         f"resolution={side}: expected a multiple of {unit} px, at most {LARGEST}",
     )
+    if kind := other_kind(model):
+        problems.append(f"model.path={model.path}: {kind}")
+        return model
     for name, problem in model.problems(config.guidance_scale).items():
         own = name not in config
         value = getattr(model, name) if own else config[name]

@@ -77,6 +77,10 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     method = problems.attempt(lambda: build(config.method, "method", Method))
     tracker = problems.attempt(lambda: build(config.tracker, "tracker", Tracker))
     model = build_model(config, problems)
+    problems.expect(
+        model is None or model.train_on is None,
+        f"model={model and model.name}: renders only, train on model={model and model.train_on}",
+    )
     pairs = _examples(config, method, method_name, problems)
     problems.expect(
         config.resume in (None, "auto"),

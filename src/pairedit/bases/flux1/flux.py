@@ -21,19 +21,21 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_tim
 from torch import Tensor, nn
 
 from pairedit.bases.base import Posterior
+from pairedit.bases.clock import clock_of
+from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.flux1.latents import PATCH, image_ids, pack, unpack
 from pairedit.bases.flux1.modulations import PREPARED, Modulations
 from pairedit.bases.flux1.names import NAMES
-from pairedit.bases.flux1.passes import PlainPass, TabledPass, Text, clock_of
-from pairedit.bases.flux1.place import place, start_compiler, training_blocks
+from pairedit.bases.flux1.passes import PlainPass, TabledPass, Text
+from pairedit.bases.flux1.place import place, training_blocks
 from pairedit.bases.guidance import EMBEDDED
+from pairedit.machine.blocks import start_compiler
 from pairedit.machine.devices import settle_gpu
 from pairedit.machine.graphs import Graphs
 from pairedit.machine.hardware import Hardware
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
-DECODED = 2**20  # px that the VAE decodes at once
 PLAIN = Hardware()
 
 
@@ -150,22 +152,12 @@ class Flux:
         large = self.hardware.fused
         count = len(latents)
         if large:
-            count = max(1, DECODED // (latents[0, 0].numel() * self.pipeline.vae_scale_factor**2))
+            count = at_once(latents[0, 0].numel() * self.pipeline.vae_scale_factor**2)
         used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
         dtype = self.dtype if large else None
         with lend(used, self.device, dtype=dtype, clear=not self._placed) as device:
             raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
-            raw = raw.to(next(vae.decoder.parameters()).dtype)
-
-            def images(count: int) -> Tensor:
-                parts = [vae.decode(part, return_dict=False)[0] for part in raw.split(count)]
-                return torch.cat(parts).float()
-
-            try:
-                return images(count)
-            except torch.OutOfMemoryError:
-                torch.cuda.empty_cache()
-                return images(1)
+            return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Move the transformer to its device, and compute modulations of the first prompts.

@@ -36,6 +36,7 @@ class Flux1(Model):
     names: ClassVar[Names] = NAMES
     unit: ClassVar[int] = 16  # px: the VAE shrinks 8 times, a token covers 2 x 2 latent pixels
     fuses: ClassVar[bool] = True
+    pipeline: ClassVar[str] = "FluxPipeline"
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
         """Say what is wrong with its folder, or with a guidance scale, by the field's name."""

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairedit.bases.flux1.passes import Text, clock_of
+from pairedit.bases.clock import clock_of
+from pairedit.bases.flux1.passes import Text
 from pairedit.machine.devices import bring
 from pairedit.machine.tabled import Inputs, Tabled
 

@@ -9,13 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from pairedit.bases.flux1.flux import Flux
-
-T_MAX = 1000  # the transformer's clock runs from 0 to 1000 while sigma runs from 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +66,3 @@ class TabledPass:
         """Return d latents / d sigma, float32 [B, C, h, w]; all on the device."""
         self.flux.modulations.select(numbers)
         return self.flux.run(latents, tokens, None, numbers, None)
-
-
-def clock_of(sigmas: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Go through the clock and back, in the model's precision, as diffusers does."""
-    return (sigmas * T_MAX).to(device, dtype) / T_MAX

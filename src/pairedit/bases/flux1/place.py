@@ -11,8 +11,6 @@ Shape letters: B rows, K modulations, N tokens, D features.
 
 from __future__ import annotations
 
-import gc
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -25,7 +23,7 @@ from pairedit.bases.flux1.heads import FusedAttention
 from pairedit.bases.flux1.mlps import fuse_mlps
 from pairedit.bases.flux1.modulations import BLOCKS, Modulations, blocks_of
 from pairedit.machine.attention import Attend, choose_attention
-from pairedit.machine.devices import bring
+from pairedit.machine.blocks import bring_block, compile_blocks, quantise_linears
 from pairedit.machine.hardware import Hardware
 from pairedit.machine.quantised import Quantise, name_parts, quantiser
 
@@ -44,32 +42,16 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
     modulations = Modulations(transformer, device) if hardware.fused else None
     attend = choose_attention(device, transformer.dtype)
     for block in blocks_of(transformer):
-        for weight in (*block.parameters(), *block.buffers()):
-            weight.data = bring(weight.data, device)
+        bring_block(block, device)
         if hardware.fused:
             # 4-bit weights do not stand side by side.
             _fuse(block.attn, attend, quantise, wanted=hardware.precision != "nf4")
             fuse_mlps(block)
-        if quantise:
-            for layer in block.modules():
-                if type(layer) is nn.Linear:
-                    quantise(layer)
+        quantise_linears(block, quantise)
     transformer.to(device)
     if hardware.compile:
-        # Warns of operations in place in what is checkpointed; there are none.
-        logging.getLogger("torch._higher_order_ops.wrap").setLevel(logging.ERROR)
-        gc.freeze()  # what is there by now need not be looked through while compiling
-        torch._dynamo.config.recompile_limit = 64  # LoRAs and batch sizes of one process
-        for block in blocks_of(transformer):  # those of a kind share what is compiled
-            block.compile(fullgraph=True, dynamic=False)
+        compile_blocks(blocks_of(transformer))
     return modulations
-
-
-def start_compiler() -> None:
-    """Start the processes that will compile, so that they are there when weights have loaded."""
-    from torch._inductor.async_compile import AsyncCompile
-
-    AsyncCompile.warm_pool()
 
 
 @contextmanager

@@ -1,0 +1,13 @@
+"""Own the clock of diffusers' transformers, which runs from 0 to 1000 while sigma runs to 1."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+T_MAX = 1000
+
+
+def clock_of(sigmas: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Go through the clock and back, in the model's precision, as diffusers does."""
+    return (sigmas * T_MAX).to(device, dtype) / T_MAX
