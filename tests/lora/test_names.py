@@ -4,46 +4,18 @@ import pytest
 import torch
 
 from pairedit.bases.flux1.names import NAMES
+from pairedit.bases.flux2.names import NAMES as KLEIN
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.keys import read_keys
 from pairedit.lora.layouts import LAYOUTS, from_tensors, to_tensors
 from pairedit.lora.names import UNKNOWN, Kind, Names, Part
 from pairedit.lora.targets import match_targets
 
-QKV = ("attn.to_q", "attn.to_k", "attn.to_v")
-ADDED = ("attn.add_q_proj", "attn.add_k_proj", "attn.add_v_proj")
-MLP = {"img_mlp.0": "ff.linear_in", "img_mlp.2": "ff.linear_out"}
-MLP |= {"txt_mlp.0": "ff_context.linear_in", "txt_mlp.2": "ff_context.linear_out"}
-
 
 def one(name, module=None):
     return Part(name=name, modules=(module or name,))
 
 
-KLEIN = Names(
-    family="FLUX.2 klein",
-    kinds=(
-        Kind(
-            name="transformer_blocks",
-            original="double_blocks",
-            modules=(*QKV, "attn.to_out.0", *ADDED, "attn.to_add_out", *MLP.values()),
-            parts=(
-                Part(name="img_attn.qkv", modules=QKV, rows=(1, 1, 1)),
-                Part(name="txt_attn.qkv", modules=ADDED, rows=(1, 1, 1)),
-                one("img_attn.proj", "attn.to_out.0"),
-                one("txt_attn.proj", "attn.to_add_out"),
-                *(one(name, module) for name, module in MLP.items()),
-            ),
-        ),
-        Kind(
-            name="single_transformer_blocks",
-            original="single_blocks",
-            modules=("attn.to_qkv_mlp_proj", "attn.to_out"),
-            parts=(one("linear1", "attn.to_qkv_mlp_proj"), one("linear2", "attn.to_out")),
-        ),
-    ),
-    targets={"attention": (r"attn\..*",)},
-)
 OWN = ("attention.to_q", "attention.to_k", "attention.to_v")
 REST = ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
 IMAGE = tuple(
@@ -144,11 +116,9 @@ def test_what_a_base_does_not_name_is_refused_not_dropped():
     weights |= {
         f"single_transformer_blocks.{i}.attn.to_q": w for i, w in enumerate([*weights.values()] * 5)
     }
-    with pytest.raises(
-        ValueError, match=r"layout=kohya: only modules that FLUX.2 klein names, not"
-    ):
+    with pytest.raises(ValueError, match=r"layout=kohya: only modules that FLUX.2 names, not"):
         to_tensors(weights, "kohya", KLEIN)
-    with pytest.raises(ValueError, match=r"layout=published: .* FLUX\.1, not FLUX\.2 klein"):
+    with pytest.raises(ValueError, match=r"layout=published: .* FLUX\.1, not FLUX\.2"):
         to_tensors(weights, "published", KLEIN)
 
 

@@ -97,5 +97,5 @@ NAMES = Names(
         Part(name="final_layer.adaLN_modulation.1", modules=("norm_out.linear",), swapped=True),
     ),
     published=_ATTENTION,
-    labels={"flux-dev": _LABELS, "flux-schnell": _LABELS},
+    labels=dict.fromkeys(("flux-dev", "flux-krea", "flux-schnell"), _LABELS),
 )

@@ -16,6 +16,7 @@ from typing import Any
 # Files as Black Forest Labs and ComfyUI's own examples name them.
 FILES = {
     "flux-dev": "flux1-dev.safetensors",
+    "flux-krea": "flux1-krea-dev.safetensors",
     "flux-schnell": "flux1-schnell.safetensors",
 }
 SHIFT = {"max_shift": 1.15, "base_shift": 0.5}

@@ -1,0 +1,207 @@
+"""Own FLUX.2 klein in its parts: encode, decode, prompts, and the velocity. See `bases.base.Base`.
+
+Trainer and sampler share one velocity and one sigma grid, so they cannot drift apart:
+
+    sigma(t) = e^mu / (e^mu + 1/t - 1),  t = 1, 1 - 1/n, ..., 1/n,  mu by image tokens and by n
+
+Latents are normalised by the statistics of a batch norm: (z - mean) / sqrt(var + eps).
+Shape letters: B rows, C latent channels, h and w latent height and width, L text tokens,
+H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from diffusers import Flux2KleinPipeline
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu, retrieve_timesteps
+from torch import Tensor, nn
+
+from pairedit.bases.base import Posterior
+from pairedit.bases.clock import clock_of
+from pairedit.bases.decoding import at_once, decode_parts
+from pairedit.bases.flux2.latents import PATCH, image_ids, patchify, text_ids, unpatchify
+from pairedit.bases.flux2.names import NAMES
+from pairedit.bases.flux2.passes import PlainPass, Text
+from pairedit.bases.flux2.place import blocks_of, place
+from pairedit.bases.guidance import FROM_NEGATIVE
+from pairedit.machine.blocks import run_again, start_compiler
+from pairedit.machine.devices import settle_gpu
+from pairedit.machine.graphs import Graphs
+from pairedit.machine.hardware import Hardware
+from pairedit.machine.lending import lend
+from pairedit.settings import Size
+
+PLAIN = Hardware()
+READ = (9, 18, 27)  # layers of the text encoder whose outputs are a prompt's features
+KEPT = 64  # encoded prompts; 8 MB each at full size
+
+
+class Flux2Base:
+    """Run one FLUX.2 klein in its parts. The transformer stays on the accelerator."""
+
+    names = NAMES
+    guidance = FROM_NEGATIVE
+
+    def __init__(
+        self,
+        pipeline: Flux2KleinPipeline,
+        *,
+        device: torch.device,
+        max_sequence_length: int,
+        hardware: Hardware = PLAIN,
+    ) -> None:
+        """Take a loaded pipeline over; its parts move to `device` when they are needed."""
+        if device.type == "cuda":
+            settle_gpu()
+        self.pipeline = pipeline
+        self.device = device
+        self.max_sequence_length = max_sequence_length
+        self.hardware = hardware
+        self.transformer: nn.Module = pipeline.transformer
+        self.dtype: torch.dtype = self.transformer.dtype  # that it runs in
+        self._placed = False
+        self._encoded: dict[str, Tensor] = {}  # on the CPU
+        self._positions: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        if hardware.compile:
+            start_compiler()
+        for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
+            part.requires_grad_(False).eval()
+
+    def latent_shape(self, size: Size) -> tuple[int, int, int]:
+        """Return (C, h, w) of an image; see `Base.latent_shape`."""
+        unit = self.pipeline.vae_scale_factor * PATCH
+        if min(size) < unit or any(side % unit for side in size):
+            raise ValueError(f"size={size}: expected multiples of {unit} px")
+        h, w = (side // unit for side in size)
+        return self.transformer.config.in_channels, h, w
+
+    def sigmas(self, size: Size, steps: int) -> Tensor:
+        """Return the noise levels of a run; larger images and fewer steps get more noise.
+
+        Source: Flux2KleinPipeline.__call__, part 6.
+        """
+        _, h, w = self.latent_shape(size)
+        scheduler = type(self.pipeline.scheduler).from_config(self.pipeline.scheduler.config)
+        mu = compute_empirical_mu(image_seq_len=h * w, num_steps=steps)
+        levels = np.linspace(1.0, 1 / steps, steps)
+        retrieve_timesteps(scheduler, steps, "cpu", sigmas=levels, mu=mu)
+        return scheduler.sigmas
+
+    def noise(self, seed: int, size: Size) -> Tensor:
+        """Draw the latent that Flux2KleinPipeline draws from a CPU generator of this seed."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn((1, *self.latent_shape(size)), generator=generator)[0]
+
+    @torch.no_grad()
+    def text(self, prompts: Sequence[str]) -> Text:
+        """Encode prompts that are new, in the transformer's precision; see `Base.text`."""
+        wanted = list(dict.fromkeys(prompts))
+        known = {prompt: self._encoded[prompt] for prompt in wanted if prompt in self._encoded}
+        new = [prompt for prompt in wanted if prompt not in known]
+        if new:
+            encoder = [self.pipeline.text_encoder]
+            with lend(encoder, self.device, clear=not self._placed) as device:
+                for prompt in new:
+                    tokens, _ = self.pipeline.encode_prompt(
+                        prompt, device=device, max_sequence_length=self.max_sequence_length
+                    )
+                    known[prompt] = tokens[0].to(self.dtype).cpu()
+        self._encoded = dict([*(self._encoded | known).items()][-KEPT:])
+        tokens = torch.stack([known[prompt] for prompt in prompts]).to(self.device)
+        return Text(prompts=tuple(prompts), tokens=tokens)
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Posterior:
+        """Encode images to normalised latents, on the transformer's device."""
+        vae = self.pipeline.vae
+        with lend([vae], self.device, clear=not self._placed) as device:
+            posterior = vae.encode(images.to(device, vae.dtype)).latent_dist
+            mean, std = (patchify(part.float()) for part in (posterior.mean, posterior.std))
+            shift, scale = self._statistics(device)
+        return Posterior(
+            mean=((mean - shift) / scale).to(self.device), std=(std / scale).to(self.device)
+        )
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode normalised latents; the images stay where they were decoded."""
+        vae = self.pipeline.vae
+        count = len(latents)
+        if self.device.type == "cuda":
+            unit = self.pipeline.vae_scale_factor * PATCH
+            count = at_once(latents[0, 0].numel() * unit**2)
+        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
+        with lend(used, self.device, clear=not self._placed) as device:
+            shift, scale = self._statistics(device)
+            raw = unpatchify(latents.to(device) * scale + shift)
+            return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
+
+    def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return mean and standard deviation of the VAE's latents, float32 [1, C, 1, 1]."""
+        vae = self.pipeline.vae
+        mean, variance = (
+            part.detach().to(device, torch.float32)[None, :, None, None]
+            for part in (vae.bn.running_mean, vae.bn.running_var)
+        )
+        return mean, torch.sqrt(variance + vae.config.batch_norm_eps)
+
+    def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
+        """Move the transformer to its device.
+
+        Raises:
+            ValueError: a library for the precision asked for is missing.
+        """
+        self.place()
+
+    def place(self) -> None:
+        """Move the transformer to its device, unless it is there."""
+        if not self._placed:
+            place(self.transformer, self.hardware, self.device)
+            self._placed = True
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()  # of what was needed on the way
+
+    def rows(self, count: int) -> int:
+        """Fill up to a power of two where blocks are compiled, for one number of rows each."""
+        return 2 ** (count - 1).bit_length() if self.hardware.compile else count
+
+    def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> PlainPass:
+        """Give the pass at a noise level; see `Base.at`."""
+        self.place()
+        clock = clock_of(sigma.expand(len(text.prompts)), self.device, self.dtype)
+        return PlainPass(base=self, clock=clock, tokens=text.tokens)
+
+    @contextmanager
+    def training(self) -> Iterator[Graphs]:
+        """Let the blocks run for training inside; give what runs a step."""
+        blocks = list(blocks_of(self.transformer))
+        with run_again(self.transformer, blocks, self.hardware.gradient_checkpointing):
+            yield Graphs(False)
+
+    @contextmanager
+    def sampling(self) -> Iterator[Graphs]:
+        """Give what runs a pass."""
+        yield Graphs(False)
+
+    def run(self, latents: Tensor, tokens: Tensor, clock: Tensor) -> Tensor:
+        """Run the transformer on latents: each of their pixels is a token."""
+        h, w = latents.shape[-2:]
+        key = (h, w, tokens.shape[1])
+        if key not in self._positions:
+            ids = image_ids(h, w), text_ids(tokens.shape[1])
+            self._positions[key] = tuple(part.to(self.device) for part in ids)
+        img_ids, txt_ids = self._positions[key]
+        output = self.transformer(
+            hidden_states=latents.flatten(2).mT.to(self.device, self.dtype),
+            encoder_hidden_states=tokens,
+            timestep=clock,
+            guidance=None,
+            img_ids=img_ids,
+            txt_ids=txt_ids,
+            return_dict=False,
+        )[0]
+        return output.mT.unflatten(2, (h, w)).float()
