@@ -16,9 +16,10 @@ from torch import Tensor
 
 from measure import Bench
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES, Naive
-from ours import flux, hardware, random_lora
+from ours import hardware, opened, random_lora
 from pairedit.bases.base import velocity
 from pairedit.bases.flux1.flux import Flux
+from pairedit.bases.flux1.names import NAMES
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.methods import PairEdit, Step
@@ -57,7 +58,7 @@ def agreement(bench: Bench) -> dict[str, Any]:
     yardstick = Naive(size, bench.device, dtype=torch.float32, exact=True)
     yardstick.text = tuple(part.float() for part in naive.text)
     loras = {
-        role: random_lora(naive.transformer, seed=index, folded=False)
+        role: random_lora(naive.transformer, NAMES, seed=index, folded=False)
         for index, role in enumerate(ROLES)
     }
     for role, weights in loras.items():
@@ -69,7 +70,7 @@ def agreement(bench: Bench) -> dict[str, Any]:
     exact = [_naive_gradient(yardstick, draw) for draw in draws]
     plain = [_naive_gradient(naive, draw) for draw in draws]
     bench.say("naive gradients")
-    model = flux(bench, size, hardware(bench, "80gb"))
+    model = opened(bench, size, hardware(bench, "80gb"))
     fast = _our_gradients(model, size, loras, draws)
     bench.say("our gradients")
 
@@ -239,7 +240,7 @@ def _quantised(
     # A CPU knows float32 only.
     for precision in QUANTISED if bench.device.type == "cuda" else ("float32",):
         try:
-            other = velocities(flux(bench, size, hardware(bench, "80gb", precision=precision)))
+            other = velocities(opened(bench, size, hardware(bench, "80gb", precision=precision)))
         except ValueError as error:  # a library is missing
             found[precision] = str(error)
             continue

@@ -66,6 +66,8 @@ VARIANTS = {
     "sample-12gb": _ours("sample", 60, "12gb", cap=12 * GB),
 }
 ON_REQUEST = {
+    "train-8gb": _ours("train", 60, "8gb", cap=8 * GB),
+    "sample-8gb": _ours("sample", 60, "8gb", cap=8 * GB),
     "train-fp8": _ours("train", 60, "80gb", precision="fp8"),
     "train-int8": _ours("train", 60, "80gb", precision="int8"),
     "profile-train": _ours("train", 60, "80gb", profiled=True),
@@ -121,7 +123,6 @@ def measure() -> None:
 
     import agreement  # noqa: F401  (and with it all the others)
     from measure import Bench
-    from sizes import SIZES
 
     line = sys.stdin.readline()
     if not line:  # there is no more to measure
@@ -132,7 +133,8 @@ def measure() -> None:
     # torch 2.11 with CUDA 13: its attention backward crashes on FLUX's shapes.
     torch.backends.cuda.enable_cudnn_sdp(False)
     device = torch.device(call["device"])
-    bench = Bench(size=SIZES[call["size"]], device=device, started=call["started"], folder=folder)
+    size = sizes_of(call["base"])[call["size"]]
+    bench = Bench(size=size, device=device, started=call["started"], folder=folder)
     try:
         found = run(bench, **variant.options)
         if device.type == "cuda":
@@ -141,6 +143,12 @@ def measure() -> None:
         traceback.print_exc()
         found = {"error": f"{type(error).__name__}: {error}"[:500], "peak": bench.memory()}
     replace(folder / "found.json", found)
+
+
+def sizes_of(base: str) -> Mapping[str, Any]:
+    """Return the sizes of a base model: of FLUX.1, or of a module here that is named after it."""
+    name = "sizes" if base == "flux1" else f"base_{base.replace('-', '_')}"
+    return importlib.import_module(name).SIZES
 
 
 def replace(path: Path, content: Any) -> None:
@@ -178,7 +186,7 @@ def run(
     fresh = {**VARIANTS, **ON_REQUEST}[name].fresh
     started = time.monotonic()
     process = start(folder / "cache") if fresh else ready()
-    call = {"name": name, "size": args.size, "device": args.device}
+    call = {"name": name, "base": args.base, "size": args.size, "device": args.device}
     process.stdin.write(json.dumps({**call, "started": started, "folder": str(folder)}) + "\n")
     process.stdin.close()
     late = False
@@ -212,9 +220,12 @@ def about(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         # Where the file went says nothing about what was measured.
-        "command": f"python benchmarks/full_size.py --variants {args.variants}"
+        "command": "python benchmarks/full_size.py"
+        + (f" --base {args.base}" if args.base != "flux1" else "")
+        + f" --variants {args.variants}"
         f" --seconds {args.seconds:g}",
         "commit": commit.stdout.strip(),
+        "base": args.base,
         "size": args.size,
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "diffusers")},
@@ -226,7 +237,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     known = {**VARIANTS, **ON_REQUEST}
     today = datetime.date.today().isoformat()
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="; also ".join(ON_REQUEST))
+    others = sorted(path.stem[5:].replace("_", "-") for path in HERE.glob("base_*.py"))
+    parser.add_argument("--base", choices=["flux1", *others], default="flux1")
+    parser.add_argument("--variants", help=f"{','.join(known)}; by default {','.join(VARIANTS)}")
     parser.add_argument("--size", choices=["full", "tiny"], default="full")
     parser.add_argument("--seconds", type=float, default=86400, help="for all of it")
     parser.add_argument("--out", type=Path, default=HERE / "results" / f"{today}.json")
@@ -237,6 +250,9 @@ def main() -> None:
         measure()
         return
     args.device = args.device or ("cpu" if args.size == "tiny" else "cuda")
+    # The naive loop and what is compared with it are FLUX.1's.
+    usual = [name for name, v in VARIANTS.items() if args.base == "flux1" or v.module == "ours"]
+    args.variants = args.variants or ",".join(usual)
     names = args.variants.split(",")
     if unknown := set(names) - set(known):
         parser.error(f"no variant {', '.join(sorted(unknown))}; there is {', '.join(known)}")

@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import FluxTransformer2DModel
 
 from pairedit.runs.tracking import Silent
-from sizes import Size
+
+if TYPE_CHECKING:
+    from sizes import Amount, Size
 
 GIB = 2**30
 CLOCK = 256  # features that a noise level is embedded in, before FLUX's own layers
@@ -24,7 +26,7 @@ KERNELS = 25  # named in a profile
 class Bench:
     """Hold what every variant is told."""
 
-    size: Size
+    size: Amount
     device: torch.device
     started: float  # `time.monotonic` at which its process was started
     folder: Path  # for its files, empty

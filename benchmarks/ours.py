@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from measure import Bench, Clock, Profile, config, forward_flops, spread, tokens, training_flops
+from measure import Bench, Clock, Profile, spread
 from naive import ALPHA, GUIDANCE, RANK, ROLES, SCALES
-from pairedit.bases.flux1.flux import Flux
-from pairedit.bases.flux1.names import NAMES
+from pairedit.bases.base import Base
 from pairedit.data.examples import find_pairs
 from pairedit.files import locate
 from pairedit.lora.adapters import find_modules
 from pairedit.lora.file import read_lora, write_lora
+from pairedit.lora.names import Names
 from pairedit.machine.hardware import Hardware, profile
 from pairedit.methods import PairEdit
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering, Training
 from pairedit.train import fit
-from sizes import Size, build
+from sizes import Amount
 
 
 def hardware(bench: Bench, name: str, **changes: Any) -> Hardware:
@@ -34,10 +34,10 @@ def hardware(bench: Bench, name: str, **changes: Any) -> Hardware:
     return replace(found, precision="bf16") if found.precision == "auto" else found
 
 
-def flux(bench: Bench, size: Size, wanted: Hardware) -> Flux:
+def opened(bench: Bench, size: Amount, wanted: Hardware) -> Base:
     """Build a model of one size."""
     bench.say(str(wanted))
-    return Flux(build(size), device=bench.device, max_sequence_length=size.length, hardware=wanted)
+    return size.opened(bench.device, wanted)
 
 
 def limit(bench: Bench, cap: float) -> None:
@@ -69,7 +69,7 @@ def train(
     size, wanted = bench.size, hardware(bench, name, **changes)
     limit(bench, cap)
     clock = Clock(bench, profiled=profiled)
-    model = flux(bench, size, wanted)
+    model = opened(bench, size, wanted)
     built = bench.elapsed
     fit(
         base=model,
@@ -87,7 +87,7 @@ def train(
     )
     written = bench.elapsed
     bench.say("LoRA files written")
-    found = clock.report(training_flops(config(size), *tokens(size), rows=len(ROLES)))
+    found = clock.report(size.training(len(ROLES)))
     found["hardware"] = str(wanted)
     found["notes"]["seconds_at"] = {
         "model built": built,
@@ -126,16 +126,21 @@ def sample(
     if profiled:
         size = replace(size, steps=2, skip=1, rows=1)
     wanted = replace(wanted, batch_size=min(wanted.batch_size, seeds * len(SCALES)))
-    model = flux(bench, size, wanted)
+    model = opened(bench, size, wanted)
     path = bench.folder / "random.safetensors"
-    write_lora(path, random_lora(model.transformer, seed=0, folded=True), {})
+    write_lora(
+        path,
+        random_lora(model.transformer, model.names, seed=0, folded=True),
+        {},
+        names=model.names,
+    )
     marks: list[float] = []
     notes: dict[str, Any] = {}
     recording = None
     images = generate(
         model,
-        sliders=[Slider(lora=read_lora(path), scales=SCALES)],
-        prompts=[""],
+        sliders=[Slider(lora=read_lora(path, model.names), scales=SCALES)],
+        prompts=[size.prompt],
         seeds=range(seeds * (size.rows + 1)),
         rendering=Rendering(
             skip=size.skip,
@@ -154,7 +159,7 @@ def sample(
             elif profiled:
                 recording = Profile(bench)
                 profiled = False
-    one = forward_flops(config(size), *tokens(size))
+    one = size.forward() * (1 + bool(model.guidance.weights(GUIDANCE)[1]))
     return {
         "unit": "row",
         "seconds": spread([(b - a) / seeds for a, b in pairwise(marks)]),
@@ -167,18 +172,19 @@ def sample(
 
 
 def random_lora(
-    transformer: nn.Module, *, seed: int, folded: bool
+    transformer: nn.Module, names: Names, *, seed: int, folded: bool
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Draw a LoRA that moves every attention projection by about a tenth.
 
     Args:
-        transformer: a FLUX, with or without LoRAs.
+        transformer: with or without LoRAs.
+        names: of its modules.
         seed: of the weights.
         folded: with alpha / rank in B, as files have it.
     """
     generator = torch.Generator().manual_seed(seed)
     weights = {}
-    for module in find_modules(transformer, "attention", NAMES):
+    for module in find_modules(transformer, "attention", names):
         layer = transformer.get_submodule(module)
         down = torch.randn(RANK, layer.in_features, generator=generator)
         up = torch.randn(layer.out_features, RANK, generator=generator)

@@ -14,13 +14,17 @@ import torch
 from diffusers import FluxPipeline
 from torch import nn
 
+import measure
+from pairedit.bases.base import Base
+from pairedit.bases.flux1.flux import Flux
+from pairedit.machine.hardware import Hardware
 from pairedit.mini import untrained
 from pairedit.mini.untrained import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size(Sizes):
-    """Hold the sizes of one model, and how much is measured on it."""
+class Amount:
+    """Hold how much is measured on a model, whatever its architecture."""
 
     resolution: int  # px
     dtype: torch.dtype = torch.bfloat16  # of transformer and text encoders
@@ -33,11 +37,29 @@ class Size(Sizes):
     skip: int = 10
     rows: int = 3  # timed rows of images
     matrix: int = 8192  # side of the matrices whose product is the ceiling
+    prompt: str = ""  # rendered
 
     @property
     def image(self) -> tuple[int, int]:
         """Return the height and width of an image."""
         return self.resolution, self.resolution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size(Sizes, Amount):
+    """Hold the sizes of one FLUX.1, and how much is measured on it."""
+
+    def opened(self, device: torch.device, hardware: Hardware) -> Base:
+        """Build the model."""
+        return Flux(build(self), device=device, max_sequence_length=self.length, hardware=hardware)
+
+    def forward(self) -> float:
+        """Count the matrix products of one row of one forward pass."""
+        return measure.forward_flops(measure.config(self), *measure.tokens(self))
+
+    def training(self, rows: int) -> float:
+        """Count one training step."""
+        return measure.training_flops(measure.config(self), *measure.tokens(self), rows=rows)
 
 
 FULL = Size(
@@ -145,6 +167,8 @@ def fill(model: nn.Module, dtype: torch.dtype, *, distinct: bool, pool: int) -> 
                 tied[id(weight)] = nn.Parameter(shared[key, weight.shape], requires_grad=False)
             setattr(module, name, tied[id(weight)])
         for name, buffer in module.named_buffers(recurse=False):
+            if buffer.device.type != "meta":
+                continue
             if name != "position_ids":
                 raise ValueError(f"{path}.{name}: a buffer of unknown content")
             setattr(module, name, torch.arange(buffer.shape[-1]).expand(buffer.shape))
