@@ -166,6 +166,7 @@ def test_the_backward_pass_keeps_projections_not_what_is_made_of_them(
 
 # torch warns of itself while it traces.
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.heavy
 def test_the_traced_path_gives_the_plain_result(results, monkeypatch):
     whole = torch.nn.Module.compile
     # Traced in full as on a GPU; generating code for a CPU would take minutes.
