@@ -151,7 +151,10 @@ def test_sliders_edit_a_photograph_each_from_its_own_skip_on(flux, photos, lora,
     assert abs(np.asarray(batched[3].image).astype(int) - late).max() > 4, "a step more shows"
 
 
-@pytest.mark.parametrize("path", ["real/610.png", "real_photo/astronaut.png"])
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param("real/610.png", marks=pytest.mark.heavy), "real_photo/astronaut.png"],
+)
 def test_flux_mini_leads_back_to_a_photograph(path):
     """Also to one of a real person, which it could never have drawn."""
     mini = load(

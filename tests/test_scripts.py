@@ -117,6 +117,7 @@ def test_the_page_is_filled_from_an_evaluation():
         assert script["fill"](filled, "table", "THE TABLE\n") == filled
 
 
+@pytest.mark.heavy
 def test_the_shipped_pairs_are_what_the_renderer_draws():
     script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "render_data.py"))
     from PIL import Image

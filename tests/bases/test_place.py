@@ -124,6 +124,7 @@ def open_fused(folder, **more):
 
 # torch warns of itself while it traces.
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.heavy
 def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypatch):
     compiled = []
 
