@@ -49,6 +49,7 @@ def test_every_script_explains_itself(path, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_text_sliders_are_trained_and_measured(script, tmp_path, monkeypatch):
     text_sliders = import_module("text_sliders")
     monkeypatch.setattr(text_sliders, "SCALES", (-0.4, 0.0, 0.8))
@@ -76,6 +77,7 @@ def test_methods_are_measured_at_the_gain_they_are_compared_at(smile, monkeypatc
     assert f"**{found['matched']:.3f}** |" in methods_table.table("smile", {"full": found}, 2)
 
 
+@pytest.mark.heavy
 def test_ways_of_editing_a_photograph_are_measured(script, smile, tmp_path, monkeypatch):
     real_table, tables = import_module("real_table"), import_module("tables")
     monkeypatch.setattr(real_table, "ITERATIONS", (1,))
@@ -115,6 +117,7 @@ def test_the_page_is_filled_from_an_evaluation():
         assert script["fill"](filled, "table", "THE TABLE\n") == filled
 
 
+@pytest.mark.heavy
 def test_the_shipped_pairs_are_what_the_renderer_draws():
     script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "render_data.py"))
     from PIL import Image
@@ -123,6 +126,7 @@ def test_the_shipped_pairs_are_what_the_renderer_draws():
         assert Image.open(script["DATA"] / path).tobytes() == image.tobytes(), path
 
 
+@pytest.mark.heavy
 def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monkeypatch, capsys):
     benchmark = import_module("edits_benchmark")
     monkeypatch.setattr(benchmark, "SCALES", (0.0, 0.5, 4.0))
