@@ -11,6 +11,7 @@ beside it stands its JSON.
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import queue
@@ -31,6 +32,7 @@ from pairedit.jobs.train import run_training
 from pairedit.lora.file import read_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure import measures
+from pairedit.measure.effect import worth
 from pairedit.measure.evaluate import Result, Setting, evaluate
 from pairedit.measure.intervals import at, crossing
 from pairedit.measure.readers import AttributeProbe
@@ -45,13 +47,13 @@ FAILS = "tilt"  # last in line, and in no mean
 SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 FIRST_SEED = 7000
 MATCHED = 0.4  # the gain at which sliders are compared
+FLOOR = "floor"
 ALONE = 1  # the pair that a single one is: that of dataset=one
 FIGURES = {
     "reach": measures.best_share,
     "linearity": measures.linearity,
     "monotonicity": measures.monotonicity,
     "frontier": measures.frontier,
-    "floor": measures.floor,
     "one pair at": measures.calibration,
 }
 CARDS = "CUDA_VISIBLE_DEVICES"
@@ -205,6 +207,9 @@ def figures(result: Result) -> dict:
     target, off = (result.summaries[each].mean for each in (measures.target, measures.off_target))
     found = {"off-target": at(SCALES, off, crossing(SCALES, target, MATCHED))}
     found |= {name: result.summaries[each].mean.nanmean() for name, each in FIGURES.items()}
+    # What a perfect edit is read to move, where sliders are compared by their gain.
+    compared = result.seen.match * abs(worth(result.seen) or math.nan)
+    found[FLOOR] = result.summaries[measures.floor].mean * MATCHED / compared
     plain = {
         name: round(value, 4) if value == value else None
         for name, value in ((name, float(value)) for name, value in found.items())
@@ -268,6 +273,9 @@ def table(args: argparse.Namespace) -> str:
     lines = [f"Off-target change at +{MATCHED:g}, {args.seeds} seeds from {FIRST_SEED}.", ""]
     lines += [f"| trained | used | {heads}", rule]
     lines += [row(key, cells, edits) for key, cells in off.items()]
+    # The same for all sliders of three pairs, which come first.
+    pairs = {e: mean(found, FLOOR) for by in reversed(known.values()) for e, found in by.items()}
+    lines.append(row(("a perfect edit", FLOOR), pairs, edits))
     lines += ["", "At the best use for each edit, chosen on the same seeds.", ""]
     lines += [f"| trained | figure | {heads}", rule]
     for recipe in recipes:
@@ -277,7 +285,7 @@ def table(args: argparse.Namespace) -> str:
             reached = {use: value for use, value in cells.items() if value is not None}
             if cells:
                 best[edit] = min(reached or cells, key=lambda use: reached.get(use, 0.0))
-        for name in ("off-target", *FIGURES):
+        for name in ("off-target", FLOOR, *FIGURES):
             cells = {edit: mean(known[recipe, use][edit], name) for edit, use in best.items()}
             lines.append(row((recipe, name), cells, edits))
         chosen = [best.get(edit, "--") for edit in edits]

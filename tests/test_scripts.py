@@ -140,6 +140,7 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     assert "6 of 6 results." in table
     (full,) = [line for line in table.splitlines() if line.startswith("| full-2 | used")]
     assert "skip=26" in full
+    assert "| a perfect edit | floor |" in table
     (graded,) = tmp_path.glob("*/graded-2-one-smile-0.json")
     found = json.loads(graded.read_text())
     flat = found["skip=26 local=false schedule=flat"]
