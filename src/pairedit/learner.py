@@ -86,19 +86,41 @@ class Learner:
         rows = [Row(scales=term.scales, learns=term.learns) for term in terms]
         text = self._text([term.prompt for term in terms])
         one = self._base.at(torch.tensor(sigma), text, self._settings.guidance_scale)
+        bases = [_row_of(term, terms) for term in terms]
 
         def run(noisy: Tensor, target: Tensor, *inputs: Tensor) -> Tensor:
-            pairs = zip(one(noisy, *inputs), target, strict=True)
-            losses = torch.stack([F.mse_loss(*pair) for pair in pairs])
+            found = one(noisy, *inputs)
+            goals = [
+                goal if base is None else found[base].detach() + goal
+                for base, goal in zip(bases, target, strict=True)
+            ]
+            losses = torch.stack([F.mse_loss(*pair) for pair in zip(found, goals, strict=True)])
             self._accelerator.backward(losses.sum())
             return losses.detach()
 
         def forget() -> None:
             self._optimizer.zero_grad(set_to_none=True)
 
-        noisy, target = (
-            torch.stack([getattr(term, side) for term in terms]) for side in ("noisy", "target")
+        noisy = torch.stack([term.noisy for term in terms])
+        target = torch.stack(
+            [
+                term.target if term.onto is None or base is not None else self._onto(term, sigma)
+                for term, base in zip(terms, bases, strict=True)
+            ]
         )
-        key = (one.key, self._adapters.acting(rows))
+        key = (one.key, self._adapters.acting(rows), tuple(bases))
         with self._adapters.rows(rows):
             return self._run(key, run, noisy, target, *one.inputs, before=forget)
+
+    def _onto(self, term: Term, sigma: float) -> Tensor:
+        """Add what the model predicts under `term.onto` to a target, by a pass of its own."""
+        return self.velocity(term.noisy, sigma, term.prompt, term.onto) + term.target
+
+
+def _row_of(term: Term, terms: Sequence[Term]) -> int | None:
+    """Return the row that predicts what a term's target is added to; None where none does."""
+    for row, other in enumerate(terms):
+        same = other.noisy is term.noisy and other.prompt == term.prompt
+        if term.onto is not None and same and other.scales == term.onto:
+            return row
+    return None
