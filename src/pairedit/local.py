@@ -32,6 +32,11 @@ def share(change: Tensor) -> Tensor:
     return (2 * (relative - FLOOR) / (1 - FLOOR)).clamp(0, 1)
 
 
+def spread(change: Tensor) -> float:
+    """Return the mean share of the picture that changes [B, C, h, w] reach, in [0, 1]."""
+    return float(share(change).mean())
+
+
 class Anchors:
     """Hold rows at scale 0 on their way, for the rows of the same lane in this batch and later."""
 

@@ -25,6 +25,7 @@ from pairedit.files import expand_home
 from pairedit.jobs import opening
 from pairedit.jobs.eval import measure_all
 from pairedit.jobs.gen import read_parts
+from pairedit.jobs.train import about, choose
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure.evaluate import Setting
@@ -114,22 +115,18 @@ class Opened:
 
     def _fit(self, plan: TrainPlan, place: Path, resume: bool) -> Path:
         """Train what a plan says; return the LoRA to render with."""
-        about = {
-            "base_model": plan.model.name,
-            "method": plan.method_name,
-            "dataset": place.name,
-            "config": plan.resolved,
-        }
+        pairs = plan.pairs[place.name]
+        notes = about(plan, place.name, choose(self.base, plan, pairs))
         run = JsonLines(place / "metrics.jsonl", resume=resume)
         try:
             files = fit(
                 base=self.base,
                 method=plan.method,
-                pairs=plan.pairs[place.name],
+                pairs=pairs,
                 settings=plan.training,
                 folder=place,
                 run=run,
-                metadata=about,
+                metadata=notes,
                 name=place.name,
                 resume=resume,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,17 +15,23 @@ from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
 from pairedit.lora.file import LoraFile, annotate_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
-from pairedit.measure.readers import AttributeProbe, open_readers
+from pairedit.measure.choice import Choice, by_trial
+from pairedit.measure.evaluate import Setting
+from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
 from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
 from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
+from pairedit.plan.use import noted
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample, Slider, generate
 
+log = logging.getLogger(__name__)
+
 PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
+PREVIEW_SHARES = (0.0, 0.5, 1.0, 1.5)  # of one pair's worth, where that is known
 PREVIEW_LANES = 2  # seeds 0 and 1
 
 
@@ -36,8 +43,9 @@ def show_and_check_slider(
     folder: Path,
     run: Run,
     seconds: float,
+    choice: Choice | None,
 ) -> None:
-    """Render a few scales of a trained LoRA: for the preview, for the report, or for both.
+    """Find how a trained LoRA is best used, note it in its file, and render a few scales of it.
 
     Args:
         base: the model, without LoRAs.
@@ -46,30 +54,41 @@ def show_and_check_slider(
         folder: receives preview.png and report.json.
         run: receives both.
         seconds: that training took; the report takes at most a tenth of them.
+        choice: how it is used by its pairs; None where there are none.
     """
     loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
     edits = loras[plan.method.roles[-1]]
-    lanes = _few_lanes(base, plan, Slider(lora=edits, scales=PREVIEW_SCALES), seconds)
-    if plan.preview:
-        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
-        _show(plan, shown, edits, folder, run)
-    if not plan.report:
-        return
     readers, missing = open_readers(
         {"probe": AttributeProbe()},
         model=locate(plan.model.path),
         size=plan.training.size,
         device=str(base.device),
     )
+    subject = Subject(
+        path=edits.path,
+        label=plan.method_name,
+        dataset=folder.name,
+        pairs=[pair for pair in plan.pairs[folder.name] if isinstance(pair, Pair)],
+        attribute=attribute_of(edits.metadata),
+        skip=plan.preview_at.skip,
+    )
+    scales = PREVIEW_SCALES
+    if choice:
+        choice = _choose(base, plan, subject, edits, readers, choice)
+        subject = subject.used(choice.use)
+        if choice.unit:
+            scales = tuple(float(f"{share * choice.unit:.2g}") for share in PREVIEW_SHARES)
+    slider = Slider(
+        lora=edits, scales=scales, skip=subject.skip, local=subject.local, lean=subject.lean
+    )
+    lanes = _few_lanes(base, plan, slider, seconds)
+    if plan.preview:
+        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
+        _show(plan, shown, edits, folder, run)
+    if not plan.report:
+        return
     check_slider(
-        subject=Subject(
-            path=edits.path,
-            label=plan.method_name,
-            dataset=folder.name,
-            pairs=[pair for pair in plan.pairs[folder.name] if isinstance(pair, Pair)],
-            attribute=attribute_of(edits.metadata),
-            skip=plan.preview_at.skip,
-        ),
+        subject=subject,
         updates={role: update_of(lora, base) for role, lora in loras.items()},
         lanes=lanes,
         size=plan.training.size,
@@ -79,6 +98,35 @@ def show_and_check_slider(
         run=run,
         step=plan.training.steps,
     )
+
+
+def _choose(
+    base: Base,
+    plan: TrainPlan,
+    subject: Subject,
+    lora: LoraFile,
+    readers: Mapping[str, Instrument],
+    choice: Choice,
+) -> Choice:
+    """Try how a slider is best used, note it in its file, and say so."""
+    if plan.report:
+        choice = by_trial(
+            base,
+            subject,
+            lora,
+            first=choice,
+            setting=Setting(prompts=[plan.model.prompt], seeds=[], rendering=plan.preview_at),
+            readers=readers,
+        )
+        annotate_lora(lora.path, use=noted(choice.use, choice.by))
+    log.info(
+        "%s: the pairs change %.0f %% of the picture; best used with %s%s",
+        subject.dataset,
+        100 * choice.reach,
+        choice.use,
+        "" if choice.by == "probe" else ", skip and schedule as by default",
+    )
+    return choice
 
 
 def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:

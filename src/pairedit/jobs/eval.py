@@ -15,9 +15,9 @@ from PIL import Image
 from pairedit.bases.base import Base
 from pairedit.data.names import plain_names
 from pairedit.files import locate, replacing, write_yaml
+from pairedit.jobs.noting import calibrate, settle
 from pairedit.jobs.opening import at_work, open_model
-from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
-from pairedit.measure import measures
+from pairedit.lora.file import LoraFile, read_lora
 from pairedit.measure.curves import write_curves
 from pairedit.measure.evaluate import Result, Setting, evaluate, render
 from pairedit.measure.readers import open_readers
@@ -27,7 +27,6 @@ from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
 from pairedit.runs.folder import CONFIG
-from pairedit.settings import step_of
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
     write_yaml(folder / CONFIG, plan.resolved)
     settings = {
         key: plan.resolved[key]
-        for key in ("skip", "num_inference_steps", "guidance_scale", "resolution", "match")
+        for key in ("num_inference_steps", "guidance_scale", "resolution", "match")
     }
     if plan.rendering.negative_prompt:
         settings["negative_prompt"] = plan.rendering.negative_prompt
@@ -83,11 +82,8 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
     _write(folder, groups, sheets, settings, plan.notes)
     if plan.calibrate:
         sigmas = base.sigmas(plan.rendering.size, plan.rendering.num_inference_steps)
-        skip = step_of(plan.rendering.skip, sigmas)
-        # Other bases, sizes and numbers of steps have other grids: the level says where.
-        place = {"skip": skip, "sigma": round(float(sigmas[skip]), 6)}
         for result in results:
-            calibrate(result, settings | place)
+            calibrate(result, sigmas, settings)
     track(plan, folder, results, groups)
     _say(results)
     log.info("report: %s", (folder / "report.html").resolve())
@@ -97,7 +93,7 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
 def measure_all(
     plan: EvalPlan, base: Base, loras: Mapping[Path, LoraFile], setting: Setting
 ) -> list[Result]:
-    """Open the readers, render the sliders and measure them."""
+    """Open the readers, find how each slider is best used, render the sliders and measure them."""
     readers, missing = open_readers(
         plan.readers,
         model=locate(plan.model.path),
@@ -106,9 +102,10 @@ def measure_all(
     )
     for name, why in missing.items():
         log.info("not measured by %s: %s", name, why)
+    subjects = [settle(base, s, loras[s.path], setting, readers, plan) for s in plan.subjects]
     return evaluate(
         base,
-        plan.subjects,
+        subjects,
         loras,
         scales=plan.scales,
         setting=setting,
@@ -161,33 +158,6 @@ def by_edit(results: Sequence[Result]) -> dict[str, list[Result]]:
     for result in results:
         groups.setdefault(result.subject.dataset, []).append(result)
     return groups
-
-
-def calibrate(result: Result, settings: Mapping[str, Any]) -> None:
-    """Note in a LoRA file the scale that is worth one pair; take an older note away if none is."""
-    summary = result.summaries.get(measures.calibration)
-    scale = None if summary is None else numbers(summary.mean)
-    lost = result.verdict.lost_at
-    note = None
-    # A scale at which the person is lost would be no slider's unit.
-    if scale and (lost is None or scale < lost):
-        note = {
-            "scale": scale,
-            "interval": [numbers(summary.low), numbers(summary.high)],
-            "attribute": result.seen.attribute,
-            "seeds": len(settings["seeds"]),
-            **{key: settings[key] for key in ("skip", "sigma", "num_inference_steps", "model")},
-        }
-    path = result.subject.path
-    if path.suffix != ".safetensors":
-        log.info("%s: holds no metadata, so no calibration is noted; export it first", path)
-        return
-    if note is None and "calibration" not in inspect_lora(path):
-        return
-    try:
-        annotate_lora(path, calibration=note)
-    except OSError as error:
-        log.warning("%s: the calibration could not be noted (%s)", path, error)
 
 
 def sheet_of_scales(result: Result, lanes: int, title: str | None = None) -> Image.Image:

@@ -22,7 +22,7 @@ from pairedit.sample import Sample, Slider, file_name, generate, lane_name, meta
 
 log = logging.getLogger(__name__)
 
-NUMBERS = ("skip", "num_inference_steps", "guidance_scale", "resolution")  # noted in images
+NUMBERS = ("num_inference_steps", "guidance_scale", "resolution")  # noted in images
 RENDERED = ("images/prompt[0-9]*_scale*.png", "animations/prompt[0-9]*.webp", "sheet.png")
 
 
@@ -55,7 +55,7 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
         Slider(
             lora=read_part(entry.path, plan.model),
             scales=entry.scales,
-            skip=entry.skip,
+            skip=use.skip,
             unit=unit,
             local=use.local,
             lean=use.lean,
@@ -86,6 +86,7 @@ def _render(
         "model": plan.model.name,
         "model_path": plan.model.path,
         **{key: plan.resolved[key] for key in NUMBERS},
+        "skip": plan.rendering.skip,
         "precision": base.hardware.precision,
         "pairedit": pairedit.__version__,
     }

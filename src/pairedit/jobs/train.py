@@ -7,15 +7,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from pairedit.bases.base import Base
 from pairedit.data.examples import Example, Pair, Single
 from pairedit.jobs.closing import show_and_check_content, show_and_check_slider
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import inspect_lora
 from pairedit.machine.devices import memory_advice
+from pairedit.measure.choice import Choice, by_pairs
 from pairedit.pictures.pairs import draw_pairs
 from pairedit.pictures.png import save_png
 from pairedit.plan.train import TrainPlan
+from pairedit.plan.use import noted
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
 from pairedit.runs.folder import CHECKPOINTS, begin, locked
 from pairedit.runs.stopping import Stopping
@@ -90,8 +94,8 @@ def _train_one(
     )
     try:
         _show_pairs(plan, folder, pairs, run)
+        choice = choose(base, plan, pairs)
         started = time.perf_counter()
-        carried = plan.model.guidance.slider_passes
         files = files or fit(
             base=base,
             method=plan.method,
@@ -99,13 +103,7 @@ def _train_one(
             settings=plan.training,
             folder=folder,
             run=run,
-            metadata={
-                "base_model": plan.model.name,
-                "method": plan.method_name,
-                "dataset": name,
-                "config": plan.resolved,
-                **({"slider_passes": carried} if carried else {}),
-            },
+            metadata=about(plan, name, choice),
             name=name,
             resume=plan.resume,
             stopping=stopping or Stopping(),
@@ -114,10 +112,38 @@ def _train_one(
             show_and_check_content(base, plan, files, folder=folder, run=run)
         elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
-            show_and_check_slider(base, plan, files, folder=folder, run=run, seconds=seconds)
+            show_and_check_slider(
+                base, plan, files, folder=folder, run=run, seconds=seconds, choice=choice
+            )
     finally:
         run.finish()
     return files[plan.method.roles[-1]]
+
+
+def about(plan: TrainPlan, name: str, choice: Choice | None) -> dict[str, Any]:
+    """Gather what the LoRA files of a training say of it, as JSON values.
+
+    Args:
+        plan: what is trained.
+        name: of the dataset.
+        choice: how the slider is used by its pairs; None where there are none.
+    """
+    carried = plan.model.guidance.slider_passes
+    return {
+        "base_model": plan.model.name,
+        "method": plan.method_name,
+        "dataset": name,
+        "config": plan.resolved,
+        **({"slider_passes": carried} if carried else {}),
+        **({"use": noted(choice.use, choice.by)} if choice else {}),
+    }
+
+
+def choose(base: Base, plan: TrainPlan, pairs: Sequence[Example]) -> Choice | None:
+    """Choose how a slider is used by its pairs; None where there are none."""
+    if plan.method.learns_from is not Pair:
+        return None
+    return by_pairs(base, pairs, plan.training.size)
 
 
 def _show_pairs(plan: TrainPlan, folder: Path, pairs: Sequence[Example], run: Run) -> None:

@@ -124,6 +124,26 @@ def evaluate(
         missing: why others are not open, by name.
         match: share of one pair's worth at which sliders are compared.
     """
+    ordered, found = render_all(base, subjects, loras, scales=scales, setting=setting)
+    return [
+        measure_slider(subject, samples, ordered, setting.rendering.size, readers, missing, match)
+        for subject, samples in zip(subjects, found, strict=True)
+    ]
+
+
+def render_all(
+    base: Base,
+    subjects: Sequence[Subject],
+    loras: Mapping[Path, LoraFile],
+    *,
+    scales: Sequence[float],
+    setting: Setting,
+) -> tuple[tuple[float, ...], list[dict[tuple[int, int], Sample]]]:
+    """Render sliders at the same scales and 0; see `evaluate`.
+
+    Returns:
+        The scales, ascending, and the images of each slider by lane and scale.
+    """
     ordered = tuple(sorted({0.0, *scales}))
     found: list[dict[tuple[int, int], Sample]] = [{} for _ in subjects]
     lanes = {(p, s): n for n, (p, s) in enumerate(_lanes(setting))}
@@ -131,10 +151,7 @@ def evaluate(
         for owner in owners:
             place = lanes[sample.prompt, sample.seed], ordered.index(sample.scales[0])
             found[owner][place] = sample
-    return [
-        measure_slider(subject, samples, ordered, setting.rendering.size, readers, missing, match)
-        for subject, samples in zip(subjects, found, strict=True)
-    ]
+    return ordered, found
 
 
 def measure_slider(
@@ -157,27 +174,7 @@ def measure_slider(
         missing: see `evaluate`.
         match: see `evaluate`.
     """
-    count = len(samples) // len(scales)
-    images = torch.stack(
-        [
-            torch.stack([to_tensor(samples[lane, k].image) for k in range(len(scales))])
-            for lane in range(count)
-        ]
-    )
-    sides = [
-        [to_tensor(load_image(path, size)) for path in paths]
-        for paths in ([p.source for p in subject.pairs], [p.target for p in subject.pairs])
-    ]
-    before, after = (torch.stack(side) if side else images[:0, 0] for side in sides)
-    seen = collect(
-        images,
-        scales=scales,
-        before=before,
-        after=after,
-        readers=readers,
-        attribute=subject.attribute,
-        match=match,
-    )
+    seen = witness(subject, samples, scales, size, readers, match)
     able = [measured for measured in MEASURES.values() if measured.needs <= seen.has]
     return Result(
         subject=subject,
@@ -190,6 +187,38 @@ def measure_slider(
             if measured not in able
         },
         verdict=judge(seen),
+    )
+
+
+def witness(
+    subject: Subject,
+    samples: Mapping[tuple[int, int], Sample],
+    scales: tuple[float, ...],
+    size: Size,
+    readers: Mapping[str, Instrument],
+    match: float = 0.5,
+) -> Evidence:
+    """Read the images of one slider and of its pairs; see `measure_slider`."""
+    count = len(samples) // len(scales)
+    images = torch.stack(
+        [
+            torch.stack([to_tensor(samples[lane, k].image) for k in range(len(scales))])
+            for lane in range(count)
+        ]
+    )
+    sides = [
+        [to_tensor(load_image(path, size)) for path in paths]
+        for paths in ([p.source for p in subject.pairs], [p.target for p in subject.pairs])
+    ]
+    before, after = (torch.stack(side) if side else images[:0, 0] for side in sides)
+    return collect(
+        images,
+        scales=scales,
+        before=before,
+        after=after,
+        readers=readers,
+        attribute=subject.attribute,
+        match=match,
     )
 
 

@@ -113,7 +113,7 @@ def _describe(settings: Mapping[str, Any]) -> str:
     return (
         f"{settings['model']}, {len(seeds)} seeds ({run}), "
         + (f"prompt “{prompts[0]}”" if len(prompts) == 1 else f"{len(prompts)} prompts")
-        + f", skip {settings['skip']} of {settings['num_inference_steps']} steps, "
+        + f", {settings['num_inference_steps']} steps, "
         f"{settings['resolution']} px; in brackets 95 % bootstrap intervals; "
         f"pairedit {pairedit.__version__}"
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pairedit.data.examples import Pair
+from pairedit.settings import Use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +22,14 @@ class Subject:
     skip: int | float  # see `Rendering.skip`
     local: bool = False  # see `legs.Slider`, as the next
     lean: float = 0.0
+    open: bool = False  # how it is used was neither asked for nor found by trial
+
+    @property
+    def use(self) -> Use:
+        """Say how it is used."""
+        return Use(skip=self.skip, local=self.local, lean=self.lean)
+
+    def used(self, use: Use) -> Subject:
+        """Return the same slider in another use, which is settled with it."""
+        skip = self.skip if use.skip is None else use.skip
+        return replace(self, skip=skip, local=use.local, lean=use.lean, open=False)

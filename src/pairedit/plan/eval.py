@@ -29,7 +29,7 @@ from pairedit.plan.keys import EvalConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
 from pairedit.plan.roles import inspect_role, note_base
-from pairedit.plan.use import check_use, use_of
+from pairedit.plan.use import AUTO, check_use, is_tried, use_of
 from pairedit.problems import Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering
@@ -75,7 +75,7 @@ def plan_eval(config: DictConfig) -> EvalPlan:
         name: problems.attempt(lambda n=name: build(config.readers[n], f"readers.{n}", Reader))
         for name in config.readers
     }
-    rendering = problems.attempt(lambda: rendering_of(config))
+    rendering = problems.attempt(lambda: rendering_of(config, model))
     hardware, changes = build_hardware(config, problems)
     scales = list(config.scales)
     problems.expect(
@@ -89,7 +89,8 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
     notes += split_prompts(config.prompts)
-    subjects = _subjects(config, model, problems, notes)
+    usual = rendering.skip if rendering else 0
+    subjects = _subjects(config, model, usual, problems, notes)
     problems.done()
     return EvalPlan(
         model=model,
@@ -116,9 +117,9 @@ def plan_eval(config: DictConfig) -> EvalPlan:
 
 
 def _subjects(
-    config: DictConfig, model: Any, problems: Problems, notes: list[str]
+    config: DictConfig, model: Any, skip: int | float, problems: Problems, notes: list[str]
 ) -> list[Subject]:
-    """Read which sliders are asked for, and what their pairs show."""
+    """Read which sliders are asked for, what their pairs show, and how they are used."""
     paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
     problems.attempt(lambda: check_attribute("attribute", config.attribute))
     given = None
@@ -135,10 +136,12 @@ def _subjects(
         if metadata is None:
             continue
         note_base(path, metadata, model, notes)
-        found = subject(path, metadata, given, config.attribute, config.skip, notes, read)
+        found = subject(path, metadata, given, config.attribute, skip, notes, read)
         if usable:
-            use = use_of(metadata, config.local, config.schedule)
-            subjects.append(replace(found, local=use.local, lean=use.lean))
+            asked = config.skip, config.local, config.schedule
+            use = use_of(metadata, *asked, config.num_inference_steps)
+            unsettled = asked == (AUTO, AUTO, AUTO) and not is_tried(metadata)
+            subjects.append(replace(found.used(use), open=unsettled))
     return subjects
 
 

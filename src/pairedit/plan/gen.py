@@ -65,7 +65,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     check_keys(config, GenConfig, problems)
     model = build_model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
-    rendering = problems.attempt(lambda: rendering_of(config))
+    rendering = problems.attempt(lambda: rendering_of(config, model))
     hardware, changes = build_hardware(config, problems)
     sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
     steps = config.num_inference_steps
@@ -85,15 +85,15 @@ def plan_gen(config: DictConfig) -> GenPlan:
     contents = [content for _, content in photos if content]
     paths = [slider.path for slider in sliders]
     known = _headers(model, paths, contents, problems, notes)
-    units = [
-        problems.attempt(lambda path=path: _unit(known[path], path, config, notes))
-        for path in paths
-        if config.calibrated and known[path] is not None
-    ]
     problems.expect(
         bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
     )
-    uses = _uses(config, [known[path] for path in paths], problems)
+    uses = _uses(config, sliders, [known[path] for path in paths], problems)
+    units = [
+        problems.attempt(lambda path=path, use=use: _unit(known[path], path, rendering, use, notes))
+        for path, use in zip(paths, uses, strict=False)
+        if config.calibrated and known[path] is not None and rendering
+    ]
     seeds = _seeds(config, edit, problems)
     # Photographs are edited without words, as the edits were learnt.
     default = model.prompt if model and not photos else ""
@@ -150,7 +150,10 @@ def _headers(
 
 
 def _uses(
-    config: DictConfig, headers: Sequence[Mapping[str, Any] | None], problems: Problems
+    config: DictConfig,
+    sliders: Sequence[Wanted],
+    headers: Sequence[Mapping[str, Any] | None],
+    problems: Problems,
 ) -> list[Use]:
     """Settle how each slider is used; none where the keys mean nothing."""
     for key in ("local", "schedule"):
@@ -160,10 +163,22 @@ def _uses(
         )
     if not check_use(config.local, config.schedule, problems):
         return []
-    return [use_of(metadata or {}, config.local, config.schedule) for metadata in headers]
+    steps = config.num_inference_steps
+    return [
+        use_of(
+            metadata or {},
+            config.skip if slider.skip is None else slider.skip,
+            config.local,
+            config.schedule,
+            steps,
+        )
+        for slider, metadata in zip(sliders, headers, strict=True)
+    ]
 
 
-def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: list[str]) -> float:
+def _unit(
+    metadata: Mapping[str, Any], path: Path, rendering: Rendering, use: Use, notes: list[str]
+) -> float:
     """Return the scale that is worth one pair, from a LoRA's metadata.
 
     Raises:
@@ -176,12 +191,18 @@ def _unit(metadata: Mapping[str, Any], path: Path, config: DictConfig, notes: li
             f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
             "and says how far the slider gets if it is too weak for one"
         )
-    for key in ("skip", "num_inference_steps"):
-        asked = config[key]
-        there = known.get("sigma" if isinstance(asked, float) else key, asked)
-        same = abs(there - asked) < NEAR if isinstance(asked, float) else there == asked
+    asked = {
+        "skip": rendering.skip if use.skip is None else use.skip,
+        "num_inference_steps": rendering.num_inference_steps,
+        "local": use.local,
+        "schedule": use.lean,
+    }
+    for key, value in asked.items():
+        level = key == "skip" and isinstance(value, float)
+        there = known.get("sigma" if level else key, value)
+        same = is_number(there) and abs(there - value) < NEAR if level else there == value
         if not same:
-            notes.append(f"{path} was calibrated at {key}={there!r}, this is {asked}")
+            notes.append(f"{path} was calibrated at {key}={there!r}, this is {value}")
     return float(scale)
 
 

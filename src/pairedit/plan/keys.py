@@ -80,7 +80,7 @@ class GenConfig:
     lora: Any = None
     scales: list[float] | None = None
     grid: bool = False
-    skip: int | float = "${model.skip}"  # type: ignore[assignment]
+    skip: Any = "auto"  # a step, or a noise level; auto: as the file notes, else by the model
     local: Any = "auto"
     schedule: Any = "auto"
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
@@ -118,7 +118,7 @@ class EvalConfig:
     attribute: str | None = None
     pairs: str | None = None
     scales: list[float] = MISSING
-    skip: int | float = "${model.skip}"  # type: ignore[assignment]
+    skip: Any = "auto"  # a step, or a noise level; auto: as the file notes, else by the model
     local: Any = "auto"
     schedule: Any = "auto"
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping

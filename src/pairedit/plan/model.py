@@ -15,8 +15,9 @@ from pairedit.lora.names import Names
 from pairedit.machine.hardware import AUTO, Hardware
 from pairedit.plan.build import build, reason
 from pairedit.plan.folders import other_kind
+from pairedit.plan.parse import is_number
 from pairedit.problems import Problems
-from pairedit.settings import LARGEST, Rendering, Size
+from pairedit.settings import LARGEST, Rendering, Size, skips
 
 # Stand for values that are bad, while the rest is checked.
 SET_ASIDE = {
@@ -90,14 +91,19 @@ def size_of(config: DictConfig) -> Size:
     return config.resolution, config.resolution
 
 
-def rendering_of(config: DictConfig) -> Rendering:
-    """Gather the numbers of a rendering.
+def rendering_of(config: DictConfig, model: Loadable | None) -> Rendering:
+    """Gather the numbers of a rendering; `skip=auto` is that of the model.
 
     Raises:
         Invalid: names every one that cannot be.
     """
+    asked = config.skip
+    if asked == AUTO:
+        asked = 0 if model is None else model.skip
+    elif not is_number(asked):
+        raise ValueError(f"skip={asked}: expected auto, or {skips(config.num_inference_steps)}")
     return Rendering(
-        skip=config.skip,
+        skip=asked,
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         negative_prompt=config.negative_prompt,

@@ -1,26 +1,18 @@
 """Own how a slider is used: as the command says, else as its file notes, else plainly.
 
-A file notes it in its metadata, `use: {local: true, schedule: 0.5}`.
+A file notes it in its metadata, `use: {skip: 0.6, local: true, schedule: 0.5, by: probe}`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pairedit.problems import Problems
 from pairedit.schedules import ACCEPTED, is_schedule, lean_of
+from pairedit.settings import Use, is_skip
 
 AUTO = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Use:
-    """Hold how one slider is sampled with; see `legs.Slider`."""
-
-    local: bool = False
-    lean: float = 0.0
 
 
 def check_use(local: Any, schedule: Any, problems: Problems) -> bool:
@@ -32,19 +24,42 @@ def check_use(local: Any, schedule: Any, problems: Problems) -> bool:
     return good and known
 
 
-def use_of(metadata: Mapping[str, Any], local: Any, schedule: Any) -> Use:
+def use_of(metadata: Mapping[str, Any], skip: Any, local: Any, schedule: Any, steps: int) -> Use:
     """Settle how a slider is used.
 
     Args:
         metadata: of its file, which may come from anybody.
+        skip: a step, a noise level or auto.
         local: true, false or auto.
         schedule: a word, a number or auto.
+        steps: of the run.
     """
     noted = metadata.get("use")
     noted = noted if isinstance(noted, Mapping) else {}
+    if skip == AUTO:
+        there = noted.get("skip")
+        level = isinstance(there, float) and is_skip(there, steps)
+        skip = there if level else None
     if local == AUTO:
         local = noted.get("local") is True
     if schedule == AUTO:
         there = noted.get("schedule")
         schedule = there if is_schedule(there) else 0.0
-    return Use(local=local, lean=lean_of(schedule))
+    return Use(skip=skip, local=local, lean=lean_of(schedule))
+
+
+def is_tried(metadata: Mapping[str, Any]) -> bool:
+    """Say whether a file notes a use that was found by trial."""
+    there = metadata.get("use")
+    return isinstance(there, Mapping) and there.get("by") == "probe"
+
+
+def noted(use: Use, by: str) -> dict[str, Any]:
+    """Return what a file says of how its slider is used.
+
+    Args:
+        use: how.
+        by: what it was found by, `pairs` or `probe`.
+    """
+    levels = {} if use.skip is None else {"skip": use.skip}
+    return {**levels, "local": use.local, "schedule": use.lean, "by": by}

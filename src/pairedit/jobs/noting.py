@@ -1,0 +1,98 @@
+"""Own what an evaluation finds out of a slider and notes in its file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from pairedit.bases.base import Base
+from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora
+from pairedit.measure import measures
+from pairedit.measure.choice import by_pairs, by_trial
+from pairedit.measure.evaluate import Result, Setting
+from pairedit.measure.readers import Instrument
+from pairedit.measure.subject import Subject
+from pairedit.measure.table import numbers
+from pairedit.plan.eval import EvalPlan
+from pairedit.plan.use import noted
+from pairedit.settings import step_of
+
+log = logging.getLogger(__name__)
+
+
+def settle(
+    base: Base,
+    subject: Subject,
+    lora: LoraFile,
+    setting: Setting,
+    readers: Mapping[str, Instrument],
+    plan: EvalPlan,
+) -> Subject:
+    """Find how a slider is best used where nobody has said so, and note it in its file.
+
+    Args:
+        base: the model, without LoRAs.
+        subject: the slider.
+        lora: its file, as read.
+        setting: how to render.
+        readers: instruments by name.
+        plan: says whether files may be changed.
+    """
+    if not subject.open or not subject.pairs:
+        return subject
+    choice = by_pairs(base, subject.pairs, setting.rendering.size)
+    choice = by_trial(base, subject, lora, first=choice, setting=setting, readers=readers)
+    name = f"{subject.label} on {subject.dataset}"
+    log.info("%s: best used with %s, by its %s", name, choice.use, choice.by)
+    if plan.calibrate:
+        _note(subject.path, use=noted(choice.use, choice.by))
+    return subject.used(choice.use)
+
+
+def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> None:
+    """Note in a LoRA file the scale that is worth one pair; take an older note away if none is.
+
+    Args:
+        result: of the slider.
+        sigmas: float32 [steps + 1], of the run.
+        settings: that hold for the whole evaluation.
+    """
+    summary = result.summaries.get(measures.calibration)
+    scale = None if summary is None else numbers(summary.mean)
+    lost = result.verdict.lost_at
+    subject, note = result.subject, None
+    # A scale at which the person is lost would be no slider's unit.
+    if scale and (lost is None or scale < lost):
+        skip = step_of(subject.skip, sigmas)
+        note = {
+            "scale": scale,
+            "interval": [numbers(summary.low), numbers(summary.high)],
+            "attribute": result.seen.attribute,
+            "seeds": len(settings["seeds"]),
+            "skip": skip,
+            # Other bases, sizes and numbers of steps have other grids: the level says where.
+            "sigma": round(float(sigmas[skip]), 6),
+            "local": subject.local,
+            "schedule": subject.lean,
+            **{key: settings[key] for key in ("num_inference_steps", "model")},
+        }
+    if note is not None or subject.path.suffix != ".safetensors":
+        _note(subject.path, calibration=note)
+    elif "calibration" in inspect_lora(subject.path):
+        _note(subject.path, calibration=None)
+
+
+def _note(path: Path, **entries: Any) -> None:
+    """Change entries of a LoRA file; say so where that cannot be done."""
+    (what,) = entries
+    if path.suffix != ".safetensors":
+        log.info("%s: holds no metadata, so no %s is noted; export it first", path, what)
+        return
+    try:
+        annotate_lora(path, **entries)
+    except OSError as error:
+        log.warning("%s: the %s could not be noted (%s)", path, what, error)

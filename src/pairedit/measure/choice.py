@@ -1,0 +1,103 @@
+"""Own how a slider is best used: what its pairs tell, and what a few trials tell besides.
+
+The pairs tell how much of the picture the edit reaches. One that reaches a part of it wins by
+local sampling, one of the whole picture loses (docs/method.md has the figures). Skip and schedule
+are tried on a few seeds, where a probe reads the edit: the least off-target change on the way to
+half of one pair's worth wins. Without a probe they stay as the base has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pairedit.bases.base import Base
+from pairedit.data.examples import Pair
+from pairedit.local import spread
+from pairedit.lora.file import LoraFile
+from pairedit.measure import measures
+from pairedit.measure.effect import effect
+from pairedit.measure.evaluate import Setting, render_all, witness
+from pairedit.measure.evidence import Evidence
+from pairedit.measure.intervals import crossing
+from pairedit.measure.readers import Instrument
+from pairedit.measure.subject import Subject
+from pairedit.settings import Size, Use
+from pairedit.train import encode_pairs
+
+# Of the picture; shipped edits reach .08 to .34, age and tilt .51 to .55.
+WHOLE_PICTURE = 0.45
+SEEDS = range(500, 503)  # of the trials: neither those of previews nor of evaluations
+SCALES = (0.0, 0.25, 0.5, 0.8)  # of the trials
+LOCAL = (
+    Use(skip=0.6, local=True),
+    Use(skip=0.6, local=True, lean=1.0),
+    Use(skip=0.8, local=True, lean=1.0),
+    Use(skip=0.45, local=True),
+)
+WHOLE = (Use(skip=0.45), Use(skip=0.6), Use(skip=0.75))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Hold how a slider is best used, as far as it is known."""
+
+    use: Use
+    by: str  # pairs or probe
+    reach: float  # share of the picture that the pairs change
+    unit: float | None = None  # the scale worth one pair, roughly; None where no trial got there
+
+
+def by_pairs(base: Base, pairs: Sequence[Pair], size: Size) -> Choice:
+    """Choose by what the pairs show.
+
+    Args:
+        base: the model, which encodes them.
+        pairs: at least one.
+        size: that they are brought to.
+    """
+    source, target = encode_pairs(base, pairs, size)
+    reach = spread(target.mean - source.mean)
+    return Choice(use=Use(local=reach < WHOLE_PICTURE), by="pairs", reach=reach)
+
+
+def by_trial(
+    base: Base,
+    subject: Subject,
+    lora: LoraFile,
+    *,
+    first: Choice,
+    setting: Setting,
+    readers: Mapping[str, Instrument],
+) -> Choice:
+    """Try skip and schedule on a few seeds.
+
+    Without a probe, or where the edited attribute would be guessed, nothing is tried.
+
+    Args:
+        base: the model, without LoRAs.
+        subject: the slider, with its pairs.
+        lora: its file, as read.
+        first: the choice by its pairs.
+        setting: how to render; the seeds are the trials' own.
+        readers: instruments by name.
+    """
+    columns = {name for instrument in readers.values() for name in instrument.columns}
+    if subject.attribute not in columns:
+        return first
+    uses = LOCAL if first.use.local else WHOLE
+    tried = [subject.used(use) for use in uses]
+    setting = replace(setting, prompts=setting.prompts[:1], seeds=SEEDS)
+    scales, images = render_all(base, tried, {lora.path: lora}, scales=SCALES, setting=setting)
+    size = setting.rendering.size
+    seen = [witness(subject, found, scales, size, readers) for found in images]
+    best = min(range(len(uses)), key=lambda index: _cost(seen[index]))
+    unit = float(crossing(scales, effect(seen[best]).mean(0), 1.0))
+    return replace(first, use=uses[best], by="probe", unit=unit if unit == unit else None)
+
+
+def _cost(seen: Evidence) -> tuple[bool, float]:
+    """Order uses: by off-target change; those that do not get there last, by how far they get."""
+    area = float(measures.frontier(seen))
+    reached = area == area
+    return not reached, area if reached else -float(measures.best_share(seen))
