@@ -155,7 +155,6 @@ def test_flops_are_those_that_torch_counts(modules):
 
 def test_flops_of_klein_are_those_that_torch_counts(modules):
     import base_flux2_klein
-
     from pairedit.bases.base import velocity
     from pairedit.machine.hardware import Hardware
 
