@@ -14,12 +14,13 @@ export OMP_NUM_THREADS ?= $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES)
 # Nothing here needs a model hub: flux-mini is in the package.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
-# One process of tests for each core, none of which takes more than its own.
-TESTS := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+# One process of tests for each core, none of which takes more than its own. Tests that share what
+# was trained run in the same one.
+TESTS := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-faults check format data clean FORCE
+.PHONY: help setup demo test test-heavy test-faults check format data clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -67,16 +68,20 @@ demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
 	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
 
-test: $(STAMP) ## run the whole test suite
+test: $(STAMP) ## run the tests, heavy ones apart: at most 6 minutes on two cores
 	$(TESTS)
+
+test-heavy: $(STAMP) ## run the heavy tests: longer trainings, every script and benchmark
+	$(TESTS) -m heavy
 
 test-faults: $(STAMP) ## kill, starve and feed it rubbish for long; write docs/reliability.md
 	$(OFFLINE) PYTHONPATH=tests/faults $(BIN)/python -m pytest -p figures tests/faults
 
-check: $(STAMP) ## what CI runs: format, lint, tests
+check: $(STAMP) ## what CI runs: format, lint, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(TESTS)
+	$(TESTS) -m heavy
 
 format: $(STAMP) ## format the code and fix what the linter can
 	$(BIN)/ruff format .

@@ -1,22 +1,24 @@
 """Train methods on the shipped edits and measure them on unseen seeds, many jobs side by side.
 
-    python scripts/edits_benchmark.py [--processes 12] [--minutes 9] [--work outputs/edits]
+    python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
 
 A job is one training (method, edit, training seed, number of pairs) and all its measurements
 (skip, local, schedule). Jobs run in the order of their worth: all of the first training seed come
 before any of the second. Each result is written as it is found, so a call that its clock stops
-loses little, and the next one goes on. Everything trains and renders in the processes themselves.
+loses little, and the next one goes on. A job's folder holds what pairedit-train leaves there;
+beside it stands its JSON.
 """
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import queue
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import cycle, product
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
@@ -24,48 +26,37 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 import torch
 
-from pairedit.bases.base import Base, Model
-from pairedit.data.examples import Pair, find_pairs
-from pairedit.data.images import load_image, to_tensor
 from pairedit.files import locate, replacing
 from pairedit.jobs.opening import open_model
+from pairedit.jobs.train import run_training
 from pairedit.lora.file import read_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure import measures
-from pairedit.measure.evaluate import Setting, render
-from pairedit.measure.evidence import Evidence, collect
+from pairedit.measure.effect import worth
+from pairedit.measure.evaluate import Result, Setting, evaluate
 from pairedit.measure.intervals import at, crossing
 from pairedit.measure.readers import AttributeProbe
 from pairedit.measure.subject import Subject
-from pairedit.methods import Graded, Method, PairEdit, VisualSlider
-from pairedit.noising import Rectified
-from pairedit.runs.tracking import Silent
+from pairedit.plan.options import composed
+from pairedit.plan.train import TrainPlan, plan_train
 from pairedit.schedules import SCHEDULES, lean_of
-from pairedit.settings import Rendering, Training
-from pairedit.train import fit
-from tables import flux_mini, weights
+from tables import weights
 
-METHODS = {
-    "full": PairEdit(),
-    "fm": PairEdit(noising=Rectified()),
-    "graded": Graded(),
-    "wocontent": PairEdit(content=False),
-    "sliders": VisualSlider(),
-}
 EDITS = ("smile", "age", "mouth_open", "eye_size", "hair_length", "beard", "glasses", "nose_width")
 FAILS = "tilt"  # last in line, and in no mean
 SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
 FIRST_SEED = 7000
 MATCHED = 0.4  # the gain at which sliders are compared
+FLOOR = "floor"
 ALONE = 1  # the pair that a single one is: that of dataset=one
 FIGURES = {
     "reach": measures.best_share,
     "linearity": measures.linearity,
     "monotonicity": measures.monotonicity,
     "frontier": measures.frontier,
-    "floor": measures.floor,
     "one pair at": measures.calibration,
 }
+CARDS = "CUDA_VISIBLE_DEVICES"
 ROWS = 64  # in one pass of rendering; flux-mini is small
 LAST_MOMENT = 5  # seconds that the table takes
 
@@ -132,77 +123,62 @@ def uses(job: Job, args: argparse.Namespace) -> list[Use]:
 def work(args: argparse.Namespace, waiting: queue.SimpleQueue, deadline: float) -> None:
     """Do jobs until none is left or the clock says so, in a process of its own or in this one."""
     torch.set_num_threads(1)
-    model = flux_mini()
-    fast = Hardware(fused=True, graphs=True) if torch.cuda.is_available() else Hardware()
-    base = open_model(model, device=args.device, hardware=fast if args.fast else Hardware())
-    base.hardware = replace(base.hardware, batch_size=args.rows)
     while time.time() < deadline and (job := waiting.get()) is not None:
         try:
-            do(job, args, model, base, deadline)
+            do(job, args, deadline)
         except Exception as error:  # one bad job must not cost the others
             note(args.work / job.name, {"error": f"{type(error).__name__}: {error}"})
 
 
-def do(job: Job, args: argparse.Namespace, model: Model, base: Base, deadline: float) -> None:
+def do(job: Job, args: argparse.Namespace, deadline: float) -> None:
     """Train and measure one job, as far as that has not been done."""
     folder = args.work / job.name
     known = results(folder)
     left = [use for use in uses(job, args) if use.name not in known]
-    pairs = find_pairs(locate(f"pkg://data/{job.edit}"))
-    pairs = pairs[ALONE : ALONE + 1] if job.pairs == 1 else pairs
-    path = folder / "semantic.safetensors"
-    if not path.is_file():
-        started = time.time()
-        train(job, METHODS[job.method], pairs, model, base, folder)
+    if not left:
+        return
+    plan = plan_of(job, args)
+    started = time.time()
+    (path,) = run_training(plan, folder).values()
+    if "seconds" not in known:
         note(folder, {"seconds": round(time.time() - started, 1)})
     for skip in dict.fromkeys(use.skip for use in left):
         if time.time() > deadline:
             return
         together = [use for use in left if use.skip == skip]
-        note(folder, measure(job, together, path, pairs, model, base, args.seeds))
+        note(folder, measure(job, together, path, plan, args.seeds))
 
 
-def train(
-    job: Job, method: Method, pairs: Sequence[Pair], model: Model, base: Base, folder: Path
-) -> None:
-    """Train one slider."""
-    steps = model.num_inference_steps
-    fit(
-        base=base,
-        method=method,
-        pairs=pairs,
-        settings=Training(
-            steps=job.steps,
-            size=(model.resolution, model.resolution),
-            num_inference_steps=steps,
-            end_step=steps - 1,
-            guidance_scale=model.guidance_scale,
-            seed=job.seed,
-        ),
-        folder=folder,
-        run=Silent(),
-        metadata={"base_model": model.name, "method": job.method, "dataset": job.edit},
-        name=job.name,
+def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
+    """Plan a training as pairedit-train does, on one of the pairs where that is asked for."""
+    keys = {"steps": job.steps, "seed": job.seed, "device": args.device, "resume": "auto"}
+    keys |= {"save_every": 0, "preview": False, "report": False}
+    plan = plan_train(
+        composed("train", {"method": job.method, "dataset": job.edit}, keys),
+        method_name=job.method,
+    )
+    pairs = plan.pairs[job.edit]
+    fast = args.fast and args.device != "cpu" and torch.cuda.is_available()
+    return replace(
+        plan,
+        pairs={job.edit: pairs[ALONE : ALONE + 1] if job.pairs == 1 else pairs},
+        hardware=Hardware(fused=fast, graphs=fast),
+        changes={"batch_size": args.rows},
     )
 
 
 def measure(
-    job: Job,
-    together: Sequence[Use],
-    path: Path,
-    pairs: Sequence[Pair],
-    model: Model,
-    base: Base,
-    seeds: int,
+    job: Job, together: Sequence[Use], path: Path, plan: TrainPlan, seeds: int
 ) -> dict[str, dict]:
     """Measure one slider in several uses of one skip, which share the image at scale 0."""
-    size = (model.resolution, model.resolution)
+    model, size = plan.model, plan.training.size
+    probe = AttributeProbe().open(model=locate(model.path), size=size, device="cpu")
     subjects = [
         Subject(
             path=path,
             label=use.name,
             dataset=job.edit,
-            pairs=pairs,
+            pairs=plan.pairs[job.edit],
             attribute=job.edit,
             skip=use.skip,
             local=use.local,
@@ -210,45 +186,30 @@ def measure(
         )
         for use in together
     ]
-    setting = Setting(
-        prompts=[model.prompt],
-        seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-        rendering=Rendering(
-            num_inference_steps=model.num_inference_steps,
-            guidance_scale=model.guidance_scale,
-            size=size,
+    found = evaluate(
+        open_model(model, device=plan.device, hardware=plan.hardware, changes=plan.changes),
+        subjects,
+        {path: read_lora(path)},
+        scales=SCALES,
+        setting=Setting(
+            prompts=[model.prompt],
+            seeds=range(FIRST_SEED, FIRST_SEED + seeds),
+            rendering=plan.preview_at,
         ),
+        readers={"probe": probe},
+        missing={},
     )
-    images = torch.zeros(len(together), seeds, len(SCALES), 3, *size)
-    scales = [SCALES] * len(together)
-    for owners, sample in render(base, subjects, {path: read_lora(path)}, scales, setting):
-        place = SCALES.index(sample.scales[0])
-        images[owners, sample.seed - FIRST_SEED, place] = to_tensor(sample.image)
-    before, after = (
-        torch.stack([to_tensor(load_image(getattr(pair, side), size)) for pair in pairs])
-        for side in ("source", "target")
-    )
-    probe = AttributeProbe().open(model=locate(model.path), size=size, device="cpu")
-    return {
-        use.name: figures(
-            collect(
-                shown,
-                scales=SCALES,
-                before=before,
-                after=after,
-                readers={"probe": probe},
-                attribute=job.edit,
-            )
-        )
-        for use, shown in zip(together, images, strict=True)
-    }
+    return {result.subject.label: figures(result) for result in found}
 
 
-def figures(seen: Evidence) -> dict:
+def figures(result: Result) -> dict:
     """Read off one use of one slider; None where it does not get that far."""
-    target, off = (value(seen).mean(0) for value in (measures.target, measures.off_target))
+    target, off = (result.summaries[each].mean for each in (measures.target, measures.off_target))
     found = {"off-target": at(SCALES, off, crossing(SCALES, target, MATCHED))}
-    found |= {name: value(seen).nanmean() for name, value in FIGURES.items()}
+    found |= {name: result.summaries[each].mean.nanmean() for name, each in FIGURES.items()}
+    # What a perfect edit is read to move, where sliders are compared by their gain.
+    compared = result.seen.match * abs(worth(result.seen) or math.nan)
+    found[FLOOR] = result.summaries[measures.floor].mean * MATCHED / compared
     plain = {
         name: round(value, 4) if value == value else None
         for name, value in ((name, float(value)) for name, value in found.items())
@@ -263,10 +224,11 @@ def results(folder: Path) -> dict[str, dict]:
 
 
 def note(folder: Path, found: dict) -> None:
-    """Add to what is known of a job."""
+    """Add to what is known of a job; an error is the last word or no longer true."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    known = {name: value for name, value in results(folder).items() if name != "error"}
     with replacing(folder.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(results(folder) | found, indent=1))
+        temporary.write_text(json.dumps(known | found, indent=1))
 
 
 Known = dict[tuple[str, str], dict[str, list[dict]]]  # (recipe, use): edit: a result for each seed
@@ -311,6 +273,9 @@ def table(args: argparse.Namespace) -> str:
     lines = [f"Off-target change at +{MATCHED:g}, {args.seeds} seeds from {FIRST_SEED}.", ""]
     lines += [f"| trained | used | {heads}", rule]
     lines += [row(key, cells, edits) for key, cells in off.items()]
+    # The same for all sliders of three pairs, which come first.
+    pairs = {e: mean(found, FLOOR) for by in reversed(known.values()) for e, found in by.items()}
+    lines.append(row(("a perfect edit", FLOOR), pairs, edits))
     lines += ["", "At the best use for each edit, chosen on the same seeds.", ""]
     lines += [f"| trained | figure | {heads}", rule]
     for recipe in recipes:
@@ -320,7 +285,7 @@ def table(args: argparse.Namespace) -> str:
             reached = {use: value for use, value in cells.items() if value is not None}
             if cells:
                 best[edit] = min(reached or cells, key=lambda use: reached.get(use, 0.0))
-        for name in ("off-target", *FIGURES):
+        for name in ("off-target", FLOOR, *FIGURES):
             cells = {edit: mean(known[recipe, use][edit], name) for edit, use in best.items()}
             lines.append(row((recipe, name), cells, edits))
         chosen = [best.get(edit, "--") for edit in edits]
@@ -332,11 +297,18 @@ def table(args: argparse.Namespace) -> str:
     return "\n".join([*lines, "", f"{done} of {asked} results.", *errors]) + "\n"
 
 
+def cards(gpus: int) -> list[str]:
+    """Name the GPUs to spread processes over, of those that this one may see."""
+    seen = os.environ.get(CARDS)
+    return seen.split(",")[:gpus] if seen else [str(card) for card in range(gpus)]
+
+
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("outputs/edits"))
     parser.add_argument("--processes", type=int, default=12, help="0: this one alone")
+    parser.add_argument("--gpus", type=int, default=1, help="that the processes are spread over")
     parser.add_argument("--minutes", type=float, default=9.0, help="stop then, whatever is left")
     parser.add_argument("--methods", nargs="*", default=["full:500", "graded:150", "fm:500"])
     parser.add_argument("--one", nargs="*", default=["graded:150"], help="trained on one pair")
@@ -373,7 +345,8 @@ def run(args: argparse.Namespace) -> None:
     workers = [
         spawn.Process(target=work, args=(args, waiting, deadline)) for _ in range(args.processes)
     ]
-    for worker in workers:
+    for worker, card in zip(workers, cycle(cards(args.gpus)), strict=False):
+        os.environ[CARDS] = card  # read when a process begins: it sees this one alone
         worker.start()
     for worker in workers:
         worker.join(max(0.0, deadline - time.time()))

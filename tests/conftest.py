@@ -13,6 +13,19 @@ from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs
 
 torch.set_num_threads(1)
 
+# Fixtures that take seconds and serve many tests: with `--dist loadgroup` one process runs those.
+SHARED = ("smile", "outcomes", "shop", "site", "wheel", "measured", "unbroken")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Keep the tests of a shared fixture in one process, if xdist spreads them."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            if shared := [name for name in SHARED if name in item.fixturenames]:
+                group = "smile" if "smile" in shared else item.path.stem
+                item.add_marker(pytest.mark.xdist_group(group))
+
 
 @pytest.fixture(scope="session")
 def tiny_flux_folder(tmp_path_factory) -> Path:

@@ -45,7 +45,7 @@ def measured(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_variants_measure_the_same_work_in_processes_of_their_own(measured):
     found = json.loads(measured.read_text())
     results = found["results"]
@@ -61,7 +61,7 @@ def test_variants_measure_the_same_work_in_processes_of_their_own(measured):
     assert len(results["train-80gb"]["losses"]) == len(results["naive-train"]["losses"]) == 4
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_fast_path_is_as_exact_as_the_naive_one(measured):
     found = json.loads(measured.read_text())["results"]["agreement"]
     assert found["agrees"]
@@ -92,7 +92,7 @@ def test_a_variant_is_cut_off_when_time_is_up(modules, tmp_path):
     assert found["took"] < 5
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_page_shows_the_newest_of_each_variant(measured, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
     import table

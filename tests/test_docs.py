@@ -36,9 +36,14 @@ def files(page: Path) -> dict[str, str]:
 
 
 PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
+LONG = {"evaluate", "real", "sweep"}  # whose trainings and evaluations are many
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def marked(page: Path):
+    return pytest.param(page, id=page.stem, marks=[pytest.mark.heavy] * (page.stem in LONG))
+
+
+@pytest.mark.parametrize("page", map(marked, PAGES))
 def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # the working folder is added to it

@@ -115,10 +115,7 @@ def naive(flux, photo, loras, scales, skips, seed, prompt):
     return np.asarray(to_image(flux.decode(x)[0])).astype(int)
 
 
-@pytest.mark.parametrize("batch_size", [1, 16])
-def test_sliders_edit_a_photograph_each_from_its_own_skip_on(
-    flux, photos, lora, tmp_path, batch_size
-):
+def test_sliders_edit_a_photograph_each_from_its_own_skip_on(flux, photos, lora, tmp_path):
     other = strong_lora(flux, tmp_path / "other.safetensors", seed=9, rank=5)
     columns = [(0.0, 0.0), (0.4, 0.0), (0.0, -0.6), (0.4, -0.6)]
     sliders = [
@@ -126,30 +123,38 @@ def test_sliders_edit_a_photograph_each_from_its_own_skip_on(
         Slider(lora=other, scales=tuple(b for _, b in columns), unit=0.5),
     ]
     prompts = {3: "old", 5: "young"}
-    samples = list(
-        generate(
-            running(flux, batch_size=batch_size),
-            sliders=sliders,
-            prompts=prompts,
-            seeds=[3, 5],
-            rendering=Rendering(skip=1, num_inference_steps=4, guidance_scale=3.5, size=(32, 32)),
-            edit=WAYS["lora"],
-            photos=photos,
+    batched, single = (
+        list(
+            generate(
+                running(flux, batch_size=batch_size),
+                sliders=sliders,
+                prompts=prompts,
+                seeds=[3, 5],
+                rendering=Rendering(skip=1, num_inference_steps=4, size=(32, 32)),
+                edit=WAYS["lora"],
+                photos=photos,
+            )
         )
+        for batch_size in (16, 1)
     )
     order = [(p.name, seed, c) for p in photos for seed in prompts for c in columns]
-    assert [(s.photo.name, s.seed, s.scales) for s in samples] == order
-    for sample in samples:
+    for samples in (batched, single):
+        assert [(s.photo.name, s.seed, s.scales) for s in samples] == order
+    for sample, alone in zip(batched, single, strict=True):
         scales = (sample.scales[0], 0.5 * sample.scales[1])
         loras = [lora, other]
         expected = naive(flux, sample.photo, loras, scales, (3, 1), sample.seed, sample.prompt)
-        assert sample.prompt == prompts[sample.seed]
-        assert abs(np.asarray(sample.image).astype(int) - expected).max() <= 1, sample.scales
+        for found in (sample, alone):
+            assert found.prompt == prompts[found.seed]
+            assert abs(np.asarray(found.image).astype(int) - expected).max() <= 1, found.scales
     late = naive(flux, photos[0], [lora, other], (0.4, -0.3), (2, 1), 3, "old")
-    assert abs(np.asarray(samples[3].image).astype(int) - late).max() > 4, "a step more shows"
+    assert abs(np.asarray(batched[3].image).astype(int) - late).max() > 4, "a step more shows"
 
 
-@pytest.mark.parametrize("path", ["real/610.png", "real_photo/astronaut.png"])
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param("real/610.png", marks=pytest.mark.heavy), "real_photo/astronaut.png"],
+)
 def test_flux_mini_leads_back_to_a_photograph(path):
     """Also to one of a real person, which it could never have drawn."""
     mini = load(

@@ -49,6 +49,7 @@ def test_every_script_explains_itself(path, monkeypatch, capsys):
     assert "usage:" in capsys.readouterr().out
 
 
+@pytest.mark.heavy
 def test_text_sliders_are_trained_and_measured(script, tmp_path, monkeypatch):
     text_sliders = import_module("text_sliders")
     monkeypatch.setattr(text_sliders, "SCALES", (-0.4, 0.0, 0.8))
@@ -76,6 +77,7 @@ def test_methods_are_measured_at_the_gain_they_are_compared_at(smile, monkeypatc
     assert f"**{found['matched']:.3f}** |" in methods_table.table("smile", {"full": found}, 2)
 
 
+@pytest.mark.heavy
 def test_ways_of_editing_a_photograph_are_measured(script, smile, tmp_path, monkeypatch):
     real_table, tables = import_module("real_table"), import_module("tables")
     monkeypatch.setattr(real_table, "ITERATIONS", (1,))
@@ -115,6 +117,7 @@ def test_the_page_is_filled_from_an_evaluation():
         assert script["fill"](filled, "table", "THE TABLE\n") == filled
 
 
+@pytest.mark.heavy
 def test_the_shipped_pairs_are_what_the_renderer_draws():
     script = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "render_data.py"))
     from PIL import Image
@@ -123,6 +126,7 @@ def test_the_shipped_pairs_are_what_the_renderer_draws():
         assert Image.open(script["DATA"] / path).tobytes() == image.tobytes(), path
 
 
+@pytest.mark.heavy
 def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monkeypatch, capsys):
     benchmark = import_module("edits_benchmark")
     monkeypatch.setattr(benchmark, "SCALES", (0.0, 0.5, 4.0))
@@ -140,16 +144,30 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     assert "6 of 6 results." in table
     (full,) = [line for line in table.splitlines() if line.startswith("| full-2 | used")]
     assert "skip=26" in full
+    assert "| a perfect edit | floor |" in table
     (graded,) = tmp_path.glob("*/graded-2-one-smile-0.json")
     found = json.loads(graded.read_text())
     flat = found["skip=26 local=false schedule=flat"]
     early = found["skip=26 local=false schedule=early"]
     assert len(flat["target"]) == 3
     assert flat["target"] != early["target"]
-    # Neither trained nor measured again.
-    monkeypatch.setattr(benchmark, "fit", None)
-    monkeypatch.setattr(benchmark, "render", None)
+    # Neither trained nor measured again; a measurement that is lost is made from the same LoRA.
+    monkeypatch.setattr("pairedit.jobs.train.fit", None)
+    evaluate = benchmark.evaluate
+    monkeypatch.setattr(benchmark, "evaluate", None)
     assert run() == run("--known") == table
+    graded.unlink()
+    assert "graded-2-one-smile-0: TypeError" in run()
+    monkeypatch.setattr(benchmark, "evaluate", evaluate)
+    assert run() == table, "what went wrong once is forgotten"
+
+
+def test_processes_are_spread_over_the_gpus_that_there_are(monkeypatch):
+    benchmark = import_module("edits_benchmark")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert benchmark.cards(4) == ["0", "1", "2", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7,9")
+    assert benchmark.cards(2) == ["5", "7"]
 
 
 def test_jobs_without_which_there_is_no_comparison_come_first():

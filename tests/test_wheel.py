@@ -83,7 +83,7 @@ def test_commands_of_the_wheel_answer_from_elsewhere(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_the_wheel_trains_and_renders_elsewhere(site: Path, tmp_path: Path) -> None:
     bin_ = site / "bin"
     options = ["dataset=smile", "method=full", "model=flux-mini", "steps=2", "preview=false"]

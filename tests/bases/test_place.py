@@ -124,6 +124,7 @@ def open_fused(folder, **more):
 
 # torch warns of itself while it traces.
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.heavy
 def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypatch):
     compiled = []
 
@@ -166,6 +167,7 @@ def test_the_backward_pass_keeps_projections_not_what_is_made_of_them(
 
 # torch warns of itself while it traces.
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.heavy
 def test_the_traced_path_gives_the_plain_result(results, monkeypatch):
     whole = torch.nn.Module.compile
     # Traced in full as on a GPU; generating code for a CPU would take minutes.

@@ -51,6 +51,7 @@ def test_a_result_with_letters_that_the_terminal_lacks_is_named(
 ):
     place = tmp_path / "é日"
     words = ("dataset=folder", f"pairs={pair_folder}", *QUICK, *tiny_overrides)
+    words += ("preview=false", "report=false")
     done = run("train", *words, f"hydra.run.dir='{place}'", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert done.returncode == 0, done.stderr
     assert rb"lora=" in done.stdout

@@ -78,8 +78,7 @@ def test_one_error_names_every_problem(folder: Path) -> None:
 
 def test_missing_and_empty_folders(tmp_path: Path) -> None:
     assert "nowhere: no such folder" in problem(tmp_path / "nowhere")
-    assert "source/: no such file" in problem(tmp_path)
-    assert "target/: no such file" in problem(tmp_path)
+    assert "no source/ and no target/ in it; there is nothing. Pairs" in problem(tmp_path)
     (tmp_path / "source").mkdir()
     (tmp_path / "target").mkdir()
     assert f"source/: no {images.readable()} image in it" in problem(tmp_path)
@@ -113,9 +112,9 @@ def test_animated_images_are_refused(folder: Path, suffix: str) -> None:
     assert f"source/m.{suffix}: animated (3 frames)" in problem(folder)
 
 
-def test_a_gif_in_disguise_is_refused(folder: Path) -> None:
-    noise(1).save(folder / "source" / "a.png", format="GIF")
-    assert "source/a.png: GIF is not read" in problem(folder)
+def test_what_is_not_read_is_refused_in_disguise(folder: Path) -> None:
+    (folder / "source" / "a.png").write_bytes(b"\xff\x0a" + bytes(64))
+    assert "source/a.png: JPEG XL is not read" in problem(folder)
 
 
 @pytest.mark.parametrize("side", [17_000, 60_000])
@@ -129,3 +128,11 @@ def test_decompression_bombs_are_refused_unread(folder: Path, side: int) -> None
     body = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     (folder / "source" / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
     assert "source/a.png: more than 268 million pixels" in problem(folder)
+
+
+def test_folders_of_other_names_are_told(tmp_path: Path) -> None:
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    text = problem(tmp_path)
+    assert "no source/ and no target/ in it; there is after/, before/. Pairs" in text
+    assert "datasets.folder.source=.. datasets.folder.target=.." in text

@@ -120,7 +120,9 @@ def run(command: str, words: Sequence[str], folder: Path, **faults: Any) -> Outc
 def _context() -> multiprocessing.context.BaseContext:
     """Fork from a process that has imported everything once: a command starts in no time."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pairedit.jobs", "pairedit.cli", "peft", "child"])
+    jobs = ["pairedit.jobs.train", "pairedit.jobs.gen", "pairedit.jobs.eval"]
+    base = "pairedit.bases.flux1.load"  # which jobs import only once they open a model
+    context.set_forkserver_preload(["pairedit.cli", *jobs, base, "peft", "child"])
     return context
 
 

@@ -294,7 +294,7 @@ IMAGES = {
     "cut": (lambda: image_bytes("PNG")[:200], "damaged or truncated"),
     "a decompression bomb": (png_bomb, "p0.png: "),
     "tiny": (small, "8 x 8 px"),
-    "a GIF by another name": (gif, "GIF is not read"),
+    "moving, by another name": (lambda: gif(3), "animated (3 frames)"),
     "animated": (apng, "animated (2 frames)"),
     "a pickle": (lambda: pickle.dumps(Bomb("/nowhere/executed")), "not a readable"),
 }

@@ -54,7 +54,7 @@ def test_sliders_rendered_together_are_those_rendered_alone(flux, tmp_path):
             assert abs(left - right).max() <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_changed_loras_are_called_what_they_are(smile):
     """Nothing, 50 times as much, the opposite: a slider of flux-mini that really was trained."""
     lora = read_lora(smile)

@@ -40,7 +40,7 @@ def test_training_without_effect_is_called_so(train_disc, tmp_path):
     assert "raise learning_rate" in line
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_training_out_of_hand_is_called_so(tmp_path, caplog):
     config = composed("train", "steps=2", "learning_rate=1", "preview=false", "device=cpu")
     with caplog.at_level(logging.WARNING):

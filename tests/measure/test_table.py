@@ -98,13 +98,14 @@ def test_the_table_as_it_is():
         "one pair at",
         "usable scales",
         "off-target",
+        "floor",
         "identity",
         "monotonic",
     )
     (row,) = table([result()])
     assert row[:6] == ("disc", "mine", "works", "200 %", "0.50 (0.50 … 0.50)", "0.05 to 1+")
     assert row[6] == "–", "no probe"
-    assert row[8] == "1.00 (1.00 … 1.00)"
+    assert row[9] == "1.00 (1.00 … 1.00)"
 
 
 def test_measures_are_looked_up_by_themselves():

@@ -56,7 +56,6 @@ def smiles(images: list[np.ndarray]) -> torch.Tensor:
     return read(batch.float())[:, SMILE]
 
 
-@pytest.mark.slow
 def test_a_slider_edits_a_photograph_both_ways_and_continuously(mini, lora):
     path = locate("pkg://data/real/220.png")
     scales = (-0.6, 0.0, 0.01, 0.6)
@@ -76,7 +75,7 @@ def test_a_slider_edits_a_photograph_both_ways_and_continuously(mini, lora):
     assert float(read_off[2] - read_off[1]) > 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_eighty_steps_lead_any_noise_towards_a_photograph(mini, tmp_path):
     path = locate("pkg://data/real/220.png")
     files = fit(
@@ -102,7 +101,6 @@ def test_eighty_steps_lead_any_noise_towards_a_photograph(mini, tmp_path):
     assert found > decibel(None, None) + 5
 
 
-@pytest.mark.slow
 def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
     across, down = (0.0, 0.3, 0.0, 0.3), (0.0, 0.0, 0.3, 0.3)
     sliders = [Slider(lora=lora, scales=across), Slider(lora=halves(lora), scales=down, skip=7)]
@@ -113,7 +111,6 @@ def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
     assert both > max(right, below)
 
 
-@pytest.mark.slow
 def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
     files = [lora]
     for layout, name in (("kohya", "x.safetensors"), ("published", "x.pt")):
@@ -128,7 +125,6 @@ def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
     assert abs(ours - published).max() <= 1
 
 
-@pytest.mark.slow
 def test_the_later_a_slider_sets_in_the_less_it_changes(mini, lora):
     def moved(skip):
         slider = Slider(lora=lora, scales=(0.0, 0.6))
@@ -141,7 +137,6 @@ def test_the_later_a_slider_sets_in_the_less_it_changes(mini, lora):
     assert first > middle > last > 0
 
 
-@pytest.mark.slow
 def test_each_seed_draws_its_shipped_prompt(mini):
     drawn = choose_prompts(parse_prompts(None, "person_mini", ""), range(24), "one")
     long, short = (
@@ -159,7 +154,7 @@ def test_each_seed_draws_its_shipped_prompt(mini):
     assert min(lengths[seed] for seed in long) > max(lengths[seed] for seed in short)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_flux_mini_learns_age_from_words(tmp_path):
     """Both ways: older at a positive scale, younger at a negative one."""
     mini = load(

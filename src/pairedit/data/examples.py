@@ -101,6 +101,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
     if source == target:
         raise ValueError(f"{folder}: {source}/ cannot be before and after")
     places = {source: folder / source, target: folder / target}
+    _check_sides(folder, source, target)
     sides = {
         side: list_folder(
             place, prefix=f"{side}/", without=[p for p in places.values() if p != place]
@@ -120,6 +121,23 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
         Pair(stem=stem, source=folder / before, target=folder / after)
         for stem, before, after in matched
     ]
+
+
+def _check_sides(folder: Path, source: str, target: str) -> None:
+    """Refuse a folder without one of its sides, with what is there instead.
+
+    Raises:
+        ValueError: names the sides that are missing.
+    """
+    missing = [f"{side}/" for side in (source, target) if not (folder / side).is_dir()]
+    if not missing:
+        return
+    entries = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
+    raise ValueError(
+        f"{folder}: no {' and no '.join(missing)} in it; there is {say_first(entries) or 'nothing'}"
+        f". Pairs are read from {source}/ and {target}/, whose images have the same names; for "
+        "folders of other names say datasets.folder.source=.. datasets.folder.target=.."
+    )
 
 
 def find_images(folder: Path) -> dict[str, Path]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pairedit.data.images import _reason, formats, readable
-from pairedit.data.kinds import OTHER, READ, SUFFIXES, is_system, kind_of, stem_of
+from pairedit.data.kinds import OTHER, READ, SECOND, SUFFIXES, is_system, kind_of, stem_of
 
 SYSTEMS = "of the system"
 INSTALL = {"HEIF": "pip install pillow-heif", "AVIF": "pip install 'pillow>=11.3'"}
@@ -39,6 +39,7 @@ def list_folder(folder: Path, *, prefix: str = "", without: Collection[Path] = (
     """
     found = Listing()
     unread: list[tuple[str, str]] = []
+    second: list[tuple[str, str]] = []
     for name, path in _walk(folder, prefix, found, without):
         shown = prefix + name
         promised = SUFFIXES.get(path.suffix.lower())
@@ -49,7 +50,9 @@ def list_folder(folder: Path, *, prefix: str = "", without: Collection[Path] = (
             kind = kind_of(path)
         except OSError as error:
             kind = _reason(error)
-        if kind in formats():
+        if kind in SECOND:
+            second.append((name, kind))
+        elif kind in formats():
             found.pictures.setdefault(_stem(name), []).append(name)
         elif kind in READ + OTHER:
             unread.append((name, kind))
@@ -60,6 +63,12 @@ def list_folder(folder: Path, *, prefix: str = "", without: Collection[Path] = (
             unread.append((name, f"{promised} by its name, but {kind}, which"))
         else:
             found.left_out.append((shown, kind))
+    firsts = frozenset(found.pictures)
+    for name, kind in second:
+        if _stem(name) in firsts:
+            found.left_out.append((prefix + name, f"{kind}, beside a picture that is read"))
+        else:
+            found.pictures.setdefault(_stem(name), []).append(name)
     for name, kind in unread:
         if twins := found.pictures.get(_stem(name)):
             found.left_out.append((prefix + name, f"{kind}, beside a picture that is read"))

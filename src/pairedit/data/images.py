@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageOps, PngImagePlugin, features
 
 from pairedit.data.colour import flatten
+from pairedit.data.kinds import RAW
 from pairedit.settings import Size
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def to_image(tensor: torch.Tensor) -> Image.Image:
 @cache
 def formats() -> tuple[str, ...]:
     """Name the decoders that may run, whatever a file is called; HEIF needs pillow-heif."""
-    found = ["JPEG", "PNG", "WEBP"]
+    found = ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"]
     if features.check("avif"):
         found.append("AVIF")
     try:
@@ -124,6 +125,14 @@ def formats() -> tuple[str, ...]:
         return tuple(found)
     pillow_heif.register_heif_opener()
     return (*found, "HEIF")
+
+
+def _formats_of(path: Path) -> list[str]:
+    """Name the decoders that may run on one file.
+
+    A camera's raw file begins as a TIFF does, whose picture is a preview the size of a stamp.
+    """
+    return [name for name in formats() if name != "TIFF" or path.suffix.lower() not in RAW]
 
 
 def readable() -> str:
@@ -154,11 +163,13 @@ def _decode(path: Path, name: str) -> Image.Image:
     try:
         with generous_limits(), warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(content, formats=formats()) as image:
+            with Image.open(content, formats=_formats_of(path)) as image:
                 width, height = image.size
                 # Further pictures of a camera's file are a preview, the other eye or a burst.
                 frames = 1 if image.format in ("MPO", "HEIF") else getattr(image, "n_frames", 1)
-                if frames == 1 and min(width, height) >= MIN_SIDE:
+                paged = image.format == "TIFF"
+                deep = image.mode == "F" or (image.mode == "I" and image.getextrema()[1] > 65535)
+                if frames == 1 and min(width, height) >= MIN_SIDE and not deep:
                     return flatten(ImageOps.exif_transpose(image))
     except Image.UnidentifiedImageError as error:
         raise ValueError(f"{name}: not a readable {readable()} image") from error
@@ -170,7 +181,11 @@ def _decode(path: Path, name: str) -> Image.Image:
         # Decoders raise nearly anything on a damaged file: OSError, SyntaxError, struct.error...
         raise ValueError(f"{name}: damaged or truncated ({error})") from error
     if frames != 1:
-        raise ValueError(f"{name}: animated ({frames} frames), expected a still image")
+        many = f"{frames} pages" if paged else f"animated ({frames} frames)"
+        raise ValueError(f"{name}: {many}, expected a still image")
+    if deep:
+        # Which number is white in it is not told: 1, 255 and the sun are all in use.
+        raise ValueError(f"{name}: numbers of 32 bits; save it with 8 or 16 bits")
     raise ValueError(f"{name}: {width} x {height} px, at least {MIN_SIDE} px a side are needed")
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 HEAD = 512  # bytes that are looked at
 
 # Kinds that `data.images` reads, where Pillow has the decoder.
-READ = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
+READ = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
+# Of these, what is left out where a picture of another kind has the same name.
+SECOND = ("TIFF", "BMP", "GIF")
 # Still pictures that a user may expect to work: without a twin that is read they are a problem.
-OTHER = ("BMP", "GIF", "ICO", "JPEG 2000", "JPEG XL", "TIFF")
+OTHER = ("ICO", "JPEG 2000", "JPEG XL")
 # Names that promise a picture, and the kind that they promise.
 SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".mpo"), "JPEG"),

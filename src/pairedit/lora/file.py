@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".pt")
+# What files of these two kinds are called, too; which it is, their content tells.
+READABLE = (*SUFFIXES, ".sft", ".bin", ".pth", ".ckpt")
 OWN = "pairedit"  # our entry of the header
 CHECKPOINT = "checkpoint"  # that of `runs.checkpoints`
 TYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
@@ -214,7 +216,8 @@ def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
         raise ValueError(f"{path}: every update in it is zero")
     if keys.left:
         counts = ", ".join(f"{count} {what}" for what, count in keys.left.items())
-        log.warning("%s: LoRAs of %d modules; left out: %s", path, len(weights), counts)
+        count = f"{len(weights)} module{'s' * (len(weights) > 1)}"
+        log.warning("%s: LoRAs of %s; left out: %s", path, count, counts)
     return LoraFile(
         path=path,
         weights=weights,
@@ -237,13 +240,17 @@ def _header(path: Path) -> Header | None:
         raise ValueError(f"{path}: is a folder; name a LoRA file{example}")
     if not path.is_file():
         raise ValueError(f"{path}: no such LoRA file")
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in READABLE:
         raise ValueError(f"{path}: not a {' or '.join(SUFFIXES)} file")
-    if path.suffix.lower() == ".pt":
-        if not zipfile.is_zipfile(path):
-            raise ValueError(f"{path}: not a readable .pt file of torch.save")
+    if zipfile.is_zipfile(path):
         return None
-    return read_header(path)
+    try:
+        return read_header(path)
+    except ValueError as error:
+        if path.suffix.lower() in (".safetensors", ".sft") or ": is " in str(error):
+            raise
+        kind = path.suffix.lower()
+        raise ValueError(f"{path}: not a readable {kind} file of torch.save") from error
 
 
 def _entry(path: Path, header: Header | None) -> dict[str, Any]:

@@ -41,6 +41,8 @@ def read_header(path: Path) -> Header:
                 texts=file.metadata() or {},
             )
     except (SafetensorError, OSError) as error:
+        if other := _instead(path):
+            raise ValueError(f"{path}: is {other}, not the file itself; fetch it again") from error
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
 
 
@@ -61,6 +63,18 @@ def with_texts(content: bytes, texts: Mapping[str, str]) -> bytes:
 def checksum(content: bytes) -> str:
     """Return the SHA-256 of a safetensors file's tensors, whatever its texts say."""
     return hashlib.sha256(content[_start(content) :]).hexdigest()
+
+
+def _instead(path: Path) -> str | None:
+    """Say what a download has often left in the place of a file."""
+    try:
+        with path.open("rb") as file:
+            begins = file.read(64).lstrip()
+    except OSError:
+        return None  # the error says why
+    if begins.startswith(b"version https://git-lfs"):
+        return "a pointer of Git LFS"
+    return "a web page" if begins.startswith(b"<") else None
 
 
 def _start(content: bytes) -> int:

@@ -26,14 +26,14 @@ _PREFIXES = re.compile(
 # lora.down.weight of older diffusers, down.weight behind the names that XLabs uses.
 _SIDE = re.compile(
     r"(?P<stem>.+?)\.(?:lora_linear_layer\.|lora_|lora\.)?(?P<side>A|B|down|up)"
-    r"(?:\.[A-Za-z]\w*)?\.weight"
+    r"(?:\.[\w-]+)?\.weight"
 )
 _OTHER = {"A": "B", "B": "A", "down": "up", "up": "down"}
 _ALPHA = ".alpha"
 # What no slider needs, by what it is called in the line that counts it.
 _LEFT = {
     "of text encoders": re.compile(
-        r"(lora_te\d*_|(base_model\.model\.)?text_encoders?(_\d+)?\.|text_model\.|clip_[lg]\.|t5xxl\.)"
+        r"(base_model\.model\.)?(lora_te\d*_|text_encoders?(_\d+)?\.|text_model\.|clip_[lg]\.|t5xxl\.)"
     ),
     "of embeddings": re.compile(r"(bundle_emb|emb_params|string_to_param)"),
     "that change biases": re.compile(r".*\.(diff_b|b_norm)$"),

@@ -31,6 +31,11 @@ _MODELS = {
     "Z-Image or Lumina": r"(noise|context)_refiner|layers[._]\d+[._](attention|feed_forward)",
     "Wan": r"blocks[._]\d+[._](self_attn|cross_attn|ffn)",
 }
+# Weights of a model's own, beside which no LoRA stands.
+_WHOLE = re.compile(
+    r"^(?!.*(lora|alpha|\.diff\b|processor)).*(blocks\.\d+\..*|conv_in|conv_out|img_in|x_embedder)"
+    r"\.(weight|bias|scale)$"
+)
 # Programs by entries of the header, then by keys.
 _HEADERS = {
     "OneTrainer": r"ot_|modelspec\.ot",
@@ -75,6 +80,11 @@ def refusal(key: str, keys: Iterable[str], texts: Mapping[str, str], names: Name
     said = f"key {key!r} is of no known layout"
     if not names.family:
         return f"{said}, and to read others a program has to say names=, those of the base model"
+    if any(_WHOLE.search(other) for other in keys):
+        return (
+            f"key {key!r} is of a whole model: no LoRA but a checkpoint of all weights; a base "
+            "model is given as model.path=, and a LoRA is the difference that was trained"
+        )
     for model, form in _MODELS.items():
         if any(re.search(form, other) for other in keys):
             return (

@@ -248,7 +248,7 @@ def frontier(seen: Evidence) -> Tensor:
     return mean_cost(*means, seen.match)
 
 
-@measure("floor", "probe", "attribute", "pairs")
+@measure("floor", "probe", "attribute", "pairs", column=Column("floor", digits=3, place=45))
 def floor(seen: Evidence) -> Tensor:
     """Off-target change that is read off the pairs themselves, at the effect compared at.
 

@@ -68,7 +68,7 @@ def checkpoint_step(path: Path) -> int | None:
 def _note(path: Path) -> str:
     """Say that a file is a content LoRA, and which file is probably meant."""
     beside, told = path.with_name(f"{SEMANTIC}.safetensors"), "metadata"
-    if path.suffix.lower() == ".pt":
+    if path.suffix.lower() not in (".safetensors", ".sft"):
         beside = path.with_name(f"{path.stem.removesuffix('_0')}_1{path.suffix}")
         told = "name"
     meant = f"; the slider is probably {beside}" if beside.is_file() else ""

@@ -149,6 +149,8 @@ def written(ours: str, value: str, command: str = "") -> list[str]:
         return [f"seeds={{start: 0, count: {value}}}"]
     if ours in ("scales", "image_ids") and re.fullmatch(r"[\w.+-]+(,\s*[\w.+-]+)*", value):
         return [f"{ours}=[{''.join(value.split())}]"]
+    if kind_of(ours, command) is float and re.fullmatch(r"[+-]?\d+,\d+(e[+-]?\d+)?", value):
+        return [f"{ours}={value.replace(',', '.')}"]
     if ours in ("prompts", "prompts_file") and value[:1] not in ("[", "'", '"'):
         plain = re.fullmatch(r"[\w ./-]+", value, flags=re.ASCII)
         return [f"{ours}={value if plain else double_quoted(value)}"]

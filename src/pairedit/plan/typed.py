@@ -14,13 +14,13 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from pairedit.data import kinds
 from pairedit.files import expand_home
-from pairedit.lora.file import SUFFIXES
+from pairedit.lora.file import READABLE
 from pairedit.plan.synonyms import SIDES, keys_of, meant, written
 from pairedit.runs.resume import has_begun
 from pairedit.runs.words import key_of, line, quoted_path
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 
@@ -62,8 +62,8 @@ def place(words: Sequence[str]) -> list[str]:
     for word in words:
         found.append(_folder(word) if key_of(word) in FOLDERS else word)
     for key, other in (FOLDERS, FOLDERS[::-1]):
-        if key in named and other not in named:
-            found.append(f"{other}={_folder(named[key]).partition('=')[2]}")
+        if key in named and other not in named and _is_readable(folder := _folder(named[key])):
+            found.append(f"{other}={folder.partition('=')[2]}")
     return found
 
 
@@ -158,7 +158,7 @@ def _bare(command: str, word: str, after: list[str]) -> list[str] | None:
     """Write a word without a key: a path, or a key with its value behind a space."""
     path = expand_home(word)
     key = {"gen": "lora", "eval": "lora", "export": "lora"}.get(command)
-    if key and path.suffix.lower() in SUFFIXES:
+    if key and path.suffix.lower() in READABLE:
         return [f"{key}={_written(path)}"]
     if word in keys_of(command) and after and "=" not in after[0] and after[0][:1] != "-":
         return written(word, after.pop(0), command)
@@ -166,7 +166,8 @@ def _bare(command: str, word: str, after: list[str]) -> list[str] | None:
         return None
     if path.suffix.lower() in (".yaml", ".yml") and command in ("train", "gen"):
         return [f"old={_written(path)}"]
-    if path.is_file() and path.suffix.lower() in PICTURES and command == "gen":
+    promised = kinds.SUFFIXES.get(path.suffix.lower())
+    if path.is_file() and promised in kinds.READ and command == "gen":
         return ["edit=real", f"image={_written(path)}"]
     if path.is_dir() and command == "eval":
         return [f"sweep={_written(path)}"]
@@ -182,6 +183,15 @@ def _written(path: Path) -> str:
     """Write a path as a value, as it was typed where Hydra can read that."""
     text = str(path)
     return text if re.fullmatch(r"[\w/.+-]+", text, flags=re.ASCII) else quoted_path(path)
+
+
+def _is_readable(word: str) -> bool:
+    """Tell whether Hydra can read a word; what it cannot is one problem, not two."""
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException:
+        return False
+    return True
 
 
 def _folder(word: str) -> str:

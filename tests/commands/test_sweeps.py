@@ -1,0 +1,44 @@
+"""The named sweeps: every job of theirs can run, and one evaluation reads them all."""
+
+from itertools import product
+
+import pytest
+
+from composing import composed
+from pairedit.data.examples import Pair
+from pairedit.plan.train import plan_train
+from tiny import QUICK
+
+
+@pytest.mark.parametrize(("name", "count"), [("ablation", 20), ("benchmark", 81)])
+def test_every_job_of_a_named_sweep_can_be_planned(name, count):
+    swept = composed("train", f"sweep={name}", hydra=True).hydra.sweeper.params
+    values = {key: str(several).split(",") for key, several in swept.items()}
+    assert len(list(product(*values.values()))) == count
+    # Methods and datasets meet in all ways; so each once is enough.
+    for method in values["method"]:
+        for dataset in values["dataset"] if method == values["method"][0] else ["smile"]:
+            config = composed("train", f"sweep={name}", f"method={method}", f"dataset={dataset}")
+            plan = plan_train(config, method_name=method)
+            assert plan.method.learns_from is Pair
+            assert [len(pairs) for pairs in plan.pairs.values()] == [3]
+            assert not plan.notes
+
+
+def test_the_benchmark_is_narrowed_down_and_read_by_one_evaluation(command, tmp_path):
+    folder = tmp_path / "benchmark"
+    words = ["sweep=benchmark", "dataset=smile", "method=fm,graded", "seed=0,1", *QUICK]
+    code, _, err = command("train", *words, "report=false", f"hydra.sweep.dir={folder}")
+    assert (code, err) == (0, "")
+    assert len(list(folder.glob("*/smile/semantic.safetensors"))) == 4
+    words = [f"sweep={folder}", "seeds=[3]", "scales=[1]", "skip=1"]
+    words += [f"hydra.run.dir={tmp_path / 'eval'}"]
+    code, out, err = command("eval", *words)
+    assert (code, err) == (0, "")
+    (heads,) = [line for line in out.splitlines() if line.startswith("edit ")]
+    assert "off-target  floor" in heads
+    rows = [line.split() for line in out.splitlines() if line.startswith("smile ")]
+    labels = [label for _, label, *_ in rows]
+    for method, seed in product(("fm", "graded"), (0, 1)):
+        job = [label for label in labels if f"method-{method}" in label and f"seed-{seed}" in label]
+        assert len(job) == 1
