@@ -27,7 +27,8 @@ FLOORS = [
     "measure pictures",
     "sample",
     "edits legs",
-    "train flow",
+    "train",
+    "learner flow",
     "bases",
     "lora methods",
     "runs",  # a checkpoint notes the examples and the hardware that it belongs to
@@ -37,7 +38,7 @@ FLOORS = [
     "problems",
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
-SCIENCE = "methods noising settings train flow local schedules edits legs sample"
+SCIENCE = "methods noising settings train learner flow local schedules edits legs sample"
 TOP = f"{SCIENCE} cli files problems"
 
 # What a room or module may import of another, where that is not all of it.

@@ -37,6 +37,8 @@ class Term:
     scales: Mapping[str, float]  # strength of every LoRA that is on
     learns: frozenset[str]  # the LoRAs of `scales` that this term trains; the others are frozen
     prompt: str = ""
+    # LoRAs whose own velocity there, without gradient, is added to `target`; None adds nothing.
+    onto: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,9 +132,10 @@ class Graded:
     """Learn the edit at a scale k that is drawn for every step, so that all scales are seen.
 
         content     v(c)          -> u_A
-        semantic    v([c], k s)   -> u_A + k * eta * (x_A - x_B)    k uniform in least .. most
+        semantic    v([c], k s)   -> [v(c)] + k * eta * (x_A - x_B)    k uniform in least .. most
 
-    at the noisy source. Ours; PairEdit's ablation C is the same at k = 1 throughout.
+    at the noisy source; brackets take no gradient. The semantic LoRA is told what changes, and
+    nothing of what the content LoRA has not explained of the source. Ours.
     """
 
     learns_from: ClassVar[type] = Pair
@@ -158,15 +161,16 @@ class Graded:
     def terms(self, step: Step) -> list[Term]:
         """List the content term, and the semantic term at the scale that is drawn."""
         scale = self.least + (self.most - self.least) * step.draw()
-        velocity = self.noising.velocity(step.source, step.noise)
+        content = _content_term(step, self.noising)
         semantic = Term(
             name=SEMANTIC,
-            noisy=self.noising.noisy(step.source, step.noise, step.sigma),
-            target=velocity + scale * self.eta * (step.source - step.target),
+            noisy=content.noisy,
+            target=scale * self.eta * (step.source - step.target),
+            onto=content.scales,
             scales={CONTENT: 1.0, SEMANTIC: scale},
             learns=frozenset({SEMANTIC}),
         )
-        return [_content_term(step, self.noising), semantic]
+        return [content, semantic]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,25 +10,23 @@ Shape letters: P pairs, T terms, C latent channels, h and w latent height and wi
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from pairedit.bases.base import Base, Posterior, RunPass, Text
-from pairedit.bases.base import velocity as base_velocity
+from pairedit.bases.base import Base, Posterior
 from pairedit.bases.prompts import Prompts
 from pairedit.data.examples import Example
 from pairedit.data.images import load_image, to_tensor
+from pairedit.learner import Learner
 from pairedit.lora.adapters import Adapters
-from pairedit.lora.rows import Row
 from pairedit.lora.saving import LoraFiles
-from pairedit.machine.devices import bring, make_accelerator
-from pairedit.methods import Method, Step, Term
+from pairedit.machine.devices import bring
+from pairedit.methods import Method, Step
 from pairedit.runs.about import describe_run
 from pairedit.runs.progress import Progress
 from pairedit.runs.state import State
@@ -119,89 +117,6 @@ def fit(
             return progress.finish()
         finally:
             adapters.remove()
-
-
-class Learner:
-    """Run a base with its LoRAs: for gradients, or as a teacher."""
-
-    def __init__(
-        self,
-        base: Base,
-        adapters: Adapters,
-        text: Callable[[Sequence[str]], Text],
-        settings: Training,
-        run: RunPass,
-    ) -> None:
-        """Take what does not change from step to step.
-
-        Args:
-            base: the model.
-            adapters: its LoRAs.
-            text: encodes prompts.
-            settings: of the training.
-            run: of `Base.training`.
-        """
-        self._base, self._adapters, self._text, self._run = base, adapters, text, run
-        self._settings = settings
-        self._accelerator = make_accelerator(base.device.type)
-        self._optimizer: Any = None
-
-    def optimize(self, weights: Mapping[str, Sequence[Tensor]]) -> torch.optim.Optimizer:
-        """Make the optimiser of all weights."""
-        optimizer = torch.optim.AdamW(
-            [weight for part in weights.values() for weight in part],
-            lr=self._settings.learning_rate,
-            fused=self._base.device.type == "cuda",
-        )
-        self._optimizer = self._accelerator.prepare(optimizer)
-        return self._optimizer
-
-    def update(self) -> None:
-        """Change the weights by their gradients."""
-        self._optimizer.step()
-        if not self._run.enabled:  # a replay writes over them
-            self._optimizer.zero_grad()
-
-    def velocity(
-        self, noisy: Tensor, sigma: float, prompt: str, scales: Mapping[str, float]
-    ) -> Tensor:
-        """Return the velocity of [C, h, w] under some LoRAs, without gradient."""
-        text = self._text([prompt])
-        with torch.no_grad(), self._adapters.rows([Row(scales=scales)]):
-            level = torch.tensor(sigma)
-            return base_velocity(
-                self._base, noisy[None], level, text, self._settings.guidance_scale
-            )[0]
-
-    def learn(self, terms: Sequence[Term], sigma: float) -> Tensor:
-        """Make the gradients of a step; return its losses, float32 [T], without gradient."""
-        parts = [terms] if self._base.hardware.batch_terms else [[term] for term in terms]
-        return torch.cat([self.backward(part, sigma) for part in parts])
-
-    def backward(self, terms: Sequence[Term], sigma: float) -> Tensor:
-        """Add the gradients of T terms at one noise level, run as one batch; see `learn`.
-
-        A replayed graph sets the gradients instead; it is captured without any.
-        """
-        rows = [Row(scales=term.scales, learns=term.learns) for term in terms]
-        text = self._text([term.prompt for term in terms])
-        one = self._base.at(torch.tensor(sigma), text, self._settings.guidance_scale)
-
-        def run(noisy: Tensor, target: Tensor, *inputs: Tensor) -> Tensor:
-            pairs = zip(one(noisy, *inputs), target, strict=True)
-            losses = torch.stack([F.mse_loss(*pair) for pair in pairs])
-            self._accelerator.backward(losses.sum())
-            return losses.detach()
-
-        def forget() -> None:
-            self._optimizer.zero_grad(set_to_none=True)
-
-        noisy, target = (
-            torch.stack([getattr(term, side) for term in terms]) for side in ("noisy", "target")
-        )
-        key = (one.key, self._adapters.acting(rows))
-        with self._adapters.rows(rows):
-            return self._run(key, run, noisy, target, *one.inputs, before=forget)
 
 
 def _attach(

@@ -1,0 +1,149 @@
+"""Own what a training ends with: a preview, and a report of what the LoRA does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pairedit.bases.base import Base
+from pairedit.data.examples import Pair, Single
+from pairedit.data.images import load_image
+from pairedit.edits import Photo, RealImage
+from pairedit.files import locate
+from pairedit.lora.file import LoraFile, annotate_lora, read_lora
+from pairedit.lora.spec import THUMBNAIL
+from pairedit.measure.readers import AttributeProbe, open_readers
+from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
+from pairedit.measure.subject import Subject
+from pairedit.pictures.lanes import draw_sheet, lanes_of
+from pairedit.pictures.png import save_png, thumbnail
+from pairedit.plan.eval import attribute_of
+from pairedit.plan.train import TrainPlan
+from pairedit.runs.tracking import Run
+from pairedit.sample import Sample, Slider, generate
+
+PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
+PREVIEW_LANES = 2  # seeds 0 and 1
+
+
+def show_and_check_slider(
+    base: Base,
+    plan: TrainPlan,
+    files: Mapping[str, Path],
+    *,
+    folder: Path,
+    run: Run,
+    seconds: float,
+) -> None:
+    """Render a few scales of a trained LoRA: for the preview, for the report, or for both.
+
+    Args:
+        base: the model, without LoRAs.
+        plan: what was trained.
+        files: the LoRAs by role.
+        folder: receives preview.png and report.json.
+        run: receives both.
+        seconds: that training took; the report takes at most a tenth of them.
+    """
+    loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
+    edits = loras[plan.method.roles[-1]]
+    lanes = _few_lanes(base, plan, Slider(lora=edits, scales=PREVIEW_SCALES), seconds)
+    if plan.preview:
+        shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
+        _show(plan, shown, edits, folder, run)
+    if not plan.report:
+        return
+    readers, missing = open_readers(
+        {"probe": AttributeProbe()},
+        model=locate(plan.model.path),
+        size=plan.training.size,
+        device=str(base.device),
+    )
+    check_slider(
+        subject=Subject(
+            path=edits.path,
+            label=plan.method_name,
+            dataset=folder.name,
+            pairs=[pair for pair in plan.pairs[folder.name] if isinstance(pair, Pair)],
+            attribute=attribute_of(edits.metadata),
+            skip=plan.preview_at.skip,
+        ),
+        updates={role: update_of(lora, base) for role, lora in loras.items()},
+        lanes=lanes,
+        size=plan.training.size,
+        readers=readers,
+        missing=missing,
+        folder=folder,
+        run=run,
+        step=plan.training.steps,
+    )
+
+
+def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:
+    """Render as many seeds as the preview needs, and more for the report while time is left."""
+
+    def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
+        samples = generate(
+            base,
+            sliders=[slider],
+            prompts=[plan.model.prompt],
+            seeds=seeds,
+            rendering=plan.preview_at,
+        )
+        return lanes_of(list(samples))
+
+    first = PREVIEW_LANES if plan.preview else 1
+    started = time.perf_counter()
+    lanes = shoot(range(first))
+    spent = time.perf_counter() - started
+    more = further_lanes(spent, first, seconds) if plan.report else 0
+    return lanes + shoot(range(first, first + more)) if more else lanes
+
+
+def _show(
+    plan: TrainPlan, samples: Sequence[Sample], lora: LoraFile, folder: Path, run: Run
+) -> None:
+    """Draw preview.png; a slider's file receives it small."""
+    sheet = draw_sheet(samples, title=f"{folder.name}: {plan.method_name}")
+    if plan.method.learns_from is not Single:
+        # First, as the preview's file says that all of this has been done.
+        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)})
+    save_png(sheet, folder / "preview.png", {"lora": lora.path.name})
+    run.image("preview", folder / "preview.png", plan.training.steps)
+
+
+def show_and_check_content(
+    base: Base, plan: TrainPlan, files: Mapping[str, Path], *, folder: Path, run: Run
+) -> None:
+    """Render what a content LoRA makes of noise, beside the image it has learnt.
+
+    See `show_and_check_slider`.
+    """
+    loras = {role: read_lora(path, plan.model.names) for role, path in files.items()}
+    (lora,) = loras.values()
+    (example,) = plan.pairs[folder.name]
+    image = load_image(example.path, plan.training.size)
+    samples = list(
+        generate(
+            base,
+            sliders=[],
+            prompts=[""],
+            seeds=range(PREVIEW_LANES),
+            rendering=replace(plan.preview_at, skip=0),
+            edit=RealImage(inversion="lora"),
+            photos=[Photo(path=example.path, image=image, content=lora)],
+        )
+    )
+    if plan.preview:
+        _show(plan, samples, lora, folder, run)
+    if plan.report:
+        check_content(
+            name=folder.name,
+            updates={role: update_of(lora, base) for role, lora in loras.items()},
+            samples=samples,
+            folder=folder,
+            run=run,
+            step=plan.training.steps,
+        )
