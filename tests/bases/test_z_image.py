@@ -18,6 +18,7 @@ from pairedit.data.examples import find_pairs
 from pairedit.flow import step_of
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora, write_lora
+from pairedit.lora.layouts import to_tensors
 from pairedit.lora.rows import Row
 from pairedit.methods import PairEdit
 from pairedit.noising import ContentPreserving, Rectified
@@ -181,6 +182,16 @@ def test_a_round_trip_keeps_the_edit(base, tmp_path, layout):
     path = tmp_path / "back.safetensors"
     write_lora(path, lora.weights, lora.metadata, layout, NAMES)
     assert_same_edit(lora, read_lora(path, NAMES))
+
+
+def test_one_matrix_of_the_original_holds_query_key_and_value_in_this_order(base, tmp_path):
+    """ComfyUI takes its rows apart in this order."""
+    lora = random_lora(base, tmp_path / "x.safetensors", "attention", (2,))
+    stacked = to_tensors(lora.weights, "kohya", NAMES)
+    stem = "lora_unet_layers_1_attention_qkv.lora_"
+    whole = stacked[stem + "up.weight"] @ stacked[stem + "down.weight"]
+    parts = [lora.weights[f"layers.1.attention.to_{part}"] for part in "qkv"]
+    torch.testing.assert_close(whole, torch.cat([up @ down for down, up in parts]))
 
 
 @pytest.mark.parametrize("prefix", ["diffusion_model.", "transformer.", "base_model.model.", ""])

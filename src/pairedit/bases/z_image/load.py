@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from diffusers import ZImagePipeline
 
-from pairedit.bases.z_image.zimage import PLAIN, ZImage
 from pairedit.bases.quiet import quiet
+from pairedit.bases.z_image.zimage import PLAIN, ZImage
 from pairedit.machine.hardware import AUTO, PROFILES, Hardware, choose
 
 log = logging.getLogger(__name__)

@@ -81,9 +81,7 @@ class ZImage:
         scheduler = self.pipeline.scheduler
         # Counts where somebody's scheduler shifts by the size.
         mu = calculate_shift(h // PATCH * (w // PATCH), *_shifts(scheduler.config))
-        retrieve_timesteps(
-            scheduler, steps, "cpu", sigmas=get_default_z_image_sigmas(steps), mu=mu
-        )
+        retrieve_timesteps(scheduler, steps, "cpu", sigmas=get_default_z_image_sigmas(steps), mu=mu)
         return scheduler.sigmas
 
     def noise(self, seed: int, size: Size) -> Tensor:
