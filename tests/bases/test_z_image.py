@@ -15,7 +15,6 @@ from pairedit.bases.z_image.model import ZImage
 from pairedit.bases.z_image.names import NAMES
 from pairedit.bases.z_image.place import blocks_of
 from pairedit.data.examples import find_pairs
-from pairedit.flow import step_of
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.layouts import to_tensors
@@ -23,9 +22,11 @@ from pairedit.lora.rows import Row
 from pairedit.methods import PairEdit
 from pairedit.noising import ContentPreserving, Rectified
 from pairedit.plan.build import build
+from pairedit.plan.model import build_model
+from pairedit.problems import Problems
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
-from pairedit.settings import Rendering, Training
+from pairedit.settings import Rendering, Training, step_of
 from pairedit.train import fit
 from tiny import assert_same_edit, random_lora, running
 from tiny_z_image import LENGTH, write_z_image
@@ -350,6 +351,13 @@ def test_by_default_a_slider_acts_where_it_does_on_flux(base):
     assert len(model.modules()) == 32 * 8 + 2 * 7
 
 
+def test_training_draws_as_many_high_levels_as_on_flux(base):
+    model = option()
+    sigmas = base.sigmas((512, 512), model.num_inference_steps)
+    trained = sigmas[step_of(model.start_step, sigmas) : -1]
+    assert 0.30 < float((trained > 0.8).float().mean()) < 0.35, "FLUX.1 has .32"
+
+
 def test_modules_are_those_of_the_folder(base, folder):
     parts = base.transformer.named_modules()
     linears = {name for name, part in parts if isinstance(part, torch.nn.Linear)}
@@ -389,11 +397,17 @@ def test_a_slider_is_trained_rendered_measured_and_exported(command, export, pai
     assert not code, err
 
 
-def test_a_folder_of_another_kind_is_refused(command, tiny_flux_folder, tmp_path):
-    path = option(path=str(tiny_flux_folder)).problems(4.0)["path"]
-    assert "FluxPipeline" in path
-    assert "model=flux-dev" in path
+def test_a_folder_of_another_kind_is_refused(tiny_flux_folder):
+    config = composed("gen", "model=z-image", f"model.path={tiny_flux_folder}")
+    problems = Problems()
+    build_model(config, problems)
+    (problem,) = problems
+    assert "holds a FluxPipeline, which model=z-image cannot read; expected model=flux-" in problem
+
+
+def test_a_folder_that_is_broken_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "lacks transformer" in option(path=str(tmp_path / "empty")).problems(4.0)["path"]
+    assert "0 turns guidance off" in option().problems(None)["guidance_scale"]
     with pytest.raises(ValueError, match=r"model\.path=.*not a readable Z-Image model: "):
         load(str(tmp_path), device="cpu", precision="float32", max_sequence_length=32)

@@ -16,7 +16,7 @@ from pairedit.files import locate
 from pairedit.lora.names import Names
 
 if TYPE_CHECKING:
-    from pairedit.bases.z_image.zimage import ZImage as Loaded
+    from pairedit.bases.z_image.zimage import ZImageBase
     from pairedit.machine.hardware import Hardware
 
 PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -30,9 +30,12 @@ class ZImage(Model):
     unit: ClassVar[int] = 16  # px: the VAE shrinks 8 times, a token covers 2 x 2 latent pixels
     fuses: ClassVar[bool] = False
     guidance: ClassVar[Guidance] = BEYOND
+    pipeline: ClassVar[str] = "ZImagePipeline"
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
-        """Say what is wrong with its folder, by the field's name."""
+        """Say what is wrong with its folder, or with a guidance scale, by the field's name."""
+        if guidance_scale is None:
+            return {"guidance_scale": "this model needs a number; 0 turns guidance off"}
         folder = locate(self.path)
         if not folder.is_dir():
             looks_like_hub_id = re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", self.path)
@@ -53,7 +56,7 @@ class ZImage(Model):
             counts = self._counts(locate(self.path))
         return self.names.modules(counts)
 
-    def load(self, *, device: str, hardware: Hardware, changes: Mapping[str, Any]) -> Loaded:
+    def load(self, *, device: str, hardware: Hardware, changes: Mapping[str, Any]) -> ZImageBase:
         """Load the weights; see `Loadable.load`."""
         from pairedit.bases.z_image.load import load
 

@@ -10,8 +10,9 @@ Shape letters: B rows, C latent channels, h and w latent height and width, H and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from diffusers import ZImagePipeline
@@ -23,10 +24,12 @@ from diffusers.pipelines.z_image.pipeline_z_image import (
 from torch import Tensor, nn
 
 from pairedit.bases.base import Posterior
+from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.guidance import BEYOND
 from pairedit.bases.z_image.names import NAMES
 from pairedit.bases.z_image.passes import Pass, Text, clock_of
-from pairedit.bases.z_image.place import place, training_blocks
+from pairedit.bases.z_image.place import blocks_of, place
+from pairedit.machine.blocks import run_again, start_compiler
 from pairedit.machine.devices import settle_gpu
 from pairedit.machine.graphs import Graphs
 from pairedit.machine.hardware import Hardware
@@ -34,10 +37,11 @@ from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
 PATCH = 2  # latent pixels a side of one token
+KEPT = 256  # encoded prompts; 2.6 MB each at most
 PLAIN = Hardware()
 
 
-class ZImage:
+class ZImageBase:
     """Run one Z-Image in its parts. The transformer stays on the accelerator."""
 
     names = NAMES
@@ -60,6 +64,9 @@ class ZImage:
         self.hardware = hardware
         self.transformer: nn.Module = pipeline.transformer
         self._placed = False
+        self._encoded: dict[str, Tensor] = {}  # on the CPU
+        if hardware.compile:
+            start_compiler()
         for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
             part.requires_grad_(False).eval()
 
@@ -91,18 +98,24 @@ class ZImage:
 
     @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> Text:
-        """Encode prompts, in the transformer's precision."""
-        with lend([self.pipeline.text_encoder], self.device, clear=not self._placed) as device:
-            known = {
-                prompt: self.pipeline.encode_prompt(
-                    prompt,
-                    device=device,
-                    do_classifier_free_guidance=False,
-                    max_sequence_length=self.max_sequence_length,
-                )[0][0].to(self.device, self.transformer.dtype)
-                for prompt in dict.fromkeys(prompts)
-            }
-        return Text(prompts=tuple(prompts), tokens=tuple(known[prompt] for prompt in prompts))
+        """Encode prompts that are new, in the transformer's precision; see `Base.text`."""
+        wanted = list(dict.fromkeys(prompts))
+        known = {prompt: self._encoded[prompt] for prompt in wanted if prompt in self._encoded}
+        new = [prompt for prompt in wanted if prompt not in known]
+        if new:
+            encoder = [self.pipeline.text_encoder]
+            with lend(encoder, self.device, clear=not self._placed) as device:
+                for prompt in new:
+                    (tokens,), _ = self.pipeline.encode_prompt(
+                        prompt,
+                        device=device,
+                        do_classifier_free_guidance=False,
+                        max_sequence_length=self.max_sequence_length,
+                    )
+                    known[prompt] = tokens.to(self.transformer.dtype).cpu()
+        self._encoded = dict([*(self._encoded | known).items()][-KEPT:])
+        placed = {prompt: tokens.to(self.device) for prompt, tokens in known.items()}
+        return Text(prompts=tuple(prompts), tokens=tuple(placed[prompt] for prompt in prompts))
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Posterior:
@@ -116,12 +129,15 @@ class ZImage:
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode normalised latents one by one; the images stay where they were decoded."""
+        """Decode normalised latents; the images stay where they were decoded."""
         vae = self.pipeline.vae
-        with lend([vae], self.device, clear=not self._placed) as device:
-            raw = latents.to(device, vae.dtype) / vae.config.scaling_factor
-            raw = raw + vae.config.shift_factor
-            return torch.cat([vae.decode(one, return_dict=False)[0] for one in raw.split(1)])
+        count = len(latents)
+        if self.device.type == "cuda":
+            count = at_once(latents[0, 0].numel() * self.pipeline.vae_scale_factor**2)
+        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
+        with lend(used, self.device, clear=not self._placed) as device:
+            raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
+            return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Move the transformer to its device.
@@ -152,7 +168,8 @@ class ZImage:
     @contextmanager
     def training(self) -> Iterator[Graphs]:
         """Let the blocks run for training inside; a step is never a graph."""
-        with training_blocks(self.transformer, self.hardware):
+        blocks = list(blocks_of(self.transformer))
+        with run_again(self.transformer, blocks, self.hardware.gradient_checkpointing):
             yield Graphs(False)
 
     @contextmanager
@@ -161,7 +178,7 @@ class ZImage:
         yield Graphs(False)
 
 
-def _shifts(config: dict[str, float]) -> list[float]:
+def _shifts(config: Mapping[str, Any]) -> list[float]:
     """Read the numbers of a shift by size from a scheduler, as ZImagePipeline does."""
     usual = {
         "base_image_seq_len": 256,
