@@ -13,6 +13,7 @@ from scripts.small_bases import words
 from scripts.small_bases.bases import SMALL, flux_mini_vae
 from scripts.small_bases.look import open_small
 from scripts.small_bases.train import Job, draw_sigma, train
+from transformers import Qwen3ForCausalLM
 
 from pairedit.bases.base import velocity
 from pairedit.mini.faces import render, sample_attributes
@@ -21,7 +22,7 @@ CPU = torch.device("cpu")
 LINES = ["image of a person, with glasses, old", ""]
 
 
-@pytest.fixture(scope="module", params=["z-image-mini"])
+@pytest.fixture(scope="module", params=SMALL)
 def small(request, tmp_path_factory):
     """Train one for a step; return what it is and its folder."""
     folder = tmp_path_factory.mktemp("small") / request.param
@@ -36,7 +37,8 @@ def test_it_is_trained_on_the_velocity_that_pairedit_renders_with(small):
     spec, folder = small
     base = open_small(spec.option, folder, CPU)
     ids, mask = words.token_ids(base.pipeline.tokenizer, LINES)
-    text = words.encode(base.pipeline.text_encoder, ids, mask, spec.layers, CPU).float()
+    encoder = Qwen3ForCausalLM.from_pretrained(folder / "text_encoder")
+    text = words.encode(encoder, ids, mask, spec.layers, CPU).float()
     noisy = torch.stack([base.noise(seed, (128, 128)) for seed in (1, 2)])
     sigma = torch.tensor([0.3, 0.8])
     with torch.no_grad():

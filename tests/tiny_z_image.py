@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-import string
 from pathlib import Path
 
 import torch
 
+from klein import tokenizer
+
 LENGTH = 96  # tokens of a prompt
-TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-
-
-def tokenizer():
-    """Return Qwen's tokenizer for single characters."""
-    from transformers import Qwen2TokenizerFast
-
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    words = [*special, *(string.digits + string.ascii_letters + string.punctuation), "Ġ", "Ċ"]
-    made = Qwen2TokenizerFast(
-        vocab={word: index for index, word in enumerate(words)},
-        merges=[],
-        pad_token=special[0],
-        eos_token=special[2],
-        unk_token=special[0],
-    )
-    made.chat_template = TEMPLATE
-    return made
 
 
 def write_z_image(folder: Path, *, shift: float = 3.0) -> Path:
