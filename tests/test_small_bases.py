@@ -17,6 +17,7 @@ from transformers import Qwen3ForCausalLM
 
 from pairedit.bases.base import velocity
 from pairedit.mini.faces import render, sample_attributes
+from pairedit.mini.probe import WEIGHTS
 
 CPU = torch.device("cpu")
 LINES = ["image of a person, with glasses, old", ""]
@@ -46,6 +47,10 @@ def test_it_is_trained_on_the_velocity_that_pairedit_renders_with(small):
         expected = velocity(base, noisy, sigma, base.text(LINES), None)
     # Training keeps what the text encoder says in bf16.
     assert (found - expected).norm() < 1e-2 * expected.norm()
+
+
+def test_pairedit_eval_finds_a_probe_in_its_folder(small):
+    assert (small[1] / "probe.safetensors").read_bytes() == WEIGHTS.read_bytes()
 
 
 def test_its_latents_are_those_of_flux_mini_normalised(small):

@@ -6,6 +6,7 @@ noisy = (1 - sigma) x + sigma eps,  target eps - x
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from scripts.small_bases.bases import Small, flux_mini_vae
 from torch import Tensor, nn
 
 from pairedit.mini.faces import render, sample_attributes
+from pairedit.mini.probe import WEIGHTS as PROBE
 
 RATE = 1e-3  # the peak of the learning rate
 WARM_UP, DECAY = 0.03, 0.4  # shares of the time in which it rises, and falls to zero
@@ -91,6 +93,7 @@ def train(small: Small, job: Job, folder: Path) -> DiffusionPipeline:
         transformer=transformer.cpu().eval(),
     )
     pipeline.save_pretrained(folder)
+    shutil.copy(PROBE, folder / PROBE.name)  # pairedit-eval reads the probe of the model's folder
     job.log(f"saved in {folder}")
     return pipeline
 
