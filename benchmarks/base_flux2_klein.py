@@ -170,11 +170,16 @@ def build(size: KleinSize) -> Flux2KleinPipeline:
     for name, part in parts.items():
         dtype = torch.float32 if name == "vae" else size.dtype
         fill(part, dtype, distinct=size.distinct, pool=size.pool)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    return Flux2KleinPipeline(**parts, tokenizer=tokenizer(), scheduler=scheduler)
+
+
+def tokenizer() -> Qwen2TokenizerFast:
+    """Return Qwen's tokenizer for single letters."""
     letters = [letter for letter in string.printable if letter.isprintable() and letter != " "]
     words = {word: index for index, word in enumerate([*SPECIAL, *letters, "Ġ", "Ċ"])}
-    tokenizer = Qwen2TokenizerFast(
+    made = Qwen2TokenizerFast(
         vocab=words, merges=[], pad_token=SPECIAL[0], eos_token=SPECIAL[2], unk_token=SPECIAL[0]
     )
-    tokenizer.chat_template = TEMPLATE
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
-    return Flux2KleinPipeline(**parts, tokenizer=tokenizer, scheduler=scheduler)
+    made.chat_template = TEMPLATE
+    return made

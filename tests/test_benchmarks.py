@@ -153,6 +153,43 @@ def test_flops_are_those_that_torch_counts(modules):
     assert counter.get_total_flops() == count
 
 
+def test_flops_of_klein_are_those_that_torch_counts(modules):
+    import base_flux2_klein
+    from pairedit.bases.base import velocity
+    from pairedit.machine.hardware import Hardware
+
+    size = base_flux2_klein.TINY
+    base = size.opened(torch.device("cpu"), Hardware())
+    text, latents = base.text(["old"]), base.noise(0, size.image)[None]
+    with (
+        FlopCounterMode(display=False) as counter,
+        sdpa_kernel(SDPBackend.MATH),
+        torch.no_grad(),
+    ):
+        velocity(base, latents, torch.tensor(0.5), text, None)
+    clock = 2 * 32 * size.width  # of the features of a noise level, which has its own width here
+    assert counter.get_total_flops() == size.forward() + clock
+
+
+def test_flops_of_z_image_are_those_that_torch_counts(modules):
+    import base_z_image
+    from pairedit.bases.base import velocity
+    from pairedit.machine.hardware import Hardware
+
+    size = base_z_image.TINY
+    base = size.opened(torch.device("cpu"), Hardware())
+    text, latents = base.text([size.prompt]), base.noise(0, size.image)[None]
+    with (
+        FlopCounterMode(display=False) as counter,
+        sdpa_kernel(SDPBackend.MATH),
+        torch.no_grad(),
+    ):
+        velocity(base, latents, torch.tensor(0.5), text, None)
+    clock = 2 * (256 * 1024 + 1024 * 32)  # its embedding
+    clock += 2 * 32 * (3 * 4 * 32 + 32)  # three blocks with a modulation, and the end
+    assert counter.get_total_flops() == size.forward() + clock
+
+
 def test_blocks_share_memory_only_where_weights_do_not_matter(modules):
     _, _, sizes = modules
     first, second = (

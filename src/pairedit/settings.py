@@ -76,6 +76,20 @@ class Training:
             latents=(self.latents in ("mode", "sample"), "mode or sample"),
         )
 
+    def drawn(self, sigmas: Tensor) -> range:
+        """Return the steps that are drawn from, given the noise levels of a run.
+
+        Raises:
+            ValueError: the one that training begins with lies behind the one that it ends with.
+        """
+        first = step_of(self.start_step, sigmas)
+        if first > self.end_step:
+            raise ValueError(
+                f"start_step={self.start_step}: is step {first} here, behind "
+                f"end_step={self.end_step}"
+            )
+        return range(first, self.end_step + 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rendering:

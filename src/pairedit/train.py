@@ -32,7 +32,7 @@ from pairedit.runs.progress import Progress
 from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import Run
-from pairedit.settings import Size, Training, step_of
+from pairedit.settings import Size, Training
 
 log = logging.getLogger(__name__)
 
@@ -181,19 +181,10 @@ def _draw(
     sigmas: Tensor,
     settings: Training,
 ) -> _Draw:
-    """Draw pair, step index, noise and, where asked for, latents, always in this order.
-
-    Raises:
-        ValueError: no step lies between those that training begins and ends with.
-    """
+    """Draw pair, step index, noise and, where asked for, latents, always in this order."""
     pair = int(torch.randint(pairs, (), generator=generator))
-    first = step_of(settings.start_step, sigmas)
-    if first > settings.end_step:
-        raise ValueError(
-            f"start_step={settings.start_step}: is step {first} of this run, "
-            f"behind end_step={settings.end_step}"
-        )
-    index = int(torch.randint(first, settings.end_step + 1, (), generator=generator))
+    steps = settings.drawn(sigmas)
+    index = int(torch.randint(steps.start, steps.stop, (), generator=generator))
     # Differs from the published code: fresh noise each step instead of 31 fixed seeds.
     noise = torch.randn(shape, generator=generator)
     clean = []

@@ -14,7 +14,7 @@ from pairedit.lora.adapters import Adapters, find_modules
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, generate
-from pairedit.settings import Rendering, Training, step_of
+from pairedit.settings import Rendering, Training
 from tiny import assert_same_edit, random_lora
 
 SIZES = [(32, 32), (32, 64)]
@@ -200,10 +200,16 @@ def test_blocks_that_run_again_give_the_same_gradients(folder, klein, share):
 
 def test_the_levels_that_training_draws_from(klein):
     sigmas = klein.sigmas((512, 512), 50)
-    first = step_of(0.9, sigmas)
-    share = float((sigmas[first:-1] > 0.8).float().mean())
+    training = Training(num_inference_steps=50, start_step=0.9, end_step=49)
+    drawn = sigmas[list(training.drawn(sigmas))]
+    assert float(drawn[0]) == pytest.approx(0.9, abs=0.01)
+    share = float((drawn > 0.8).float().mean())
     assert share == pytest.approx(0.32, abs=0.05), "as on FLUX.1's grid"
-    assert Training(num_inference_steps=50, start_step=0.9, end_step=49).start_step == 0.9
+    whole = Training(num_inference_steps=50, end_step=49)
+    assert whole.drawn(sigmas) == range(50)
+    early = Training(num_inference_steps=50, start_step=0.5, end_step=10)
+    with pytest.raises(ValueError, match=r"start_step=0\.5: is step \d+ here, behind end_step=10"):
+        early.drawn(sigmas)
 
 
 @pytest.fixture

@@ -5,39 +5,13 @@ import torch
 
 from pairedit.bases.flux1.names import NAMES
 from pairedit.bases.flux2.names import NAMES as KLEIN
+from pairedit.bases.z_image.names import NAMES as Z_IMAGE
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.keys import read_keys
 from pairedit.lora.layouts import LAYOUTS, from_tensors, to_tensors
-from pairedit.lora.names import UNKNOWN, Kind, Names, Part
+from pairedit.lora.names import UNKNOWN
 from pairedit.lora.targets import match_targets
 
-
-def one(name, module=None):
-    return Part(name=name, modules=(module or name,))
-
-
-OWN = ("attention.to_q", "attention.to_k", "attention.to_v")
-REST = ("feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
-IMAGE = tuple(
-    Kind(
-        name=name,
-        original=name,
-        modules=(*OWN, "attention.to_out.0", *REST, *modulation),
-        parts=(
-            Part(name="attention.qkv", modules=OWN, rows=(1, 1, 1)),
-            one("attention.out", "attention.to_out.0"),
-            *(one(module) for module in (*REST, *modulation)),
-        ),
-    )
-    for name, modulation in (
-        ("noise_refiner", ("adaLN_modulation.0",)),
-        ("context_refiner", ()),
-        ("layers", ("adaLN_modulation.0",)),
-    )
-)
-Z_IMAGE = Names(
-    family="Z-Image", kinds=IMAGE, targets={"attention": (r"attention\.to_(q|k|v|out\.0)",)}
-)
 BASES = {"klein": (KLEIN, (5, 20)), "z-image": (Z_IMAGE, (2, 2, 30)), "flux1": (NAMES, (19, 38))}
 ROWS = {"attn.to_qkv_mlp_proj": 9, "proj_mlp": 4}  # widths
 
@@ -54,7 +28,9 @@ def test_attention_is_found_in_every_block(base, count):
 
 def test_a_set_that_a_base_lacks_and_a_near_miss_are_named():
     modules = Z_IMAGE.modules((2, 2, 3))
-    with pytest.raises(ValueError, match=r"targets=image_stream: expected attention, or a"):
+    with pytest.raises(
+        ValueError, match=r"targets=image_stream: expected attention, attention_mlp, or a"
+    ):
         match_targets(modules, "image_stream", Z_IMAGE)
     with pytest.raises(ValueError, match=r"matches no module; near it: noise_refiner\.1\."):
         match_targets(modules, [r"noise_refiner\.3\.attention\.to_q"], Z_IMAGE)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import functools
-import json
-import logging
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import FluxPipeline
 
 from pairedit.bases.flux1.flux import PLAIN, Flux
-from pairedit.bases.quiet import quiet
-from pairedit.machine.hardware import AUTO, PROFILES, Hardware, choose
-
-log = logging.getLogger(__name__)
+from pairedit.bases.loading import dtypes, readable, settle
+from pairedit.machine.hardware import Hardware
 
 
 @functools.lru_cache(maxsize=1)
@@ -45,40 +39,17 @@ def load(
     Raises:
         ValueError: names the path and why it cannot be loaded.
     """
-    asked = dict(changes).get("precision", hardware.precision)
-    plain = precision if asked == AUTO else asked
-    dtype = torch.float32 if plain == "float32" else torch.bfloat16
-    try:
-        with quiet():
-            pipeline = FluxPipeline.from_pretrained(
-                path,
-                dtype={"vae": torch.float32, "default": dtype},
-                # A pickle could run code.
-                use_safetensors=True,
-            )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if not Path(path).is_dir():
-            reason = "neither in the local cache nor to be had from the model hub; " + (
-                "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
-            )
-            reason += "accept its licence and run `hf auth login`, or name a local folder"
-        raise ValueError(f"model.path={path}: not a readable FLUX model: {reason}") from error
-    free = torch.cuda.mem_get_info()[0] / 2**30 if torch.device(device).type == "cuda" else 0.0
-    parameters = sum(weight.numel() for weight in pipeline.transformer.parameters())
-    chosen = choose(
-        hardware,
-        device=torch.device(device).type,
-        free=free,
-        parameters=parameters,
-        precision=precision,
-        changes=dict(changes),
-    )
-    if hardware.name == AUTO and chosen.name in PROFILES:
-        log.info("hardware=%s: %.1f GiB are free on the GPU", chosen.name, free)
+    settings = {"precision": precision, "changes": dict(changes)}
+    with readable(path, "FLUX"):
+        pipeline = FluxPipeline.from_pretrained(
+            path,
+            dtype=dtypes(hardware=hardware, **settings),
+            # A pickle could run code.
+            use_safetensors=True,
+        )
     return Flux(
         pipeline,
         device=torch.device(device),
         max_sequence_length=max_sequence_length,
-        hardware=chosen,
+        hardware=settle(hardware, pipeline.transformer, device=device, **settings),
     )

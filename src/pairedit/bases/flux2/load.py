@@ -7,12 +7,6 @@ quarter of it.
 from __future__ import annotations
 
 import functools
-import json
-import logging
-import os
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,10 +15,8 @@ from torch import nn
 from transformers import Qwen3Config, Qwen3Model
 
 from pairedit.bases.flux2.flux import READ, Flux2Base
-from pairedit.bases.quiet import quiet
-from pairedit.machine.hardware import AUTO, ON_GPU, Hardware, choose
-
-log = logging.getLogger(__name__)
+from pairedit.bases.loading import dtypes, needs_of, readable, settle
+from pairedit.machine.hardware import Hardware
 
 PLAIN = Hardware()
 
@@ -55,45 +47,28 @@ def load(
     Raises:
         ValueError: names the path and why it cannot be loaded.
     """
-    asked = dict(changes).get("precision", hardware.precision)
-    plain = precision if asked == AUTO else asked
-    dtype = torch.float32 if plain == "float32" else torch.bfloat16
-    try:
-        with quiet():
-            pipeline = Flux2KleinPipeline.from_pretrained(
-                path,
-                text_encoder=read_encoder(path, dtype),
-                dtype={"vae": torch.float32, "default": dtype},
-                # A pickle could run code.
-                use_safetensors=True,
-            )
-    except (OSError, ValueError, json.JSONDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        if not Path(path).is_dir():
-            reason = "neither in the local cache nor to be had from the model hub; " + (
-                "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
-            )
-            reason += "accept its licence and run `hf auth login`, or name a local folder"
-        raise ValueError(f"model.path={path}: not a readable FLUX.2 model: {reason}") from error
-    free = torch.cuda.mem_get_info()[0] / 2**30 if torch.device(device).type == "cuda" else 0.0
-    parameters = sum(weight.numel() for weight in pipeline.transformer.parameters())
-    chosen = choose(
-        hardware,
-        device=torch.device(device).type,
-        free=free,
-        parameters=parameters,
-        precision=precision,
-        changes=dict(changes),
-        needs=needs(parameters),
-    )
-    if hardware.name == AUTO and chosen.name in ON_GPU:
-        log.info("hardware=%s: %.1f GiB are free on the GPU", chosen.name, free)
+    settings = {"precision": precision, "changes": dict(changes)}
+    dtype = dtypes(hardware=hardware, **settings)
+    with readable(path, "FLUX.2"):
+        pipeline = Flux2KleinPipeline.from_pretrained(
+            path,
+            text_encoder=read_encoder(path, dtype["default"]),
+            dtype=dtype,
+            # A pickle could run code.
+            use_safetensors=True,
+        )
     return Flux2Base(
         pipeline,
         device=torch.device(device),
         max_sequence_length=max_sequence_length,
-        # There are no fused operations for this architecture yet.
-        hardware=replace(chosen, fused=False, graphs=False),
+        hardware=settle(
+            hardware,
+            pipeline.transformer,
+            device=device,
+            needs=needs_of(pipeline.transformer),
+            fuses=False,
+            **settings,
+        ),
     )
 
 
@@ -109,17 +84,3 @@ def read_encoder(path: str, dtype: torch.dtype) -> Qwen3Model:
     # The norm stands behind all layers; what is read of the last one here comes before it.
     encoder.norm = nn.Identity()
     return encoder
-
-
-def needs(parameters: int) -> Mapping[str, float]:
-    """Estimate the GiB that must be free for each profile, at 512 px; nobody has measured it.
-
-    Weights of 2 bytes, and activations of all blocks, of some, or of one.
-    """
-    weights = 2 * parameters / 2**30
-    return {
-        "80gb": 2.5 * weights + 4,
-        "24gb": 1.3 * weights + 3,
-        "12gb": 0.5 * weights + 4,
-        "8gb": 0,
-    }

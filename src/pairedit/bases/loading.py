@@ -1,0 +1,109 @@
+"""Own what loading is for any architecture: its precision, its hardware, and what a user reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pairedit.bases.quiet import quiet
+from pairedit.machine.hardware import AUTO, ON_GPU, PROFILES, Hardware, choose
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def readable(path: str, family: str) -> Iterator[None]:
+    """Keep the libraries quiet inside, and say in one line why a model cannot be read.
+
+    Args:
+        path: a folder, or a model hub id.
+        family: what it should hold, such as FLUX.
+
+    Raises:
+        ValueError: names the path and the reason.
+    """
+    try:
+        with quiet():
+            yield
+    except (OSError, ValueError, json.JSONDecodeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        if not Path(path).is_dir():
+            reason = "neither in the local cache nor to be had from the model hub; " + (
+                "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
+            )
+            reason += "accept its licence and run `hf auth login`, or name a local folder"
+        raise ValueError(f"model.path={path}: not a readable {family} model: {reason}") from error
+
+
+def dtypes(precision: str, hardware: Hardware, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what each part of a pipeline is loaded in; the VAE always runs in float32.
+
+    Args:
+        precision: that `auto` stands for.
+        hardware: the profile asked for.
+        changes: fields that the user set apart from it.
+    """
+    asked = changes.get("precision", hardware.precision)
+    plain = precision if asked == AUTO else asked
+    default = torch.float32 if plain == "float32" else torch.bfloat16
+    return {"vae": torch.float32, "default": default}
+
+
+def settle(
+    hardware: Hardware,
+    transformer: nn.Module,
+    *,
+    device: str,
+    precision: str,
+    changes: Mapping[str, Any],
+    needs: Mapping[str, float] = PROFILES,
+    fuses: bool = True,
+) -> Hardware:
+    """Settle how a transformer runs, once it is there; see `machine.hardware.choose`.
+
+    Args:
+        hardware: a profile, or `auto`.
+        transformer: in plain precision.
+        device: a torch device, such as cpu or cuda.
+        precision: that `auto` stands for.
+        changes: fields that the user set apart from the profile.
+        needs: GiB that must be free for each profile.
+        fuses: it has fused operations; else they and CUDA graphs are dropped.
+    """
+    kind = torch.device(device).type
+    free = torch.cuda.mem_get_info()[0] / 2**30 if kind == "cuda" else 0.0
+    chosen = choose(
+        hardware,
+        device=kind,
+        free=free,
+        parameters=sum(weight.numel() for weight in transformer.parameters()),
+        precision=precision,
+        changes=changes,
+        needs=needs,
+    )
+    if hardware.name == AUTO and chosen.name in ON_GPU:
+        log.info("hardware=%s: %.1f GiB are free on the GPU", chosen.name, free)
+    return chosen if fuses else replace(chosen, fused=False, graphs=False)
+
+
+def needs_of(transformer: nn.Module) -> Mapping[str, float]:
+    """Estimate the GiB that must be free for each profile, at 512 px; nobody has measured it.
+
+    Weights of 2 bytes, and activations of all blocks, of some, or of one.
+    """
+    weights = 2 * sum(weight.numel() for weight in transformer.parameters()) / 2**30
+    return {
+        "80gb": 2.5 * weights + 4,
+        "24gb": 1.3 * weights + 3,
+        "12gb": 0.5 * weights + 4,
+        "8gb": 0,
+    }
