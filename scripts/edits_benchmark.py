@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, product
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 import torch
