@@ -55,7 +55,6 @@ def test_perfect_edits_of_other_people_are_like_their_pairs(edit):
     seen = rendered(edit, edit, attribute=edit)
     assert judge(seen).name == "works"
     assert float(mean("picture place", seen)) > 0.55
-    assert float(mean("picture direction", seen)) > 0.2
 
 
 def test_other_edits_change_the_pictures_elsewhere():
