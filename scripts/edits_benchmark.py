@@ -3,7 +3,7 @@
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
 
 A job is one training (method, edit, training seed, number of pairs) and all its measurements
-(skip, local, schedule). Jobs run in the order of their worth: all of the first training seed come
+(plain, local, as the slider chooses itself). Jobs run in the order of their worth: all of the first training seed come
 before any of the second. Each result is written as it is found, so a call that its clock stops
 loses little, and the next one goes on. A job's folder holds what pairedit-train leaves there;
 beside it stands its JSON.
@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import cycle, product
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 import torch
@@ -32,19 +32,22 @@ from pairedit.jobs.train import run_training
 from pairedit.lora.file import read_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure import measures
-from pairedit.measure.effect import worth
+from pairedit.measure.choice import by_pairs, by_trial
+from pairedit.measure.effect import effect, worth
 from pairedit.measure.evaluate import Result, Setting, evaluate
+from pairedit.measure.evidence import Evidence
 from pairedit.measure.intervals import at, crossing
 from pairedit.measure.readers import AttributeProbe
 from pairedit.measure.subject import Subject
 from pairedit.plan.options import composed
 from pairedit.plan.train import TrainPlan, plan_train
-from pairedit.schedules import SCHEDULES, lean_of
+from pairedit.settings import Use
 from tables import weights
 
 EDITS = ("smile", "age", "mouth_open", "eye_size", "hair_length", "beard", "glasses", "nose_width")
 FAILS = "tilt"  # last in line, and in no mean
-SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0)
+SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
+USES = ("plain", "local", "chosen")  # of the base's skip, the first two
 FIRST_SEED = 7000
 MATCHED = 0.4  # the gain at which sliders are compared
 FLOOR = "floor"
@@ -57,6 +60,7 @@ FIGURES = {
     "one pair at": measures.calibration,
 }
 CARDS = "CUDA_VISIBLE_DEVICES"
+CALIBRATED = 12  # seeds, as many as pairedit-eval takes
 ROWS = 64  # in one pass of rendering; flux-mini is small
 LAST_MOMENT = 5  # seconds that the table takes
 
@@ -82,20 +86,6 @@ class Job:
         return f"{self.recipe}-{self.edit}-{self.seed}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Use:
-    """Say how a slider is sampled with."""
-
-    skip: int
-    local: bool
-    schedule: str
-
-    @property
-    def name(self) -> str:
-        """Name a result in a job's file."""
-        return f"skip={self.skip} local={str(self.local).lower()} schedule={self.schedule}"
-
-
 def jobs(args: argparse.Namespace) -> list[Job]:
     """List all jobs, those first without which there is no comparison."""
 
@@ -113,13 +103,6 @@ def jobs(args: argparse.Namespace) -> list[Job]:
     return found
 
 
-def uses(job: Job, args: argparse.Namespace) -> list[Use]:
-    """List how a job's slider is measured; schedules other than the first for graded alone."""
-    schedules = args.schedules if job.method == "graded" else args.schedules[:1]
-    cases = product(args.skips, schedules, args.local)
-    return [Use(skip=skip, local=local, schedule=schedule) for skip, schedule, local in cases]
-
-
 def work(args: argparse.Namespace, waiting: queue.SimpleQueue, deadline: float) -> None:
     """Do jobs until none is left or the clock says so, in a process of its own or in this one."""
     torch.set_num_threads(1)
@@ -134,7 +117,7 @@ def do(job: Job, args: argparse.Namespace, deadline: float) -> None:
     """Train and measure one job, as far as that has not been done."""
     folder = args.work / job.name
     known = results(folder)
-    left = [use for use in uses(job, args) if use.name not in known]
+    left = [use for use in args.uses if use not in known]
     if not left:
         return
     plan = plan_of(job, args)
@@ -142,11 +125,8 @@ def do(job: Job, args: argparse.Namespace, deadline: float) -> None:
     (path,) = run_training(plan, folder).values()
     if "seconds" not in known:
         note(folder, {"seconds": round(time.time() - started, 1)})
-    for skip in dict.fromkeys(use.skip for use in left):
-        if time.time() > deadline:
-            return
-        together = [use for use in left if use.skip == skip]
-        note(folder, measure(job, together, path, plan, args.seeds))
+    if time.time() < deadline:
+        note(folder, measure(job, left, path, plan, args.seeds))
 
 
 def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
@@ -168,38 +148,44 @@ def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
 
 
 def measure(
-    job: Job, together: Sequence[Use], path: Path, plan: TrainPlan, seeds: int
+    job: Job, uses: Sequence[str], path: Path, plan: TrainPlan, seeds: int
 ) -> dict[str, dict]:
-    """Measure one slider in several uses of one skip, which share the image at scale 0."""
+    """Measure one slider in several uses."""
     model, size = plan.model, plan.training.size
-    probe = AttributeProbe().open(model=locate(model.path), size=size, device="cpu")
-    subjects = [
-        Subject(
-            path=path,
-            label=use.name,
-            dataset=job.edit,
-            pairs=plan.pairs[job.edit],
-            attribute=job.edit,
-            skip=use.skip,
-            local=use.local,
-            lean=lean_of(use.schedule),
-        )
-        for use in together
-    ]
+    base = open_model(model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    readers = {"probe": AttributeProbe().open(model=locate(model.path), size=size, device="cpu")}
+    lora = read_lora(path)
+    setting = Setting(
+        prompts=[model.prompt],
+        seeds=range(FIRST_SEED, FIRST_SEED + seeds),
+        rendering=plan.preview_at,
+    )
+    slider = Subject(
+        path=path,
+        label=job.name,
+        dataset=job.edit,
+        pairs=plan.pairs[job.edit],
+        attribute=job.edit,
+        skip=plan.preview_at.skip,
+    )
+    asked = {"plain": Use(), "local": Use(local=True)}
+    if "chosen" in uses:
+        first = by_pairs(base, slider.pairs, size)
+        choice = by_trial(base, slider, lora, first=first, setting=setting, readers=readers)
+        asked["chosen"] = choice.use
     found = evaluate(
-        open_model(model, device=plan.device, hardware=plan.hardware, changes=plan.changes),
-        subjects,
-        {path: read_lora(path)},
+        base,
+        [replace(slider.used(asked[use]), label=use) for use in uses],
+        {path: lora},
         scales=SCALES,
-        setting=Setting(
-            prompts=[model.prompt],
-            seeds=range(FIRST_SEED, FIRST_SEED + seeds),
-            rendering=plan.preview_at,
-        ),
-        readers={"probe": probe},
+        setting=setting,
+        readers=readers,
         missing={},
     )
-    return {result.subject.label: figures(result) for result in found}
+    return {
+        result.subject.label: figures(result) | {"use": str(asked[result.subject.label])}
+        for result in found
+    }
 
 
 def figures(result: Result) -> dict:
@@ -210,11 +196,21 @@ def figures(result: Result) -> dict:
     # What a perfect edit is read to move, where sliders are compared by their gain.
     compared = result.seen.match * abs(worth(result.seen) or math.nan)
     found[FLOOR] = result.summaries[measures.floor].mean * MATCHED / compared
+    found["calibrated"] = calibrated(result.seen)
     plain = {
         name: round(value, 4) if value == value else None
         for name, value in ((name, float(value)) for name, value in found.items())
     }
     return plain | {"target": target.tolist(), "off": off.tolist()}
+
+
+def calibrated(seen: Evidence) -> float:
+    """Return the effect on most seeds at the scale that the others find to be worth one pair."""
+    lanes = torch.arange(len(seen.distance))
+    few, most = (
+        effect(seen.pick(part)).mean(0) for part in (lanes[:CALIBRATED], lanes[CALIBRATED:])
+    )
+    return float(at(SCALES, most, crossing(SCALES, few, 1.0)))
 
 
 def results(folder: Path) -> dict[str, dict]:
@@ -239,10 +235,10 @@ def gathered(args: argparse.Namespace) -> Known:
     known: Known = {}
     for job in jobs(args):
         there = results(args.work / job.name)
-        for use in uses(job, args):
-            if use.name in there:
-                by_edit = known.setdefault((job.recipe, use.name), {})
-                by_edit.setdefault(job.edit, []).append(there[use.name])
+        for use in args.uses:
+            if use in there:
+                by_edit = known.setdefault((job.recipe, use), {})
+                by_edit.setdefault(job.edit, []).append(there[use])
     return known
 
 
@@ -263,7 +259,6 @@ def row(head: Sequence[str], cells: dict[str, float | None], edits: Sequence[str
 def table(args: argparse.Namespace) -> str:
     """Write what is known as Markdown."""
     known, edits = gathered(args), args.edits
-    recipes = list(dict.fromkeys(recipe for recipe, _ in known))
     rule = f"|---|---|{'---|' * (len(edits) + 1)}"
     heads = f"{' | '.join(edits)} | mean |"
     off = {
@@ -276,24 +271,22 @@ def table(args: argparse.Namespace) -> str:
     # The same for all sliders of three pairs, which come first.
     pairs = {e: mean(found, FLOOR) for by in reversed(known.values()) for e, found in by.items()}
     lines.append(row(("a perfect edit", FLOOR), pairs, edits))
-    lines += ["", "At the best use for each edit, chosen on the same seeds.", ""]
-    lines += [f"| trained | figure | {heads}", rule]
-    for recipe in recipes:
-        best: dict[str, str] = {}
-        for edit in edits:
-            cells = {u: by[edit] for (r, u), by in off.items() if r == recipe and edit in by}
-            reached = {use: value for use, value in cells.items() if value is not None}
-            if cells:
-                best[edit] = min(reached or cells, key=lambda use: reached.get(use, 0.0))
-        for name in ("off-target", FLOOR, *FIGURES):
-            cells = {edit: mean(known[recipe, use][edit], name) for edit, use in best.items()}
-            lines.append(row((recipe, name), cells, edits))
-        chosen = [best.get(edit, "--") for edit in edits]
-        lines.append(f"| {' | '.join((recipe, 'used', *chosen, ''))} |")
+    lines += ["", f"| trained, used | figure | {heads}", rule]
+    for (recipe, use), by_edit in known.items():
+        for name in (*FIGURES, "calibrated"):
+            cells = {edit: mean(found, name) for edit, found in by_edit.items()}
+            lines.append(row((f"{recipe}, {use}", name), cells, edits))
+    lines += ["", "How sliders chose to be used, by training seed:", ""]
+    lines += [
+        f"- {recipe}, {edit}: {'; '.join(each['use'] for each in found)}"
+        for (recipe, use), by_edit in known.items()
+        if use == "chosen"
+        for edit, found in by_edit.items()
+    ]
     errors = [f"{job.name}: {there['error']}" for job in jobs(args)
               if "error" in (there := results(args.work / job.name))]  # fmt: skip
     done = sum(map(len, (found for by_edit in known.values() for found in by_edit.values())))
-    asked = sum(len(uses(job, args)) for job in jobs(args))
+    asked = len(jobs(args)) * len(args.uses)
     return "\n".join([*lines, "", f"{done} of {asked} results.", *errors]) + "\n"
 
 
@@ -313,11 +306,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=["full:500", "graded:150", "fm:500"])
     parser.add_argument("--one", nargs="*", default=["graded:150"], help="trained on one pair")
     parser.add_argument("--edits", nargs="+", choices=(*EDITS, FAILS), default=[*EDITS, FAILS])
-    parser.add_argument("--training-seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--seeds", type=int, default=32)
-    parser.add_argument("--skips", nargs="+", type=int, default=[8, 14, 11, 18])
-    parser.add_argument("--local", nargs="+", type=json.loads, default=[False, True])
-    parser.add_argument("--schedules", nargs="+", choices=SCHEDULES, default=["flat", "early"])
+    parser.add_argument("--training-seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, default=64)
+    parser.add_argument("--uses", nargs="+", choices=USES, default=list(USES))
     parser.add_argument("--rows", type=int, default=ROWS, help="in one pass of rendering")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")

@@ -18,7 +18,7 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 
 import torch
 from tqdm import tqdm

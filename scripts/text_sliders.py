@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-os.environ.setdefault("GOMP_SPINCOUNT", "20000")  # as the commands do
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 
 from pairedit.measure import measures
 from tables import digest, kept, measure, put, train, weights

@@ -2,6 +2,7 @@
 
 import importlib
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -11,6 +12,14 @@ __all__ = ["load", "open_model"]
 
 if TYPE_CHECKING:
     from pairedit.notebook import load, open_model
+
+# Threads of GNU OpenMP, which torch brings on Linux, spin while they wait for each other. Beside a
+# busy process they then burn the time that the one they wait for needs; so they sleep after this
+# many turns (benchmarks/busy.py). Read when torch is imported, so set before; what the user has set
+# holds.
+SPINS = "4000"
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = SPINS
 
 # Without torchvision transformers says, at import, that the image processors of pipelines' unused
 # IP-adapter parts fall back to Pillow.

@@ -49,9 +49,6 @@ from pairedit.runs.stopping import Stopped, Stopping
 log = logging.getLogger(__name__)
 
 FULL = "HYDRA_FULL_ERROR"
-# GNU OpenMP's threads spin while they wait. Where another process shares the cores, that made
-# a training step 200 times slower; this many turns, then sleep, costs nothing elsewhere.
-SPIN = ("GOMP_SPINCOUNT", "20000")
 Task = Callable[[DictConfig, Stopping], None]
 
 
@@ -161,7 +158,6 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         check: raises ValueError on a configuration that composes but cannot run.
     """
     _spell_anything()
-    os.environ.setdefault(*SPIN)
     full = os.environ.get(FULL) == "1"
     jobs = _Jobs(task, full)
     # A log file on a full disk must not print tracebacks.

@@ -22,7 +22,7 @@ from pairedit.measure.curves import write_curves
 from pairedit.measure.evaluate import Result, Setting, evaluate, render
 from pairedit.measure.readers import open_readers
 from pairedit.measure.report import write_report
-from pairedit.measure.table import comparable, heads, numbers, table, text_table, to_json
+from pairedit.measure.table import comparable, heads, named, numbers, table, text_table, to_json
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
@@ -147,8 +147,10 @@ def _say(results: Sequence[Result]) -> None:
     """Log the table, and what to do about sliders that do not work."""
     log.info("\n%s\n", text_table(heads(), table(results)))
     for result in results:
+        name = f"{result.subject.label} on {result.subject.dataset}"
+        if result.seen.guessed:
+            log.warning("%s: measured by %s; attribute= names it", name, named(result.seen))
         if result.verdict.advice:
-            name = f"{result.subject.label} on {result.subject.dataset}"
             log.warning("%s: %s, %s", name, result.verdict.name, result.verdict.advice)
 
 

@@ -65,8 +65,8 @@ def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> No
     scale = None if summary is None else numbers(summary.mean)
     lost = result.verdict.lost_at
     subject, note = result.subject, None
-    # A scale at which the person is lost would be no slider's unit.
-    if scale and (lost is None or scale < lost):
+    # A scale at which the person is lost would be no slider's unit, nor one of another edit.
+    if scale and (lost is None or scale < lost) and result.verdict.name != "unlike":
         skip = step_of(subject.skip, sigmas)
         note = {
             "scale": scale,

@@ -10,9 +10,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from pairedit.measure.readers import BATCH, Instrument
+from pairedit.measure.readers import BATCH, SIDE, Instrument
+
+PICTURE = "picture"  # the reading that needs no network: the images themselves, small
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,7 @@ class Evidence:
     strangers: Tensor  # float32 [N], the same between a lane's image at 0 and other people's
     pair_distance: float | None = None  # the same between before and after; None without pairs
     attribute: str | None = None  # what the pairs move; None where no probe reads it
+    guessed: bool = False  # nobody named the attribute: it is what the pairs move most
     readings: Mapping[str, Reading] = field(default_factory=dict)  # by reader
     match: float = 0.5  # share of one pair's worth at which sliders are compared
 
@@ -172,8 +176,9 @@ def collect(
             before=_read(instrument, before, before),
             after=_read(instrument, after, before),
         )
-        for name, instrument in readers.items()
+        for name, instrument in {PICTURE: COARSE, **readers}.items()
     }
+    edited = _edited(attribute, readings)
     return Evidence(
         scales=scales,
         distance=distance / unit,
@@ -181,7 +186,8 @@ def collect(
         pair_distance=float((after - before).flatten(1).norm(dim=1).mean()) / unit
         if len(before)
         else None,
-        attribute=_edited(attribute, readings),
+        attribute=edited,
+        guessed=attribute is None and edited is not None,
         readings=readings,
         match=match,
     )
@@ -207,6 +213,14 @@ def moved_most(reading: Reading) -> str | None:
         return None
     change = (reading.after - reading.before).mean(0).abs()
     return reading.instrument.columns[int(change.argmax())]
+
+
+def _coarse(images: Tensor, references: Tensor) -> Tensor:
+    """Return images at a few pixels, [B, 3 * SIDE * SIDE]."""
+    return F.adaptive_avg_pool2d(images, SIDE).flatten(1)
+
+
+COARSE = Instrument(read=_coarse)
 
 
 def _read(instrument: Instrument, images: Tensor, references: Tensor) -> Tensor:

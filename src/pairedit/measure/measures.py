@@ -19,6 +19,7 @@ from torch import Tensor
 from pairedit.measure.effect import NOTICED, effect, identity, worth
 from pairedit.measure.evidence import Column, Evidence, Function, Measure
 from pairedit.measure.intervals import at, crossing, mean_cost, straightness
+from pairedit.measure.picture import direction, place
 
 LINEAR = 1.25  # pairs' worth of change up to which the effect should be straight
 MEASURES: dict[str, Measure] = {}  # by name, in the order that reports have
@@ -70,6 +71,24 @@ def off_target(seen: Evidence) -> Tensor:
 def identity_lost(seen: Evidence) -> Tensor:
     """Distance from the person at scale 0; at 1 identity is lost, half-way to a stranger."""
     return identity(seen)
+
+
+@measure("picture direction", "picture", "pairs")
+def picture_direction(seen: Evidence) -> Tensor:
+    """Cosine between the mean change of the images and that of the pairs, at 16 x 16 pixels.
+
+    At the first scale that gets to where sliders are compared; else at the last.
+    """
+    return direction(seen)[_compared(seen)]
+
+
+@measure("picture place", "picture", "pairs")
+def picture_place(seen: Evidence) -> Tensor:
+    """Cosine between where the images change and where the pairs differ, at 16 x 16 pixels.
+
+    At the same scale; 1 where as much changes at each pixel, whatever the colours.
+    """
+    return place(seen)[_compared(seen)]
 
 
 @measure("clip direction", "clip", "pairs")
@@ -261,6 +280,12 @@ def floor(seen: Evidence) -> Tensor:
     full = seen.probe.of(change, seen.attribute).mean().abs()
     # Where nothing is left to do, the effect is not counted in the attribute.
     return moved * seen.match * (abs(value) / full if (value := worth(seen)) else float("nan"))
+
+
+def _compared(seen: Evidence) -> int:
+    """Return the position of the first scale at the matched one or above, else of the last."""
+    wanted = float(matched_scale(seen))
+    return next((k for k, scale in enumerate(seen.scales) if scale >= wanted), -1)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # references are the images at scale 0 that each is compared with; most look at `images` alone.
 Read = Callable[["Tensor", "Tensor"], "Tensor"]
 BATCH = 16  # images that a network reads at once
+SIDE = 16  # pixels of a picture that is seen coarsely
 ARCFACE_SIDE = 112  # px, the input of every ArcFace network
 
 

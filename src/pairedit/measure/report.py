@@ -19,7 +19,7 @@ from pairedit.files import replacing
 from pairedit.measure.curves import PANELS, labels_of, panel_png
 from pairedit.measure.evaluate import Result
 from pairedit.measure.measures import MEASURES
-from pairedit.measure.table import comparable, heads, moved, table
+from pairedit.measure.table import comparable, heads, moved, named, table
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #18181b; --quiet: #52525b; --paper: #fff; --line: #e4e4e7;
@@ -37,8 +37,8 @@ th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align:
   white-space: nowrap; }
 th { color: var(--quiet); font-weight: 600; }
 th[scope=row] { position: sticky; left: 0; background: var(--paper); color: var(--ink); }
-.works { color: var(--good); } .no-op, .destructive, .reversed, .off { color: var(--bad); }
-.weak { color: var(--soft); } .works, .no-op, .destructive, .reversed, .off, .weak {
+.works { color: var(--good); } .no-op, .destructive, .reversed, .off, .unlike { color: var(--bad); }
+.weak { color: var(--soft); } .works, .no-op, .destructive, .reversed, .off, .unlike, .weak {
   font-weight: 600; }
 .panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
   gap: 1rem; }
@@ -143,7 +143,7 @@ def _overview(results: Sequence[Result], match: float) -> str:
 
 
 def _advice(results: Sequence[Result]) -> str:
-    """Write what to do about sliders that do not work, those of one verdict together."""
+    """Write what to do about sliders that do not work, by verdict, and what was guessed."""
     by_verdict: dict[str, list[Result]] = {}
     for result in results:
         if result.verdict.advice:
@@ -153,6 +153,12 @@ def _advice(results: Sequence[Result]) -> str:
         + escape(", ".join(f"{r.subject.label} on {r.subject.dataset}" for r in group))
         + f": {escape(group[0].verdict.advice)}.</li>"
         for name, group in by_verdict.items()
+    )
+    items += "".join(
+        f"<li>{escape(r.subject.label)} on {escape(r.subject.dataset)} is measured by "
+        f"{escape(named(r.seen))}. Name the right one with attribute=.</li>"
+        for r in results
+        if r.seen.guessed
     )
     return f"<ul>{items}</ul>" if items else ""
 

@@ -25,7 +25,7 @@ from pairedit.measure import measures
 from pairedit.measure.evaluate import Result, measure_slider
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject
-from pairedit.measure.table import numbers
+from pairedit.measure.table import named, numbers
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample
 from pairedit.settings import Size
@@ -102,7 +102,7 @@ def check_slider(
     _say_updates(subject.dataset, updates)
     lines = {"image change": known[measures.image_change].mean}
     if measures.target in known:
-        lines[f"{result.seen.attribute}"] = known[measures.target].mean
+        lines[named(result.seen)] = known[measures.target].mean
     for name, curve in lines.items():
         log.info(
             "%s: %s at scale %s (%d %s)",
@@ -122,6 +122,7 @@ def check_slider(
         "seeds": [lane[0].seed for lane in lanes],
         "scales": list(scales),
         "attribute": result.seen.attribute,
+        "guessed": result.seen.guessed,
         "measures": {m.name: numbers(summary.mean) for m, summary in known.items()},
     }
     _write(content, folder)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
-from pairedit.measure.evidence import Column, Measure
+from pairedit.measure.evidence import Column, Evidence, Measure
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
 
@@ -86,6 +86,7 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
                 "skip": result.subject.skip,
                 "local": result.subject.local,
                 "schedule": result.subject.lean,
+                "guessed": result.seen.guessed,
                 "verdict": result.verdict.name,
                 "advice": result.verdict.advice,
                 "scales": list(result.seen.scales),
@@ -103,6 +104,11 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
             for result in results
         ],
     }
+
+
+def named(seen: Evidence) -> str:
+    """Name the edited attribute, and say where it is a guess."""
+    return f"{seen.attribute}{' (guessed: what the pairs move most)' if seen.guessed else ''}"
 
 
 def moved(result: Result) -> dict[str, float]:

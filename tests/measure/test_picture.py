@@ -1,0 +1,81 @@
+"""The pictures themselves say whether a slider does what its pairs show."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import ImageDraw
+
+from pairedit.data.images import to_image, to_tensor
+from pairedit.measure.evidence import PICTURE, Evidence, collect
+from pairedit.measure.picture import direction, place
+from pairedit.measure.verdict import judge
+from seen import AFTER, BEFORE, PROBE, SCALES, faces, mean, rendered
+
+EDITS = ("smile", "age", "mouth_open", "eye_size", "hair_length", "beard", "glasses", "nose_width")
+
+
+def with_hat(faces: torch.Tensor) -> torch.Tensor:
+    """Put a red hat on people, which is nothing that the probe knows."""
+    images = [to_image(face) for face in faces]
+    for image in images:
+        side, draw = image.width, ImageDraw.Draw(image)
+        for left, top, right, bottom in ((0.28, 0.02, 0.72, 0.2), (0.16, 0.18, 0.84, 0.25)):
+            box = (left * side, top * side, right * side, bottom * side)
+            draw.rectangle(box, fill=(200, 20, 30))
+    return torch.stack([to_tensor(image) for image in images])
+
+
+def hat(slider: str, **options) -> Evidence:
+    """Return what is seen of a slider that sets an attribute, with pairs that put on a red hat."""
+    bare = faces("smile", BEFORE, 3, seed=5)
+    return collect(
+        torch.stack([faces(slider, BEFORE + 1.6 * scale, 6) for scale in SCALES], dim=1),
+        scales=SCALES,
+        before=bare,
+        after=with_hat(bare),
+        readers={"probe": PROBE},
+        **options,
+    )
+
+
+def test_red_hair_is_no_red_hat():
+    seen = hat("hair_red")
+    assert (seen.attribute, seen.guessed) == ("hair_red", True), "the probe knows no hats"
+    assert float(mean("best share", seen)) > 0.3, "by the probe alone it would go far"
+    blind = {name: reading for name, reading in seen.readings.items() if name != PICTURE}
+    assert judge(replace(seen, readings=blind, match=0.3)).name == "works"
+    assert judge(seen).name == "unlike"
+    assert judge(hat("hair_red", attribute="hair_red")).name == "unlike", "named or not"
+    assert not hat("hair_red", attribute="hair_red").guessed
+
+
+@pytest.mark.parametrize("edit", [*EDITS, "tilt"])
+def test_perfect_edits_of_other_people_are_like_their_pairs(edit):
+    seen = rendered(edit, edit, attribute=edit)
+    assert judge(seen).name == "works"
+    assert float(mean("picture place", seen)) > 0.55
+
+
+def test_other_edits_change_the_pictures_elsewhere():
+    seen = rendered("hair_length", "smile")
+    assert direction(seen).abs().max() < 0.3
+    assert place(seen).max() < 0.3
+    assert direction(seen)[seen.zero] == place(seen)[seen.zero] == 0
+    undone = rendered("smile", "smile", [AFTER, 0.45, BEFORE])
+    assert direction(undone)[1:].max() < -0.5
+    assert place(undone)[1:].min() > 0.8
+
+
+def test_a_hat_put_on_is_like_the_pairs_though_no_probe_reads_it():
+    people = faces("smile", BEFORE, 4)
+    seen = collect(
+        torch.stack([people, with_hat(people)], 1),
+        scales=(0.0, 1.0),
+        before=faces("smile", BEFORE, 3, seed=5),
+        after=with_hat(faces("smile", BEFORE, 3, seed=5)),
+        readers={},
+    )
+    assert seen.readings[PICTURE].lanes.shape == (4, 2, 768)
+    assert judge(seen).name == "works"
+    assert float(mean("picture place", seen)) > 0.9
