@@ -43,7 +43,7 @@ def marked(page: Path):
     return pytest.param(page, id=page.stem, marks=[pytest.mark.heavy] * (page.stem in LONG))
 
 
-@pytest.mark.parametrize("page", map(marked, PAGES))
+@pytest.mark.parametrize("page", [marked(page) for page in PAGES])
 def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # the working folder is added to it

@@ -49,12 +49,12 @@ def test_sixty_steps_raise_the_smile(mini, smile):
             mini,
             sliders=[Slider(lora=read_lora(smile), scales=(0.0, 1.0))],
             prompts=["image of a person"],
-            seeds=range(4),
+            seeds=range(12),
             rendering=Rendering(skip=4, **COMMON),
         )
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
-    before, after = values.unflatten(0, (4, 2))[..., INDEX["smile"]].mean(0)
+    before, after = values.unflatten(0, (12, 2))[..., INDEX["smile"]].mean(0)
     assert float(after - before) > 0.1
 
 
