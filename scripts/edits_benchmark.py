@@ -2,11 +2,11 @@
 
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
 
-A job is one training (method, edit, training seed, number of pairs) and all its measurements
-(plain, local, as the slider chooses itself). Jobs run in the order of their worth: all of the first training seed come
-before any of the second. Each result is written as it is found, so a call that its clock stops
-loses little, and the next one goes on. A job's folder holds what pairedit-train leaves there;
-beside it stands its JSON.
+A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
+local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
+the first training seed come before any of the second. Each result is written as it is found, so a
+call that its clock stops loses little, and the next one goes on. A job's folder holds what
+pairedit-train leaves there; beside it stands its JSON.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     monkeypatch.setattr(benchmark, "SCALES", (0.0, 0.5, 4.0))
     words = ["--work", tmp_path, "--processes", 0, "--device", "cpu", "--methods", "full:2"]
     words += ["--one", "graded:2", "--edits", "smile", "--training-seeds", 0, "--seeds", 2]
-    words += ["--skips", 26, "--rows", 8]
+    words += ["--rows", 8]
 
     def run(*more: object) -> str:
         monkeypatch.setattr(sys, "argv", ["edits_benchmark", *map(str, [*words, *more])])
@@ -142,15 +142,14 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     assert "0 of 6 results." in run("--minutes", 0), "the clock is looked at first"
     table = run()
     assert "6 of 6 results." in table
-    (full,) = [line for line in table.splitlines() if line.startswith("| full-2 | used")]
-    assert "skip=26" in full
+    assert table.count("skip=") == 2, "two sliders say how they chose to be used"
     assert "| a perfect edit | floor |" in table
     (graded,) = tmp_path.glob("*/graded-2-one-smile-0.json")
     found = json.loads(graded.read_text())
-    flat = found["skip=26 local=false schedule=flat"]
-    early = found["skip=26 local=false schedule=early"]
-    assert len(flat["target"]) == 3
-    assert flat["target"] != early["target"]
+    assert len(found["plain"]["target"]) == 3
+    assert found["plain"]["target"] != found["local"]["target"]
+    assert found["plain"]["use"] == "local=false schedule=flat"
+    assert "skip=" in found["chosen"]["use"]
     # Neither trained nor measured again; a measurement that is lost is made from the same LoRA.
     monkeypatch.setattr("pairedit.jobs.train.fit", None)
     evaluate = benchmark.evaluate
