@@ -47,4 +47,5 @@ def test_what_cannot_be_exported_is_said_at_once(export, flux, tmp_path, words, 
     assert code == 1
     assert err.startswith("error: ")
     assert all(reason in err for reason in reasons), err
+    assert (" out=" in err) == any(word.startswith("out=") for word in words), err
     assert len(list(tmp_path.iterdir())) == 1

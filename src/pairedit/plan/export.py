@@ -51,8 +51,10 @@ def plan_export(config: DictConfig) -> ExportPlan:
     suffix = LAYOUTS[config.layout].suffix if config.layout in LAYOUTS else ""
     name = f"{lora.stem}-{config.layout}{suffix}"
     out = lora.parent / name if config.out is None else expand_home(config.out)
+    # Without a layout the usual name has no ending, which is no second mistake.
     problems.expect(
-        out.suffix.lower() in SUFFIXES, f"out={out}: expected a name in {' or '.join(SUFFIXES)}"
+        out.suffix.lower() in SUFFIXES or (config.out is None and config.layout not in LAYOUTS),
+        f"out={out}: expected a name in {' or '.join(SUFFIXES)}",
     )
     problems.expect(
         not config.workflow or (config.layout != "published" and out.suffix.lower() != ".pt"),
