@@ -142,6 +142,7 @@ TINY = KleinSize(
     warm_up=1,
     timed=3,
     whole=4,
+    whole_default=4,
     steps=4,
     skip=2,
     rows=2,

@@ -141,7 +141,6 @@ def measure(started: str, out: str, command: str, *words: str) -> None:
     split = Split(float(started), "import")
     from pairedit import cli
 
-    os.environ.setdefault(*cli.SPIN)  # read when torch is imported
     with cli.collector_at_rest():
         from pairedit import train
         from pairedit.bases.flux1 import flux, load

@@ -28,8 +28,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pairedit.cli import SPIN
-
 STARTED = time.monotonic()
 HERE = Path(__file__).resolve().parent
 GB = 10**9
@@ -66,6 +64,13 @@ VARIANTS = {
     "sample-12gb": _ours("sample", 60, "12gb", cap=12 * GB),
 }
 ON_REQUEST = {
+    "train-80gb-default": _ours("train", 90, "80gb", fresh=True, whole=True, default=True),
+    "train-80gb-eager": _ours(
+        "train", 90, "80gb", fresh=True, whole=True, default=True, compile=False
+    ),
+    "train-80gb-plain": _ours(
+        "train", 90, "80gb", fresh=True, whole=True, default=True, compile=False, graphs=False
+    ),
     "train-8gb": _ours("train", 60, "8gb", cap=8 * GB),
     "sample-8gb": _ours("sample", 60, "8gb", cap=8 * GB),
     "train-fp8": _ours("train", 60, "80gb", precision="fp8"),
@@ -163,7 +168,6 @@ def start(cache: Path) -> subprocess.Popen:
     # What is compiled is found again by all that share a cache.
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(cache), "TRITON_CACHE_DIR": str(cache / "triton")}
     caches |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}  # nothing is downloaded
-    caches |= dict([SPIN])  # as the commands do
     words = [sys.executable, __file__, "--one"]
     return subprocess.Popen(words, stdin=subprocess.PIPE, text=True, env=os.environ | caches)
 

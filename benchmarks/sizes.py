@@ -33,6 +33,7 @@ class Amount:
     warm_up: int = 4  # training steps
     timed: int = 24  # training steps
     whole: int = 500  # training steps of a whole run
+    whole_default: int = 150  # of a whole run of the default method
     steps: int = 28  # of sampling
     skip: int = 10
     rows: int = 3  # timed rows of images
@@ -116,6 +117,7 @@ TINY = Size(
     warm_up=1,
     timed=3,
     whole=4,
+    whole_default=4,
     steps=4,
     skip=2,
     rows=2,
