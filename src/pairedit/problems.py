@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -84,3 +85,33 @@ class Problems(list[str]):
             return before + self[0]
         count = f"{len(self)} problem{'s' * (len(self) > 1)} with {of}"
         return f"{before}{count}:" + "".join(f"{ITEM}{line}" for line in [*self, *more])
+
+
+class Held(logging.Handler):
+    """Hold back what a logger says, until nothing is wrong: an error stands alone.
+
+    Where the block is left by an exception, what was held is dropped.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Take the name of the logger."""
+        super().__init__()
+        self._logger = logging.getLogger(name)
+        self._records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep one record."""
+        self._records.append(record)
+
+    def __enter__(self) -> None:
+        """Begin to hold."""
+        self._before = self._logger.propagate
+        self._logger.propagate = False
+        self._logger.addHandler(self)
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        """Say it now, or drop it."""
+        self._logger.removeHandler(self)
+        self._logger.propagate = self._before
+        for record in self._records if kind is None else ():
+            self._logger.handle(record)

@@ -5,6 +5,7 @@ import pytest
 from composing import composed
 from pairedit.files import CONF
 from pairedit.plan.keys import EvalConfig, ExportConfig, GenConfig, TrainConfig, folder_name
+from pairedit.plan.model import usual_skip
 
 
 @pytest.mark.parametrize("option", [path.stem for path in (CONF / "sweep").glob("*.yaml")])
@@ -42,7 +43,8 @@ def test_datasets_are_packaged_under_their_own_name(words, names):
 def test_model_gives_the_defaults():
     mini, schnell = composed("train"), composed("gen", "model=flux-schnell")
     assert (mini.resolution, mini.num_inference_steps, mini.guidance_scale) == (128, 28, 3.5)
-    assert (schnell.num_inference_steps, schnell.guidance_scale, schnell.skip) == (4, None, 1)
+    assert (schnell.num_inference_steps, schnell.guidance_scale) == (4, None)
+    assert [usual_skip(mini.model, steps) for steps in (28, 4, 56)] == [11, 1, 22]
     assert composed("train", "guidance_scale=null").guidance_scale is None
 
 

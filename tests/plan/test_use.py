@@ -8,43 +8,50 @@ from pairedit.plan.eval import plan_eval
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.use import Use, use_of
 
-NOTED = {"use": {"local": True, "schedule": 0.5}}
+NOTED = {"use": {"skip": 0.6, "local": True, "schedule": 0.5, "by": "probe"}}
+AUTO = ("auto", "auto", "auto")
 
 
 @pytest.mark.parametrize(
     ("metadata", "asked", "expected"),
     [
-        ({}, ("auto", "auto"), Use()),
-        (NOTED, ("auto", "auto"), Use(local=True, lean=0.5)),
-        (NOTED, (False, "late"), Use(lean=-1.0)),
-        (NOTED, (True, 0), Use(local=True)),
-        ({}, (True, "early"), Use(local=True, lean=1.0)),
+        ({}, AUTO, Use()),
+        (NOTED, AUTO, Use(skip=0.6, local=True, lean=0.5)),
+        (NOTED, (3, False, "late"), Use(skip=3, lean=-1.0)),
+        (NOTED, (None, True, 0), Use(local=True)),
+        (NOTED, (0.4, "auto", "auto"), Use(skip=0.4, local=True, lean=0.5)),
+        ({}, ("auto", True, "early"), Use(local=True, lean=1.0)),
         # A stranger's file may note anything.
-        ({"use": [1]}, ("auto", "auto"), Use()),
-        ({"use": {"local": "yes", "schedule": 7}}, ("auto", "auto"), Use()),
-        ({"use": {"schedule": ["early"]}}, ("auto", "auto"), Use()),
+        ({"use": [1]}, AUTO, Use()),
+        ({"use": {"local": "yes", "schedule": 7, "skip": 11}}, AUTO, Use()),
+        ({"use": {"schedule": ["early"], "skip": "0.6"}}, AUTO, Use()),
+        ({"use": {"skip": 1.5}}, AUTO, Use()),
     ],
 )
 def test_the_command_counts_then_the_file(metadata, asked, expected):
-    assert use_of(metadata, *asked) == expected
+    assert use_of(metadata, *asked, steps=28) == expected
 
 
 @pytest.mark.parametrize("name", ["gen", "eval"])
 def test_plans_say_how_a_slider_is_used(name, lora, tiny_overrides):
-    words = [f"lora={lora.path}", "skip=1", *tiny_overrides]
+    words = [f"lora={lora.path}", *tiny_overrides]
 
     def found(*more):
         config = composed(name, *words, *more)
         if name == "gen":
             return plan_gen(config).uses[0]
         (subject,) = plan_eval(config).subjects
-        return Use(local=subject.local, lean=subject.lean)
+        return subject.use
 
-    assert found() == Use()
-    assert found("local=true", "schedule=early") == Use(local=True, lean=1.0)
+    # Sliders of an evaluation always have a skip; in a rendering that of the run is the run's.
+    usual = {"gen": None, "eval": 1}[name]
+    asked = {"gen": None, "eval": 2}[name]
+    assert found() == Use(skip=usual)
+    assert found("local=true", "schedule=early") == Use(skip=usual, local=True, lean=1.0)
     annotate_lora(lora.path, **NOTED)
-    assert found() == Use(local=True, lean=0.5)
-    assert found("local=false", "schedule=-0.25") == Use(lean=-0.25)
+    assert found() == Use(skip=0.6, local=True, lean=0.5)
+    assert found("skip=2") == Use(skip=asked, local=True, lean=0.5)
+    assert found("local=false", "schedule=-0.25") == Use(skip=0.6, lean=-0.25)
     with pytest.raises(ValueError, match=r"local=yes: expected auto, true or false") as error:
         found("local='yes'", "schedule=soon")
     assert "schedule=soon: expected auto, flat, early, late, or a number from -1" in str(

@@ -35,6 +35,7 @@ class Hardware:
     gradient_checkpointing: float = 0.0  # share of the blocks that run again in the backward pass
     fused: bool = False  # fewer, larger operations; see `placing`
     compile: bool = False  # the blocks, by torch.compile
+    compile_from: int = 250  # steps of a training; in fewer the time to compile is not won back
     graphs: bool = False  # a pass becomes one CUDA graph
 
     def __post_init__(self) -> None:
@@ -55,6 +56,7 @@ class Hardware:
                 isinstance(share, bool | int | float) and 0 <= share <= 1,
                 "true, false or a share of the blocks",
             ),
+            compile_from=(self.compile_from >= 0, "0 or more"),
             graphs=(not self.graphs or self.fused, "fused=true with it"),
         )
 

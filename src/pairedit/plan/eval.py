@@ -30,7 +30,7 @@ from pairedit.plan.model import build_hardware, build_model, check_keys, names_o
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
 from pairedit.plan.roles import inspect_role, note_base
 from pairedit.plan.use import AUTO, check_use, is_tried, use_of
-from pairedit.problems import Problems
+from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering
 
@@ -66,6 +66,12 @@ def plan_eval(config: DictConfig) -> EvalPlan:
     Raises:
         ValueError: lists every problem.
     """
+    with Held("pairedit.data"):
+        return _plan(config)
+
+
+def _plan(config: DictConfig) -> EvalPlan:
+    """Check everything; see `plan_eval`."""
     problems = Problems()
     notes: list[str] = []
     check_keys(config, EvalConfig, problems)

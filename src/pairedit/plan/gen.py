@@ -163,15 +163,10 @@ def _uses(
         )
     if not check_use(config.local, config.schedule, problems):
         return []
-    steps = config.num_inference_steps
+    run = AUTO if config.skip == AUTO else None  # a skip for the whole run is no slider's own
+    asked = config.local, config.schedule, config.num_inference_steps
     return [
-        use_of(
-            metadata or {},
-            config.skip if slider.skip is None else slider.skip,
-            config.local,
-            config.schedule,
-            steps,
-        )
+        use_of(metadata or {}, run if slider.skip is None else slider.skip, *asked)
         for slider, metadata in zip(sliders, headers, strict=True)
     ]
 

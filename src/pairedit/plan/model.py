@@ -91,6 +91,13 @@ def size_of(config: DictConfig) -> Size:
     return config.resolution, config.resolution
 
 
+def usual_skip(model: Loadable, steps: int) -> int | float:
+    """Return the model's usual share of a run's steps without LoRA, or its noise level."""
+    if isinstance(model.skip, float):
+        return model.skip
+    return model.skip * steps // model.num_inference_steps
+
+
 def rendering_of(config: DictConfig, model: Loadable | None) -> Rendering:
     """Gather the numbers of a rendering; `skip=auto` is that of the model.
 
@@ -99,7 +106,7 @@ def rendering_of(config: DictConfig, model: Loadable | None) -> Rendering:
     """
     asked = config.skip
     if asked == AUTO:
-        asked = 0 if model is None else model.skip
+        asked = 0 if model is None else usual_skip(model, config.num_inference_steps)
     elif not is_number(asked):
         raise ValueError(f"skip={asked}: expected auto, or {skips(config.num_inference_steps)}")
     return Rendering(

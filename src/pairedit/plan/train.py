@@ -21,9 +21,9 @@ from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
 from pairedit.plan.build import build
 from pairedit.plan.keys import LoraKeys, TrainConfig
-from pairedit.plan.model import build_hardware, build_model, check_keys, size_of
+from pairedit.plan.model import build_hardware, build_model, check_keys, size_of, usual_skip
 from pairedit.plan.parse import check_pairs_folder
-from pairedit.problems import Problems
+from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering, Training
 
@@ -70,6 +70,12 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     Raises:
         ValueError: lists every problem.
     """
+    with Held("pairedit.data"):
+        return _plan(config, method_name)
+
+
+def _plan(config: DictConfig, method_name: str) -> TrainPlan:
+    """Check everything; see `plan_train`."""
     problems = Problems()
     check_keys(config, TrainConfig, problems)
     check_keys(config.lora, LoraKeys, problems, "lora.")
@@ -94,6 +100,8 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
     )
     hardware, changes = build_hardware(config, problems)
     problems.done()
+    if training.steps < hardware.compile_from:
+        changes["compile"] = False
     notes = [
         f"method={method_name} does not use {key}={config[key]}"
         for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
@@ -109,7 +117,7 @@ def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
         tracker=tracker,
         training=training,
         preview_at=Rendering(
-            skip=_preview_skip(model, training.num_inference_steps),
+            skip=usual_skip(model, training.num_inference_steps),
             num_inference_steps=training.num_inference_steps,
             guidance_scale=training.guidance_scale,
             size=training.size,
@@ -195,13 +203,6 @@ def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Trai
         snapshots=config.snapshots,
         latents=config.latents,
     )
-
-
-def _preview_skip(model: Any, steps: int) -> int | float:
-    """Return the model's usual share of the steps without LoRA."""
-    if isinstance(model.skip, float):
-        return model.skip
-    return model.skip * steps // model.num_inference_steps
 
 
 def _targets(targets: Any, model: Any) -> str | tuple[str, ...]:

@@ -29,7 +29,7 @@ def use_of(metadata: Mapping[str, Any], skip: Any, local: Any, schedule: Any, st
 
     Args:
         metadata: of its file, which may come from anybody.
-        skip: a step, a noise level or auto.
+        skip: a step, a noise level, auto, or None for the run's.
         local: true, false or auto.
         schedule: a word, a number or auto.
         steps: of the run.
