@@ -58,8 +58,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	rm -rf $(DEMO)
-	$(OFFLINE) $(BIN)/pairedit-train 'dataset=[age,smile]' method=full model=flux-mini steps=350 preview=false \
-	  hydra.run.dir=$(DEMO)/train
+	$(OFFLINE) $(BIN)/pairedit-train 'dataset=[age,smile]' preview=false hydra.run.dir=$(DEMO)/train
 	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/age/semantic.safetensors \
 	  hydra.run.dir=$(DEMO)/age
 	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/smile/semantic.safetensors \
