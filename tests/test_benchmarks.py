@@ -85,7 +85,7 @@ def test_nothing_is_begun_without_time_for_it(modules, tmp_path, monkeypatch, ca
 def test_a_variant_is_cut_off_when_time_is_up(modules, tmp_path):
     import full_size
 
-    args = argparse.Namespace(size="tiny", device="cpu")
+    args = argparse.Namespace(base="flux1", size="tiny", device="cpu")
     card = full_size.Card(tmp_path, "cpu")
     found = full_size.run("train-80gb-whole", args, card, tmp_path / "whole", 0.5, ready=None)
     assert found["error"] == "cut off: out of time"

@@ -32,13 +32,17 @@ MISTAKES = {
     "no whole number": ("train", ["steps=1.5"], ["steps=1.5: expected a whole number"]),
     "no number inside a group": (
         "train",
-        ["model.skip=abc", "method.content=maybe"],
+        ["method=full", "model.skip=abc", "method.content=maybe"],
         ["model.skip=abc", "method.content=maybe"],
     ),
     "zero steps": ("train", ["steps=0"], ["steps=0: expected at least 1"]),
     "negative save_every": ("train", ["save_every=-1"], ["save_every=-1"]),
     "save_every beyond the end": ("train", ["steps=10", "save_every=20"], ["save_every=20"]),
-    "no noise": ("train", ["noise_scale=0"], ["noise_scale=0.0: expected a number above 0"]),
+    "no noise": (
+        "train",
+        ["method=full", "noise_scale=0"],
+        ["noise_scale=0.0: expected a number above 0"],
+    ),
     "eta not finite": ("train", ["cfg_eta=inf"], ["cfg_eta=inf"]),
     "rank zero": ("train", ["lora.rank=0"], ["lora.rank=0: expected at least 1"]),
     "unknown targets": ("train", ["lora.targets=attn"], ["lora.targets=attn", "attention"]),
@@ -123,7 +127,7 @@ MISTAKES = {
     ),
     "ranges at once": (
         "train",
-        ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3"],
+        ["method=full", "steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3"],
         ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3", "4 problems"],
     ),
     "missing LoRA": ("gen", ["lora=/nowhere/x.safetensors"], ["/nowhere/x.safetensors: no such"]),
@@ -206,7 +210,14 @@ MISTAKES = {
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
     "several beside a bad value that others take over": (
         "train",
-        ["model.resolution=abc", "steps=0", "lora.rank=0", "method.eta=x", "method.content=maybe"],
+        [
+            "method=full",
+            "model.resolution=abc",
+            "steps=0",
+            "lora.rank=0",
+            "method.eta=x",
+            "method.content=maybe",
+        ],
         [
             "model.resolution=abc",
             "steps=0: ",

@@ -47,7 +47,7 @@ def test_types_inside_groups_are_checked_and_converted():
     config = composed("train", "method.eta=abc")
     with pytest.raises(ValueError, match=r"method\.eta=abc: expected a number"):
         build(config.method, "method", Method)
-    config = composed("train", "method.noising.noise_scale=x")
+    config = composed("train", "method=full", "method.noising.noise_scale=x")
     with pytest.raises(ValueError, match=r"method\.noising\.noise_scale=x"):
         build(config.method, "method", Method)
     built = build(composed("train", "method.eta=3").method, "method", Method)

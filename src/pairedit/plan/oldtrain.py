@@ -61,6 +61,7 @@ def _data(old: Mapping[str, Any], given: Mapping[str, str], notes: list[str]) ->
     sides = {side: quoted(old.get(f"{side}_folder", side)) for side in ("source", "target")}
     first, *others = names
     overrides = {
+        "method": "full",
         "dataset": "folder",
         "pairs": quoted(root / str(first)),
         "datasets.folder.name": quoted(str(first)),
