@@ -1,12 +1,14 @@
 """Train methods on the shipped edits and measure them on unseen seeds, many jobs side by side.
 
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
+                                      [--known --write docs/method.md]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
 local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
 the first training seed come before any of the second. Each result is written as it is found, so a
 call that its clock stops loses little, and the next one goes on. A job's folder holds what
-pairedit-train leaves there; beside it stands its JSON.
+pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few of
+the figures between the markers of a page.
 """
 
 import argparse
@@ -42,7 +44,7 @@ from pairedit.measure.subject import Subject
 from pairedit.plan.options import composed
 from pairedit.plan.train import TrainPlan, plan_train
 from pairedit.settings import Use
-from tables import weights
+from tables import put, weights
 
 EDITS = ("smile", "age", "mouth_open", "eye_size", "hair_length", "beard", "glasses", "nose_width")
 FAILS = "tilt"  # last in line, and in no mean
@@ -59,6 +61,8 @@ FIGURES = {
     "frontier": measures.frontier,
     "one pair at": measures.calibration,
 }
+# Of a page: whose figures are shown beside the table of off-target changes.
+SHOWN = (("full-500", "plain"), ("graded-150", "chosen"), ("graded-150-one", "chosen"))
 CARDS = "CUDA_VISIBLE_DEVICES"
 CALIBRATED = 12  # seeds, as many as pairedit-eval takes
 ROWS = 64  # in one pass of rendering; flux-mini is small
@@ -248,12 +252,53 @@ def mean(found: Sequence[dict], name: str) -> float | None:
     return None if None in values or not values else sum(values) / len(values)
 
 
-def row(head: Sequence[str], cells: dict[str, float | None], edits: Sequence[str]) -> str:
-    """Write one line: a cell for each edit, and their mean if no edit lacks one."""
-    counted = [cells.get(edit) for edit in edits if edit != FAILS]
+def row(
+    head: Sequence[str],
+    cells: dict[str, float | None],
+    edits: Sequence[str],
+    averaged: Sequence[str] = EDITS,
+) -> str:
+    """Write one line: a cell for each edit, and the mean of some if none of them lacks one."""
+    counted = [cells.get(edit) for edit in edits if edit in averaged]
     average = None if None in counted or not counted else sum(counted) / len(counted)
     shown = ["--" if v is None else f"{v:.3f}" for v in (*map(cells.get, edits), average)]
     return f"| {' | '.join([*head, *shown])} |"
+
+
+def floors(known: Known) -> dict[str, float | None]:
+    """Say how far a perfect edit is read to move others, by edit."""
+    # The same for all sliders of three pairs, which come first.
+    return {e: mean(found, FLOOR) for by in reversed(known.values()) for e, found in by.items()}
+
+
+def words(recipe: str) -> str:
+    """Say how a slider was trained."""
+    method, steps, *one = recipe.split("-")
+    return f"`{method}`, {steps} steps, {'one pair' if one else 'three pairs'}"
+
+
+def readable(args: argparse.Namespace) -> str:
+    """Write for a page: off-target changes of all, and the figures of a few."""
+    known, edits = gathered(args), args.edits
+    off = {
+        key: {edit: mean(found, "off-target") for edit, found in by_edit.items()}
+        for key, by_edit in known.items()
+    }
+    reached = [e for e in EDITS if all(cells.get(e) is not None for cells in off.values())]
+    rule = f"|---|---|{'---|' * (len(edits) + 1)}"
+    lines = [f"| trained | used | {' | '.join(edits)} | mean of {len(reached)} |", rule]
+    lines += [row((words(key[0]), key[1]), cells, edits, reached) for key, cells in off.items()]
+    lines.append(row(("a perfect edit", "the floor"), floors(known), edits, reached))
+    seeds = f"{len(args.training_seeds)} training seeds, {args.seeds} seeds from {FIRST_SEED}"
+    lines += ["", f"Off-target change at +{MATCHED:g}; {seeds}. `--`: not reached by each of"]
+    lines += [f"the training seeds. The mean is of {', '.join(reached)}, which all reach.", ""]
+    lines += [f"| trained, used | figure | {' | '.join(edits)} | mean of {len(EDITS)} |", rule]
+    for recipe, use in SHOWN:
+        by_edit = known.get((recipe, use), {})
+        for name in (*FIGURES, "calibrated"):
+            cells = {edit: mean(found, name) for edit, found in by_edit.items()}
+            lines.append(row((f"{words(recipe)}, {use}", name), cells, edits))
+    return "\n".join(lines) + "\n\n"
 
 
 def table(args: argparse.Namespace) -> str:
@@ -268,9 +313,7 @@ def table(args: argparse.Namespace) -> str:
     lines = [f"Off-target change at +{MATCHED:g}, {args.seeds} seeds from {FIRST_SEED}.", ""]
     lines += [f"| trained | used | {heads}", rule]
     lines += [row(key, cells, edits) for key, cells in off.items()]
-    # The same for all sliders of three pairs, which come first.
-    pairs = {e: mean(found, FLOOR) for by in reversed(known.values()) for e, found in by.items()}
-    lines.append(row(("a perfect edit", FLOOR), pairs, edits))
+    lines.append(row(("a perfect edit", FLOOR), floors(known), edits))
     lines += ["", f"| trained, used | figure | {heads}", rule]
     for (recipe, use), by_edit in known.items():
         for name in (*FIGURES, "calibrated"):
@@ -313,11 +356,14 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")
     parser.add_argument("--known", action="store_true", help="train and measure nothing new")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="with markers of `benchmark`")
     args = parser.parse_args()
     args.work = args.work / weights()
     if not args.known:
         run(args)
     print(table(args))
+    if args.write:
+        put(args.write, "benchmark", readable(args))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -155,6 +155,12 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     evaluate = benchmark.evaluate
     monkeypatch.setattr(benchmark, "evaluate", None)
     assert run() == run("--known") == table
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- benchmark: begin -->\n<!-- benchmark: end -->\nbelow\n")
+    run("--known", "--write", page)
+    above, *shown, below = page.read_text().splitlines()
+    assert (above, below) == ("above", "below")
+    assert any(line.startswith("| `graded`, 2 steps, one pair | chosen |") for line in shown)
     graded.unlink()
     assert "graded-2-one-smile-0: TypeError" in run()
     monkeypatch.setattr(benchmark, "evaluate", evaluate)
