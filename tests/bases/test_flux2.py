@@ -5,17 +5,23 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from klein import LENGTH, open_klein, write_klein
 from pairedit.bases.base import velocity
 from pairedit.bases.flux2.latents import patchify, unpatchify
+from pairedit.data.examples import find_pairs
 from pairedit.lora.adapters import Adapters, find_modules
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.rows import Row
+from pairedit.machine.hardware import Hardware
+from pairedit.methods import PairEdit
+from pairedit.noising import ContentPreserving, Rectified
+from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering, Training
-from tiny import assert_same_edit, random_lora
+from pairedit.train import fit
+from tiny import assert_same_edit, random_lora, running
 
 SIZES = [(32, 32), (32, 64)]
 STEPS = 4
@@ -151,6 +157,49 @@ def test_plain_diffusers_reads_the_kohya_file(klein, folder, tmp_path):
     assert np.abs(on.astype(int) - expected.astype(int)).max() <= 1
 
 
+def in_the_originals_names(base, lora, path, prefix="diffusion_model."):
+    """Write a LoRA as other programs do: query, key and value below each other, of one A."""
+    tensors = {}
+    for name, part in base.names.group(lora.weights).items():
+        down = lora.weights[part.modules[0]][0]
+        up = torch.cat([lora.weights[module][1] for module in part.modules])
+        tensors |= {
+            f"{prefix}{name}.lora_A.weight": down.clone(),
+            f"{prefix}{name}.lora_B.weight": up,
+        }
+    save_file(tensors, path)
+    return tensors
+
+
+@pytest.mark.parametrize("targets", ["attention", "attention_mlp"])
+def test_the_originals_names_are_read_as_diffusers_reads_them(klein, folder, tmp_path, targets):
+    from diffusers import Flux2KleinPipeline
+
+    own = random_lora(klein, tmp_path / "semantic.safetensors", targets=targets, sigma=0.3)
+    path = tmp_path / "original.safetensors"
+    names = in_the_originals_names(klein, own, path)
+    assert "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight" in names
+    assert "diffusion_model.single_blocks.1.linear1.lora_B.weight" in names
+    lora = read_lora(path, klein.names)
+    assert set(lora.weights) == set(own.weights)
+    (on,) = ours(klein, (32, 32), 4.0, [Slider(lora=lora, scales=(1.0,))])
+    pipeline = Flux2KleinPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_lora_weights(path)
+    expected = theirs(pipeline, (32, 32), 4.0)
+    assert (on != ours(klein, (32, 32), 4.0)[0]).any()
+    assert np.abs(on.astype(int) - expected.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "base_model.model.", ""])
+def test_the_originals_names_are_read_behind_any_prefix(klein, tmp_path, prefix):
+    own = random_lora(klein, tmp_path / "semantic.safetensors", targets="attention_mlp")
+    paths = [tmp_path / "plain.safetensors", tmp_path / "other.safetensors"]
+    for path, name in zip(paths, ["diffusion_model.", prefix], strict=True):
+        in_the_originals_names(klein, own, path, name)
+    assert_same_edit(*(read_lora(path, klein.names) for path in paths))
+
+
 def gradients(base, batched, targets="attention_mlp"):
     """Return the gradients of two rows of unlike prompts, LoRAs and targets."""
     adapters = Adapters(base)
@@ -190,12 +239,62 @@ def test_gradients_batched_are_those_one_by_one_and_reach_every_module(klein):
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_blocks_that_run_again_give_the_same_gradients(folder, klein, share):
-    from pairedit.machine.hardware import Hardware
-
     plain = gradients(klein, True)
     other = open_klein(folder, Hardware(gradient_checkpointing=share))
     for role, found in gradients(other, True).items():
         torch.testing.assert_close(found, plain[role])
+
+
+def trained(base, pairs, folder, targets="attention", noising=None):
+    """Train for two steps; return every weight of every LoRA."""
+    files = fit(
+        base=base,
+        method=PairEdit(noising=noising or ContentPreserving(noise_scale=1.0)),
+        pairs=find_pairs(pairs),
+        settings=Training(
+            steps=2, rank=2, size=(32, 32), num_inference_steps=4, end_step=3, targets=targets
+        ),
+        folder=folder,
+        run=Silent(),
+        metadata={},
+    )
+    loras = [read_lora(path, base.names) for path in files.values()]
+    return torch.cat([t.flatten() for x in loras for pair in x.weights.values() for t in pair])
+
+
+@pytest.mark.parametrize("noising", [ContentPreserving(noise_scale=1.0), Rectified()])
+def test_training_is_the_same_batched_and_one_by_one(klein, pair_folder, tmp_path, noising):
+    batched = trained(klein, pair_folder, tmp_path / "batched", noising=noising)
+    alone = running(klein, batch_terms=False)
+    single = trained(alone, pair_folder, tmp_path / "single", noising=noising)
+    # AdamW turns a gradient near zero into a step of either sign.
+    assert (batched - single).norm() < 1e-3 * batched.norm()
+
+
+def test_a_target_that_gets_no_gradient_is_an_error(klein, pair_folder, tmp_path, monkeypatch):
+    """As if the text's own MLP were cut off from the image."""
+    part = klein.transformer.transformer_blocks[1].ff_context
+    monkeypatch.setattr(part, "forward", lambda x: torch.zeros_like(x))
+    with pytest.raises(ValueError, match=r"lora\.targets: 4 weights of \w+.* take no part in"):
+        trained(klein, pair_folder, tmp_path, "attention_mlp")
+
+
+@pytest.mark.parametrize(("precision", "library"), [("int8", "torchao"), ("nf4", "bitsandbytes")])
+def test_a_quantised_klein_is_near_the_full_one_or_asks_for_its_library(
+    klein, folder, precision, library
+):
+    (full,) = ours(klein, (32, 32), 4.0)
+    few = open_klein(folder, Hardware(precision=precision))
+    try:
+        __import__(library)
+    except ImportError:
+        with pytest.raises(ValueError, match=rf"precision={precision}: .*pairedit\[quantization\]"):
+            ours(few, (32, 32), 4.0)
+        return
+    (found,) = ours(few, (32, 32), 4.0)
+    assert 0 < np.abs(found.astype(int) - full.astype(int)).mean() < 0.2 * full.std()
+    for role, weights in gradients(few, True).items():
+        assert all(weight.abs().sum() > 0 for weight in weights), role
 
 
 def test_the_levels_that_training_draws_from(klein):
