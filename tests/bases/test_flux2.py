@@ -1,6 +1,7 @@
 """FLUX.2 klein: pictures as diffusers' own pipeline draws them, LoRAs that reach every module."""
 
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -51,22 +52,24 @@ def pipeline(folder):
     return pipeline
 
 
-def theirs(pipeline, size, guidance, seed=3):
+def theirs(pipeline, size, guidance, seed=3, negative=""):
     height, width = size
+    unwanted, _ = pipeline.encode_prompt(negative, max_sequence_length=LENGTH)
     image = pipeline(
         prompt="old",
         height=height,
         width=width,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
+        negative_prompt_embeds=unwanted,
         max_sequence_length=LENGTH,
         generator=torch.Generator().manual_seed(seed),
     ).images[0]
     return np.asarray(image)
 
 
-def ours(base, size, guidance, sliders=(), seed=3):
-    rendering = Rendering(num_inference_steps=STEPS, guidance_scale=guidance, size=size)
+def ours(base, size, guidance, sliders=(), seed=3, **changes):
+    rendering = Rendering(num_inference_steps=STEPS, guidance_scale=guidance, size=size, **changes)
     samples = generate(base, sliders=sliders, prompts=["old"], seeds=[seed], rendering=rendering)
     return [np.asarray(sample.image) for sample in samples]
 
@@ -77,6 +80,30 @@ def test_the_picture_is_the_pipelines(klein, pipeline, size, guidance):
     (found,) = ours(klein, size, guidance)
     np.testing.assert_array_equal(found, theirs(pipeline, size, guidance))
     assert found.std() > 1
+
+
+def test_with_a_negative_prompt_the_picture_is_the_pipelines(klein, pipeline):
+    (found,) = ours(klein, (32, 64), 4.0, negative_prompt="young")
+    np.testing.assert_array_equal(found, theirs(pipeline, (32, 64), 4.0, negative="young"))
+    assert (found != ours(klein, (32, 64), 4.0)[0]).any()
+
+
+def test_a_forked_run_is_the_naive_loop_with_guidance(klein, tmp_path):
+    lora = random_lora(klein, tmp_path / "semantic.safetensors", sigma=3.0)
+    latents, decode = [], klein.decode
+    base = running(klein)
+    base.decode = lambda some: latents.extend(some) or decode(some)
+    ours(base, (32, 32), 3.0, [Slider(lora=lora, scales=(0.0, 0.7))], negative_prompt="young")
+    adapters = Adapters(klein)
+    adapters.load("x", lora)
+    x = klein.noise(3, (32, 32))[None]
+    with torch.no_grad(), adapters.rows([Row(scales={"x": 0.7})]):
+        for sigma, following in pairwise(klein.sigmas((32, 32), STEPS)):
+            c, u = (velocity(klein, x, sigma, klein.text([p]), 3.0) for p in ("old", "young"))
+            x = x + (following - sigma) * (u + 3.0 * (c - u))
+    adapters.remove()
+    torch.testing.assert_close(latents[1], x[0], rtol=1e-4, atol=1e-4)
+    assert (latents[0] - latents[1]).abs().max() > 0.1
 
 
 def test_guidance_changes_the_picture(klein):
