@@ -1,9 +1,10 @@
-"""Write what full_size.py measured into docs/performance.md, between its markers.
+"""Write what full_size.py measured into docs/performance.md, between the markers of each base.
 
     python benchmarks/table.py [RESULT.json ...] [--page docs/performance.md]
 
 Without names the newest run at full size counts; variants that it lacks come from the runs on the
-same GPU before it, and the page says so.
+same GPU before it, and the page says so. A variant is compared with the naive one of its own run,
+as that swings with the machine, or else with the newest before it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ TARGETS: tuple[tuple[str, Callable[[Mapping], float], float, bool], ...] = (
     ("training step, share of the ceiling", lambda r: r[_trained(r)]["share"], 0.55, False),
     ("training peak, GiB", lambda r: _peak(r[_trained(r)]), 31, True),
     ("whole 500-step run, s", lambda r: r["train-80gb-whole"]["whole"], 150, True),
+    # Of so few steps nothing is compiled.
+    ("whole default run of 150 steps, s", lambda r: r["train-80gb-eager"]["whole"], 60, True),
     ("row of images in bf16, times faster", lambda r: _faster(r, "sample-80gb"), 3, False),
     ("row of images in fp8, times faster", lambda r: _faster(r, "sample-fp8"), 4.5, False),
     ("training peak with hardware=24gb, GiB", lambda r: _peak(r["train-24gb"]), 22, True),
@@ -34,9 +37,8 @@ TARGETS: tuple[tuple[str, Callable[[Mapping], float], float, bool], ...] = (
 
 
 def _faster(results: Mapping[str, Any], name: str) -> float:
-    """Return how many times faster than the naive variant of its kind."""
-    naive = results["naive-" + name.partition("-")[0]]
-    return naive["seconds"]["median"] / results[name]["seconds"]["median"]
+    """Return how many times faster than the naive variant of its kind; see `_with_naive`."""
+    return results[name]["naive"] / results[name]["seconds"]["median"]
 
 
 def _trained(results: Mapping[str, Any]) -> str:
@@ -65,17 +67,40 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any], dict[st
     runs = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
     runs.sort(key=lambda run: run[1]["date"], reverse=True)
     newest = runs[0][1]
+    alike = (newest["size"], _device(newest))
+    runs = [(path, run) for path, run in runs if (run["size"], _device(run)) == alike]
     results: dict[str, Any] = {}
     sources: dict[str, list[str]] = {}
-    for path, run in runs:
-        if (run["size"], _device(run)) != (newest["size"], _device(newest)):
-            continue
-        for name, result in run["results"].items():
+    for index, (path, run) in enumerate(runs):
+        for name, result in _with_naive([run for _, run in runs[index:]]).items():
             if name not in results and "error" not in result:
                 results[name] = result
                 sources.setdefault(path.name, []).append(name)
     # In the order of the newest run; what failed everywhere is told by its error.
     return newest, newest["results"] | results, sources
+
+
+def _with_naive(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Note the seconds of the naive variant with each result of a run.
+
+    Args:
+        runs: this one, and those before it, the newest first.
+    """
+    found = {}
+    for name, result in runs[0]["results"].items():
+        naive = "naive-" + name.removeprefix("naive-").partition("-")[0]
+        seconds = [
+            run["results"][naive]["seconds"]["median"]
+            for run in runs
+            if "seconds" in run["results"].get(naive, {})
+        ]
+        found[name] = result | ({"naive": seconds[0]} if seconds else {})
+    return found
+
+
+def base_of(path: Path) -> str:
+    """Name the base model of a run; the first runs knew FLUX.1 alone."""
+    return json.loads(path.read_text(encoding="utf-8")).get("base", "flux1")
 
 
 def _device(run: Mapping[str, Any]) -> str:
@@ -91,14 +116,11 @@ def table(results: Mapping[str, Any], unit: str) -> str:
         if found.get("unit") != unit or "profile" in found.get("notes", {}):
             continue  # what is recorded runs for two steps only
         seconds, peak = found["seconds"], found["peak"]
-        naive = "naive-" + ("train" if unit == "step" else "sample")
         rows.append(
             [
                 name,
                 f"{seconds['median']:.3f} ({seconds['p10']:.3f} … {seconds['p90']:.3f})",
-                f"{results[naive]['seconds']['median'] / seconds['median']:.1f} ×"
-                if "seconds" in results.get(naive, {})
-                else "–",
+                f"{found['naive'] / seconds['median']:.1f} ×" if "naive" in found else "–",
                 f"{100 * found['share']:.0f} %" if "share" in found else "–",
                 *(_number(peak.get(key)) for key in ("allocated", "process")),
                 _number(found.get("first")),
@@ -176,7 +198,7 @@ def page(paths: Sequence[Path]) -> str:
         f"{newest['date']}. Measured ceiling of matrix products: {ceilings or 'not measured'}.\n",
         table(results, "step"),
         table(results, "row"),
-        targets(results),
+        targets(results) if newest.get("base", "flux1") == "flux1" else "",
     ]
     if "quantised" in results.get("agreement", {}):
         parts.append(agreement(results["agreement"]))
@@ -192,13 +214,14 @@ def page(paths: Sequence[Path]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def fill(text: str, content: str) -> str:
-    """Replace what stands between the markers.
+def fill(text: str, content: str, base: str = "flux1") -> str:
+    """Replace what stands between the markers of a base.
 
     Raises:
         ValueError: there are none.
     """
-    begin, end = (f"<!-- full size: {side} -->\n" for side in ("begin", "end"))
+    what = "full size" if base == "flux1" else f"full size, {base}"
+    begin, end = (f"<!-- {what}: {side} -->\n" for side in ("begin", "end"))
     pattern = re.compile(f"({re.escape(begin)}).*?({re.escape(end.rstrip())})", re.S)
     filled, count = pattern.subn(lambda match: match.group(1) + content + match.group(2), text)
     if not count:
@@ -219,8 +242,10 @@ def main() -> None:
     ]
     if not paths:
         parser.error("nothing was measured at full size yet")
-    content = page(paths)
-    args.page.write_text(fill(args.page.read_text(encoding="utf-8"), content), encoding="utf-8")
+    text = args.page.read_text(encoding="utf-8")
+    for base in sorted({base_of(path) for path in paths}):
+        text = fill(text, page([path for path in paths if base_of(path) == base]), base)
+    args.page.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,28 @@
 """FLUX.2 klein: pictures as diffusers' own pipeline draws them, LoRAs that reach every module."""
 
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from klein import LENGTH, open_klein, write_klein
 from pairedit.bases.base import velocity
 from pairedit.bases.flux2.latents import patchify, unpatchify
+from pairedit.data.examples import find_pairs
 from pairedit.lora.adapters import Adapters, find_modules
 from pairedit.lora.file import read_lora, write_lora
 from pairedit.lora.rows import Row
+from pairedit.machine.hardware import Hardware
+from pairedit.methods import PairEdit
+from pairedit.noising import ContentPreserving, Rectified
+from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering, Training
-from tiny import assert_same_edit, random_lora
+from pairedit.train import fit
+from tiny import assert_same_edit, random_lora, running
 
 SIZES = [(32, 32), (32, 64)]
 STEPS = 4
@@ -45,22 +52,24 @@ def pipeline(folder):
     return pipeline
 
 
-def theirs(pipeline, size, guidance, seed=3):
+def theirs(pipeline, size, guidance, seed=3, negative=""):
     height, width = size
+    unwanted, _ = pipeline.encode_prompt(negative, max_sequence_length=LENGTH)
     image = pipeline(
         prompt="old",
         height=height,
         width=width,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
+        negative_prompt_embeds=unwanted,
         max_sequence_length=LENGTH,
         generator=torch.Generator().manual_seed(seed),
     ).images[0]
     return np.asarray(image)
 
 
-def ours(base, size, guidance, sliders=(), seed=3):
-    rendering = Rendering(num_inference_steps=STEPS, guidance_scale=guidance, size=size)
+def ours(base, size, guidance, sliders=(), seed=3, **changes):
+    rendering = Rendering(num_inference_steps=STEPS, guidance_scale=guidance, size=size, **changes)
     samples = generate(base, sliders=sliders, prompts=["old"], seeds=[seed], rendering=rendering)
     return [np.asarray(sample.image) for sample in samples]
 
@@ -71,6 +80,30 @@ def test_the_picture_is_the_pipelines(klein, pipeline, size, guidance):
     (found,) = ours(klein, size, guidance)
     np.testing.assert_array_equal(found, theirs(pipeline, size, guidance))
     assert found.std() > 1
+
+
+def test_with_a_negative_prompt_the_picture_is_the_pipelines(klein, pipeline):
+    (found,) = ours(klein, (32, 64), 4.0, negative_prompt="young")
+    np.testing.assert_array_equal(found, theirs(pipeline, (32, 64), 4.0, negative="young"))
+    assert (found != ours(klein, (32, 64), 4.0)[0]).any()
+
+
+def test_a_forked_run_is_the_naive_loop_with_guidance(klein, tmp_path):
+    lora = random_lora(klein, tmp_path / "semantic.safetensors", sigma=3.0)
+    latents, decode = [], klein.decode
+    base = running(klein)
+    base.decode = lambda some: latents.extend(some) or decode(some)
+    ours(base, (32, 32), 3.0, [Slider(lora=lora, scales=(0.0, 0.7))], negative_prompt="young")
+    adapters = Adapters(klein)
+    adapters.load("x", lora)
+    x = klein.noise(3, (32, 32))[None]
+    with torch.no_grad(), adapters.rows([Row(scales={"x": 0.7})]):
+        for sigma, following in pairwise(klein.sigmas((32, 32), STEPS)):
+            c, u = (velocity(klein, x, sigma, klein.text([p]), 3.0) for p in ("old", "young"))
+            x = x + (following - sigma) * (u + 3.0 * (c - u))
+    adapters.remove()
+    torch.testing.assert_close(latents[1], x[0], rtol=1e-4, atol=1e-4)
+    assert (latents[0] - latents[1]).abs().max() > 0.1
 
 
 def test_guidance_changes_the_picture(klein):
@@ -151,6 +184,49 @@ def test_plain_diffusers_reads_the_kohya_file(klein, folder, tmp_path):
     assert np.abs(on.astype(int) - expected.astype(int)).max() <= 1
 
 
+def in_the_originals_names(base, lora, path, prefix="diffusion_model."):
+    """Write a LoRA as other programs do: query, key and value below each other, of one A."""
+    tensors = {}
+    for name, part in base.names.group(lora.weights).items():
+        down = lora.weights[part.modules[0]][0]
+        up = torch.cat([lora.weights[module][1] for module in part.modules])
+        tensors |= {
+            f"{prefix}{name}.lora_A.weight": down.clone(),
+            f"{prefix}{name}.lora_B.weight": up,
+        }
+    save_file(tensors, path)
+    return tensors
+
+
+@pytest.mark.parametrize("targets", ["attention", "attention_mlp"])
+def test_the_originals_names_are_read_as_diffusers_reads_them(klein, folder, tmp_path, targets):
+    from diffusers import Flux2KleinPipeline
+
+    own = random_lora(klein, tmp_path / "semantic.safetensors", targets=targets, sigma=0.3)
+    path = tmp_path / "original.safetensors"
+    names = in_the_originals_names(klein, own, path)
+    assert "diffusion_model.double_blocks.0.img_attn.qkv.lora_A.weight" in names
+    assert "diffusion_model.single_blocks.1.linear1.lora_B.weight" in names
+    lora = read_lora(path, klein.names)
+    assert set(lora.weights) == set(own.weights)
+    (on,) = ours(klein, (32, 32), 4.0, [Slider(lora=lora, scales=(1.0,))])
+    pipeline = Flux2KleinPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.load_lora_weights(path)
+    expected = theirs(pipeline, (32, 32), 4.0)
+    assert (on != ours(klein, (32, 32), 4.0)[0]).any()
+    assert np.abs(on.astype(int) - expected.astype(int)).max() <= 1
+
+
+@pytest.mark.parametrize("prefix", ["model.diffusion_model.", "base_model.model.", ""])
+def test_the_originals_names_are_read_behind_any_prefix(klein, tmp_path, prefix):
+    own = random_lora(klein, tmp_path / "semantic.safetensors", targets="attention_mlp")
+    paths = [tmp_path / "plain.safetensors", tmp_path / "other.safetensors"]
+    for path, name in zip(paths, ["diffusion_model.", prefix], strict=True):
+        in_the_originals_names(klein, own, path, name)
+    assert_same_edit(*(read_lora(path, klein.names) for path in paths))
+
+
 def gradients(base, batched, targets="attention_mlp"):
     """Return the gradients of two rows of unlike prompts, LoRAs and targets."""
     adapters = Adapters(base)
@@ -190,12 +266,62 @@ def test_gradients_batched_are_those_one_by_one_and_reach_every_module(klein):
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_blocks_that_run_again_give_the_same_gradients(folder, klein, share):
-    from pairedit.machine.hardware import Hardware
-
     plain = gradients(klein, True)
     other = open_klein(folder, Hardware(gradient_checkpointing=share))
     for role, found in gradients(other, True).items():
         torch.testing.assert_close(found, plain[role])
+
+
+def trained(base, pairs, folder, targets="attention", noising=None):
+    """Train for two steps; return every weight of every LoRA."""
+    files = fit(
+        base=base,
+        method=PairEdit(noising=noising or ContentPreserving(noise_scale=1.0)),
+        pairs=find_pairs(pairs),
+        settings=Training(
+            steps=2, rank=2, size=(32, 32), num_inference_steps=4, end_step=3, targets=targets
+        ),
+        folder=folder,
+        run=Silent(),
+        metadata={},
+    )
+    loras = [read_lora(path, base.names) for path in files.values()]
+    return torch.cat([t.flatten() for x in loras for pair in x.weights.values() for t in pair])
+
+
+@pytest.mark.parametrize("noising", [ContentPreserving(noise_scale=1.0), Rectified()])
+def test_training_is_the_same_batched_and_one_by_one(klein, pair_folder, tmp_path, noising):
+    batched = trained(klein, pair_folder, tmp_path / "batched", noising=noising)
+    alone = running(klein, batch_terms=False)
+    single = trained(alone, pair_folder, tmp_path / "single", noising=noising)
+    # AdamW turns a gradient near zero into a step of either sign.
+    assert (batched - single).norm() < 1e-3 * batched.norm()
+
+
+def test_a_target_that_gets_no_gradient_is_an_error(klein, pair_folder, tmp_path, monkeypatch):
+    """As if the text's own MLP were cut off from the image."""
+    part = klein.transformer.transformer_blocks[1].ff_context
+    monkeypatch.setattr(part, "forward", lambda x: torch.zeros_like(x))
+    with pytest.raises(ValueError, match=r"lora\.targets: 4 weights of \w+.* take no part in"):
+        trained(klein, pair_folder, tmp_path, "attention_mlp")
+
+
+@pytest.mark.parametrize(("precision", "library"), [("int8", "torchao"), ("nf4", "bitsandbytes")])
+def test_a_quantised_klein_is_near_the_full_one_or_asks_for_its_library(
+    klein, folder, precision, library
+):
+    (full,) = ours(klein, (32, 32), 4.0)
+    few = open_klein(folder, Hardware(precision=precision))
+    try:
+        __import__(library)
+    except ImportError:
+        with pytest.raises(ValueError, match=rf"precision={precision}: .*pairedit\[quantization\]"):
+            ours(few, (32, 32), 4.0)
+        return
+    (found,) = ours(few, (32, 32), 4.0)
+    assert 0 < np.abs(found.astype(int) - full.astype(int)).mean() < 0.2 * full.std()
+    for role, weights in gradients(few, True).items():
+        assert all(weight.abs().sum() > 0 for weight in weights), role
 
 
 def test_the_levels_that_training_draws_from(klein):
