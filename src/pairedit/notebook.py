@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = "outputs/python"
 # The numbers of `Training` and `Rendering` under the names that the commands know them by.
-RENDERING = {f.name for f in fields(Rendering)} - {"size"} | {"resolution"}
+RENDERING = {f.name for f in fields(Rendering)} - {"size"} | {"resolution", "local", "schedule"}
 TRAINING = {f.name for f in fields(Training)} - {"size"}
 TRAINING |= {"resolution", "cfg_eta", "noise_scale", "image_ids"}
 
@@ -71,7 +71,7 @@ class Opened:
         self,
         pairs: str | Path | Examples,
         *,
-        method: str | Method = "full",
+        method: str | Method = "graded",
         folder: str | Path | None = None,
         resume: bool = False,
         **numbers: Any,
@@ -154,7 +154,7 @@ class Opened:
             prompts: each with every seed, a row for each; the model's own by default.
             photos: files to edit, a row for each.
             edit: an option of `edit`, or an object; by default `real` with photos, else `text`.
-            numbers: of `Rendering`, such as skip; also resolution.
+            numbers: of `Rendering`, such as skip; also resolution, local and schedule.
 
         Returns:
             Rows of images of H x W px, a column for each scale.
