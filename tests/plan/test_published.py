@@ -171,6 +171,8 @@ def test_the_command_line_wins(old):
     assert config.cfg_eta == 7
     assert list(config.datasets) == ["age"]
     assert config.model.path == "pkg://flux_mini"
+    assert "method=full" in words
+    assert "method=fm" in expand("train", [f"old={old()}", "method=fm"])
 
 
 def test_other_halves_and_options():
@@ -179,13 +181,16 @@ def test_other_halves_and_options():
     assert {"method=inversion", "dataset=real", "image_ids=[610,'1743']"} <= set(words)
     old = {"semantic_lora_path": "a.pt", "image_ids": [610], "skips": 11, "semantic_cfg_scale": 0.5}
     words = translate("gen", old, "x", ["image", "content_lora"])
-    assert {"edit=real_published", "semantic_cfg_scale=0.5", "lora='a.pt'", "skip=11"} == set(words)
+    plain = {"local=false", "schedule=flat"}
+    published = {"edit=real_published", "semantic_cfg_scale=0.5", "lora='a.pt'", "skip=11"}
+    assert set(words) == published | plain
     old = {"use_prompts_file": True, "prompts_file": "p.txt", "prompt": "x", "count_gen": 3}
     words = translate("gen", old | {"use_random_seed": True}, "x", ["lora"])
     assert set(words) == {
         "prompts_file='p.txt'",
         "prompts_per_seed=one",
         "seeds={random: 3}",
+        *plain,
     }
     flux = {"datasets": "a", "pretrained_model_name_or_path": "black-forest-labs/FLUX.1-schnell"}
     assert "model=flux-schnell" in translate("train", flux, "x")

@@ -61,7 +61,6 @@ def _data(old: Mapping[str, Any], given: Mapping[str, str], notes: list[str]) ->
     sides = {side: quoted(old.get(f"{side}_folder", side)) for side in ("source", "target")}
     first, *others = names
     overrides = {
-        "method": "full",
         "dataset": "folder",
         "pairs": quoted(root / str(first)),
         "datasets.folder.name": quoted(str(first)),
@@ -89,6 +88,8 @@ def _training(old: Mapping[str, Any], given: Mapping[str, str], notes: list[str]
     if every is not None and every <= steps:
         overrides |= {"save_every": quoted(every), "snapshots": "true"}
     overrides["seed"] = swept(seeds_of(old))
+    if "image_ids" not in old:
+        overrides["method"] = "full"
     if "output_folder" in old:
         overrides |= folders(old["output_folder"])
     return overrides
