@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from pairedit.data.examples import Pair, find_pairs
 from pairedit.files import locate
+from pairedit.jobs.noting import calibration
 from pairedit.lora.file import inspect_lora
 from pairedit.measure import choice
 from pairedit.measure.choice import Choice, by_pairs, by_trial
@@ -156,3 +158,19 @@ def test_an_evaluation_settles_what_nobody_has_said(train_disc, command, tiny_ov
     code, out, _ = command("eval", *words, "local=false", f"hydra.run.dir={tmp_path / 'b'}")
     assert code == 0
     assert "best used with" not in out
+
+
+def test_the_scale_worth_one_pair_is_noted_with_where_it_holds():
+    subject = Subject(
+        path=Path("x"), label="x", dataset="x", pairs=(), attribute="smile", skip=0.6, local=True
+    )
+    note = calibration(0.5, subject, torch.tensor([1.0, 0.8, 0.61, 0.3, 0.0]), seeds=3)
+    assert note == {
+        "scale": 0.5,
+        "skip": 2,
+        "sigma": 0.61,
+        "num_inference_steps": 4,
+        "local": True,
+        "schedule": 0.0,
+        "seeds": 3,
+    }

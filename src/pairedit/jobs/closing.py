@@ -13,9 +13,10 @@ from pairedit.data.examples import Pair, Single
 from pairedit.data.images import load_image
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
+from pairedit.jobs.noting import calibration
 from pairedit.lora.file import LoraFile, annotate_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
-from pairedit.measure.choice import Choice, by_trial
+from pairedit.measure.choice import SEEDS, Choice, by_trial
 from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
 from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
@@ -118,13 +119,28 @@ def _choose(
             setting=Setting(prompts=[plan.model.prompt], seeds=[], rendering=plan.preview_at),
             readers=readers,
         )
-        annotate_lora(lora.path, use=noted(choice.use, choice.by))
+        entries = {"use": noted(choice.use, choice.by)}
+        if choice.unit:
+            sigmas = base.sigmas(plan.training.size, plan.training.num_inference_steps)
+            entries["calibration"] = calibration(
+                float(f"{choice.unit:.2g}"),
+                subject.used(choice.use),
+                sigmas,
+                attribute=subject.attribute,
+                seeds=len(SEEDS),
+                model=plan.model.name,
+            )
+        annotate_lora(lora.path, **entries)
     log.info(
         "%s: the pairs change %.0f %% of the picture; best used with %s%s",
         subject.dataset,
         100 * choice.reach,
         choice.use,
-        "" if choice.by == "probe" else ", skip and schedule as by default",
+        ", skip and schedule as by default"
+        if choice.by == "pairs"
+        else f"; one pair is worth about scale {choice.unit:.2g}"
+        if choice.unit
+        else "; it does not reach what one pair is worth",
     )
     return choice
 

@@ -67,23 +67,41 @@ def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> No
     subject, note = result.subject, None
     # A scale at which the person is lost would be no slider's unit, nor one of another edit.
     if scale and (lost is None or scale < lost) and result.verdict.name != "unlike":
-        skip = step_of(subject.skip, sigmas)
-        note = {
-            "scale": scale,
-            "interval": [numbers(summary.low), numbers(summary.high)],
-            "attribute": result.seen.attribute,
-            "seeds": len(settings["seeds"]),
-            "skip": skip,
-            # Other bases, sizes and numbers of steps have other grids: the level says where.
-            "sigma": round(float(sigmas[skip]), 6),
-            "local": subject.local,
-            "schedule": subject.lean,
-            **{key: settings[key] for key in ("num_inference_steps", "model")},
-        }
+        note = calibration(
+            scale,
+            subject,
+            sigmas,
+            interval=[numbers(summary.low), numbers(summary.high)],
+            attribute=result.seen.attribute,
+            seeds=len(settings["seeds"]),
+            model=settings["model"],
+        )
     if note is not None or subject.path.suffix != ".safetensors":
         _note(subject.path, calibration=note)
     elif "calibration" in inspect_lora(subject.path):
         _note(subject.path, calibration=None)
+
+
+def calibration(scale: float, subject: Subject, sigmas: Tensor, **more: Any) -> dict[str, Any]:
+    """Return what a file says of the scale that is worth one pair, as JSON values.
+
+    Args:
+        scale: worth one pair.
+        subject: the slider, as it was used.
+        sigmas: float32 [steps + 1], of the run.
+        more: what it was measured on.
+    """
+    skip = step_of(subject.skip, sigmas)
+    return {
+        "scale": scale,
+        "skip": skip,
+        # Other bases, sizes and numbers of steps have other grids: the level says where.
+        "sigma": round(float(sigmas[skip]), 6),
+        "num_inference_steps": len(sigmas) - 1,
+        "local": subject.local,
+        "schedule": subject.lean,
+        **more,
+    }
 
 
 def _note(path: Path, **entries: Any) -> None:
