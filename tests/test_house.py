@@ -267,3 +267,21 @@ def test_functions_fit_a_screen():
         if length > limits.get(f"{name}.{function}", usual[name])
     }
     assert not long
+
+
+def test_the_picture_in_contributing_is_that_of_the_floors():
+    page = (SOURCE.parent / "CONTRIBUTING.md").read_text()
+    picture = page.split("checks this picture.")[1].split("\n#")[0]
+    shown = [
+        [
+            word.strip("/")
+            for word in re.findall(r"^    (\S+) +(?:(\S+/?)(?: {2,}|$))?", line)[0]
+            if word
+        ]
+        for line in picture.splitlines()
+        if re.match(r"    \w", line)
+    ]
+    places = {room: number for number, rooms in enumerate(shown) for room in rooms if room in FLOOR}
+    assert set(FLOOR) - set(places) == {"__main__"}
+    order = sorted(places, key=places.get)
+    assert [FLOOR[room] for room in order] == sorted(FLOOR[room] for room in order)

@@ -155,6 +155,18 @@ def test_a_slider_without_calibration_is_told_of(export, lora):
     assert nodes["on"]["inputs"]["start_percent"] == round(7.5 / 20, 3)
 
 
+def test_a_use_that_the_workflow_does_not_follow_is_told_of(export, lora):
+    from pairedit.lora.file import annotate_lora
+
+    annotate_lora(lora, use={"skip": 0.6, "local": True, "schedule": 1.0, "by": "probe"})
+    code, out, _ = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
+    assert code == 0
+    assert "best used with skip=0.6 local=true schedule=early; the workflow lets it act" in out
+    # A calibration brings its skip along; with nothing else noted the workflow is as measured.
+    annotate_lora(lora, use={"skip": 0.6, "local": False, "schedule": 0.0, "by": "probe"})
+    assert "best used" not in export(f"lora={lora}", "out=y.safetensors", "workflow=true")[1]
+
+
 def test_what_comfyui_cannot_read_is_refused(export, lora):
     for words in (["layout=published"], ["out=x.pt"]):
         code, _, err = export(f"lora={lora}", *words, "workflow=true")

@@ -40,6 +40,7 @@ METHODS = {
     "wocfg": ["method=wocfg", *DISC],
     "two_sided": ["method=wocfg", "method.two_sided=true", *DISC],
     "fm": ["method=fm", *DISC],
+    "graded": ["method=graded", *DISC],
     "sliders": ["method=sliders", *DISC],
     "inversion": ["method=inversion", *IMAGE],
     "slider_text": ["method=slider_text", "dataset=text_age"],
@@ -190,6 +191,7 @@ CASES = {
     "resumed-full": partial(resumed, "train-full-batched", 2),
     "resumed-wocfg": partial(resumed, "train-wocfg-single", 1),
     "gen-text": partial(gen, "lora={0}", "scales=[-0.5,0,1]", "prompts=[old,young]", *SHEET),
+    "gen-local": partial(gen, "lora={0}", "local=true", "schedule=early", "scales=[0,1]", *SHEET),
     "gen-two": partial(
         gen,
         "lora=[{{path: {0}, skip: 2}},{{path: {1}, scales: [0.5]}}]",

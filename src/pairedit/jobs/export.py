@@ -13,6 +13,8 @@ from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.lora.spec import skip_of
 from pairedit.plan.export import ExportPlan
+from pairedit.plan.use import AUTO, use_of
+from pairedit.settings import Use
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +60,17 @@ def _use(lora: LoraFile) -> dict[str, Any]:
             lora.path,
         )
     skip, steps = skip_of(lora.metadata) or (0, 28)
+    use = use_of(lora.metadata, AUTO, AUTO, AUTO, steps)
+    plain = Use(skip=use.skip) if "calibration" in lora.metadata else Use()
+    if use != plain:
+        log.warning(
+            "%s: best used with %s; the workflow lets it act on the whole picture, evenly, from "
+            "step %d of %d on",
+            lora.path,
+            use,
+            skip,
+            steps,
+        )
     return {
         "strength": strength,
         "skip": skip,

@@ -96,7 +96,7 @@ def _plan(config: DictConfig) -> EvalPlan:
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
     notes += split_prompts(config.prompts)
     usual = rendering.skip if rendering else 0
-    subjects = _subjects(config, model, usual, problems, notes)
+    subjects = _subjects(config, model, usual, list(readers.values()), problems, notes)
     problems.done()
     return EvalPlan(
         model=model,
@@ -123,11 +123,18 @@ def _plan(config: DictConfig) -> EvalPlan:
 
 
 def _subjects(
-    config: DictConfig, model: Any, skip: int | float, problems: Problems, notes: list[str]
+    config: DictConfig,
+    model: Any,
+    skip: int | float,
+    readers: Sequence[Reader | None],
+    problems: Problems,
+    notes: list[str],
 ) -> list[Subject]:
     """Read which sliders are asked for, what their pairs show, and how they are used."""
     paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
-    problems.attempt(lambda: check_attribute("attribute", config.attribute))
+    # A reader of the user's own may read anything, which is known when it is open.
+    if all(type(reader).__module__.startswith("pairedit.") for reader in readers if reader):
+        problems.attempt(lambda: check_attribute("attribute", config.attribute))
     given = None
     if config.pairs is not None:
         problems.attempt(lambda: check_pairs_folder(config.pairs))
