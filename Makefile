@@ -67,7 +67,7 @@ demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
 	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
 
-test: $(STAMP) ## run the tests, heavy ones apart: at most 6 minutes on two cores
+test: $(STAMP) ## run the tests, heavy ones apart: about 8 minutes on two cores
 	$(TESTS)
 
 test-heavy: $(STAMP) ## run the heavy tests: longer trainings, every script and benchmark
