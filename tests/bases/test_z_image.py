@@ -13,7 +13,6 @@ from pairedit.bases.base import velocity
 from pairedit.bases.z_image.load import load
 from pairedit.bases.z_image.model import ZImage
 from pairedit.bases.z_image.names import NAMES
-from pairedit.bases.z_image.place import blocks_of
 from pairedit.data.examples import find_pairs
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora, write_lora
@@ -260,7 +259,7 @@ def test_gradients_batched_equal_one_by_one_and_checkpointed(base):
 
 
 def test_checkpointing_runs_its_share_of_the_blocks_again(base):
-    counts = dict.fromkeys(blocks_of(base.transformer), 0)
+    counts = dict.fromkeys(base.blocks(), 0)
 
     def count(block, _):
         counts[block] += 1

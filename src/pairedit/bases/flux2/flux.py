@@ -11,14 +11,13 @@ H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import Flux2KleinPipeline
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu, retrieve_timesteps
-from torch import Tensor, nn
+from torch import Tensor
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
@@ -26,50 +25,25 @@ from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.flux2.latents import PATCH, image_ids, patchify, text_ids, unpatchify
 from pairedit.bases.flux2.names import NAMES
 from pairedit.bases.flux2.passes import PlainPass, Text
-from pairedit.bases.flux2.place import blocks_of, place
 from pairedit.bases.guidance import FROM_NEGATIVE
-from pairedit.machine.blocks import run_again, start_compiler
-from pairedit.machine.devices import settle_gpu
-from pairedit.machine.graphs import Graphs
-from pairedit.machine.hardware import Hardware
+from pairedit.bases.plain import PlainBase
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
-PLAIN = Hardware()
 READ = (9, 18, 27)  # layers of the text encoder whose outputs are a prompt's features
-KEPT = 64  # encoded prompts; 8 MB each at full size
 
 
-class Flux2Base:
+class Flux2Base(PlainBase):
     """Run one FLUX.2 klein in its parts. The transformer stays on the accelerator."""
 
     names = NAMES
     guidance = FROM_NEGATIVE
+    kept = 64  # 8 MB each at full size
 
-    def __init__(
-        self,
-        pipeline: Flux2KleinPipeline,
-        *,
-        device: torch.device,
-        max_sequence_length: int,
-        hardware: Hardware = PLAIN,
-    ) -> None:
-        """Take a loaded pipeline over; its parts move to `device` when they are needed."""
-        if device.type == "cuda":
-            settle_gpu()
-        self.pipeline = pipeline
-        self.device = device
-        self.max_sequence_length = max_sequence_length
-        self.hardware = hardware
-        self.transformer: nn.Module = pipeline.transformer
-        self.dtype: torch.dtype = self.transformer.dtype  # that it runs in
-        self._placed = False
-        self._encoded: dict[str, Tensor] = {}  # on the CPU
+    def __init__(self, *args: Any, **more: Any) -> None:
+        """Take a loaded pipeline over; see `PlainBase`."""
+        super().__init__(*args, **more)
         self._positions: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        if hardware.compile:
-            start_compiler()
-        for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
-            part.requires_grad_(False).eval()
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""
@@ -91,26 +65,16 @@ class Flux2Base:
         retrieve_timesteps(scheduler, steps, "cpu", sigmas=levels, mu=mu)
         return scheduler.sigmas
 
-    def noise(self, seed: int, size: Size) -> Tensor:
-        """Draw the latent that Flux2KleinPipeline draws from a CPU generator of this seed."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn((1, *self.latent_shape(size)), generator=generator)[0]
+    def encode_prompt(self, prompt: str, device: torch.device) -> Tensor:
+        """Return the features of one prompt; see `PlainBase`."""
+        tokens, _ = self.pipeline.encode_prompt(
+            prompt, device=device, max_sequence_length=self.max_sequence_length
+        )
+        return tokens[0]
 
-    @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> Text:
-        """Encode prompts that are new, in the transformer's precision; see `Base.text`."""
-        wanted = list(dict.fromkeys(prompts))
-        known = {prompt: self._encoded[prompt] for prompt in wanted if prompt in self._encoded}
-        new = [prompt for prompt in wanted if prompt not in known]
-        if new:
-            encoder = [self.pipeline.text_encoder]
-            with lend(encoder, self.device, clear=not self._placed) as device:
-                for prompt in new:
-                    tokens, _ = self.pipeline.encode_prompt(
-                        prompt, device=device, max_sequence_length=self.max_sequence_length
-                    )
-                    known[prompt] = tokens[0].to(self.dtype).cpu()
-        self._encoded = dict([*(self._encoded | known).items()][-KEPT:])
+        """Encode prompts, all of one length; see `Base.text`."""
+        known = self.encoded(prompts)
         tokens = torch.stack([known[prompt] for prompt in prompts]).to(self.device)
         return Text(prompts=tuple(prompts), tokens=tokens)
 
@@ -149,43 +113,11 @@ class Flux2Base:
         )
         return mean, torch.sqrt(variance + vae.config.batch_norm_eps)
 
-    def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
-        """Move the transformer to its device.
-
-        Raises:
-            ValueError: a library for the precision asked for is missing.
-        """
-        self.place()
-
-    def place(self) -> None:
-        """Move the transformer to its device, unless it is there."""
-        if not self._placed:
-            place(self.transformer, self.hardware, self.device)
-            self._placed = True
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # of what was needed on the way
-
-    def rows(self, count: int) -> int:
-        """Fill up to a power of two where blocks are compiled, for one number of rows each."""
-        return 2 ** (count - 1).bit_length() if self.hardware.compile else count
-
     def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> PlainPass:
         """Give the pass at a noise level; see `Base.at`."""
         self.place()
         clock = clock_of(sigma.expand(len(text.prompts)), self.device, self.dtype)
         return PlainPass(base=self, clock=clock, tokens=text.tokens)
-
-    @contextmanager
-    def training(self) -> Iterator[Graphs]:
-        """Let the blocks run for training inside; give what runs a step."""
-        blocks = list(blocks_of(self.transformer))
-        with run_again(self.transformer, blocks, self.hardware.gradient_checkpointing):
-            yield Graphs(False)
-
-    @contextmanager
-    def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass."""
-        yield Graphs(False)
 
     def run(self, latents: Tensor, tokens: Tensor, clock: Tensor) -> Tensor:
         """Run the transformer on latents: each of their pixels is a token."""

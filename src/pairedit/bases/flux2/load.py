@@ -16,9 +16,8 @@ from transformers import Qwen3Config, Qwen3Model
 
 from pairedit.bases.flux2.flux import READ, Flux2Base
 from pairedit.bases.loading import dtypes, needs_of, readable, settle
+from pairedit.bases.plain import PLAIN
 from pairedit.machine.hardware import Hardware
-
-PLAIN = Hardware()
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,7 +9,8 @@ import torch
 from diffusers import ZImagePipeline
 
 from pairedit.bases.loading import dtypes, needs_of, readable, settle
-from pairedit.bases.z_image.zimage import PLAIN, ZImageBase
+from pairedit.bases.plain import PLAIN
+from pairedit.bases.z_image.zimage import ZImageBase
 from pairedit.machine.hardware import Hardware
 
 

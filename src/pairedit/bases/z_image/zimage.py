@@ -10,65 +10,35 @@ Shape letters: B rows, C latent channels, h and w latent height and width, H and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers import ZImagePipeline
 from diffusers.pipelines.z_image.pipeline_z_image import (
     calculate_shift,
     get_default_z_image_sigmas,
     retrieve_timesteps,
 )
-from torch import Tensor, nn
+from torch import Tensor
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.guidance import BEYOND
+from pairedit.bases.plain import PlainBase
 from pairedit.bases.z_image.names import NAMES
 from pairedit.bases.z_image.passes import Pass, Text, clock_of
-from pairedit.bases.z_image.place import blocks_of, place
-from pairedit.machine.blocks import run_again, start_compiler
-from pairedit.machine.devices import settle_gpu
-from pairedit.machine.graphs import Graphs
-from pairedit.machine.hardware import Hardware
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
 PATCH = 2  # latent pixels a side of one token
-KEPT = 256  # encoded prompts; 2.6 MB each at most
-PLAIN = Hardware()
 
 
-class ZImageBase:
+class ZImageBase(PlainBase):
     """Run one Z-Image in its parts. The transformer stays on the accelerator."""
 
     names = NAMES
     guidance = BEYOND
-
-    def __init__(
-        self,
-        pipeline: ZImagePipeline,
-        *,
-        device: torch.device,
-        max_sequence_length: int,
-        hardware: Hardware = PLAIN,
-    ) -> None:
-        """Take a loaded pipeline over; its parts move to `device` when they are needed."""
-        if device.type == "cuda":
-            settle_gpu()
-        self.pipeline = pipeline
-        self.device = device
-        self.max_sequence_length = max_sequence_length
-        self.hardware = hardware
-        self.transformer: nn.Module = pipeline.transformer
-        self._placed = False
-        self._encoded: dict[str, Tensor] = {}  # on the CPU
-        if hardware.compile:
-            start_compiler()
-        for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
-            part.requires_grad_(False).eval()
+    kept = 256  # 2.6 MB each at most
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image.
@@ -91,30 +61,21 @@ class ZImageBase:
         retrieve_timesteps(scheduler, steps, "cpu", sigmas=get_default_z_image_sigmas(steps), mu=mu)
         return scheduler.sigmas
 
-    def noise(self, seed: int, size: Size) -> Tensor:
-        """Draw the latent that ZImagePipeline draws from a CPU generator of this seed."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn((1, *self.latent_shape(size)), generator=generator)[0]
+    def encode_prompt(self, prompt: str, device: torch.device) -> Tensor:
+        """Return the features of one prompt; see `PlainBase`."""
+        (tokens,), _ = self.pipeline.encode_prompt(
+            prompt,
+            device=device,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.max_sequence_length,
+        )
+        return tokens
 
-    @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> Text:
-        """Encode prompts that are new, in the transformer's precision; see `Base.text`."""
-        wanted = list(dict.fromkeys(prompts))
-        known = {prompt: self._encoded[prompt] for prompt in wanted if prompt in self._encoded}
-        new = [prompt for prompt in wanted if prompt not in known]
-        if new:
-            encoder = [self.pipeline.text_encoder]
-            with lend(encoder, self.device, clear=not self._placed) as device:
-                for prompt in new:
-                    (tokens,), _ = self.pipeline.encode_prompt(
-                        prompt,
-                        device=device,
-                        do_classifier_free_guidance=False,
-                        max_sequence_length=self.max_sequence_length,
-                    )
-                    known[prompt] = tokens.to(self.transformer.dtype).cpu()
-        self._encoded = dict([*(self._encoded | known).items()][-KEPT:])
-        placed = {prompt: tokens.to(self.device) for prompt, tokens in known.items()}
+        """Encode prompts, each of its own length; see `Base.text`."""
+        placed = {
+            prompt: tokens.to(self.device) for prompt, tokens in self.encoded(prompts).items()
+        }
         return Text(prompts=tuple(prompts), tokens=tuple(placed[prompt] for prompt in prompts))
 
     @torch.no_grad()
@@ -139,43 +100,11 @@ class ZImageBase:
             raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
             return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
 
-    def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
-        """Move the transformer to its device.
-
-        Raises:
-            ValueError: a library for the precision asked for is missing.
-        """
-        self.place()
-
-    def place(self) -> None:
-        """Move the transformer to its device, unless it is there."""
-        if not self._placed:
-            place(self.transformer, self.hardware, self.device)
-            self._placed = True
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()  # of what was needed on the way
-
-    def rows(self, count: int) -> int:
-        """Fill up to a power of two where blocks are compiled, for one number of rows each."""
-        return 2 ** (count - 1).bit_length() if self.hardware.compile else count
-
     def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> Pass:
         """Give the pass at a noise level; see `Base.at`."""
         self.place()
         clock = clock_of(sigma.expand(len(text.prompts)), self.device)
         return Pass(transformer=self.transformer, text=text, clock=clock)
-
-    @contextmanager
-    def training(self) -> Iterator[Graphs]:
-        """Let the blocks run for training inside; a step is never a graph."""
-        blocks = list(blocks_of(self.transformer))
-        with run_again(self.transformer, blocks, self.hardware.gradient_checkpointing):
-            yield Graphs(False)
-
-    @contextmanager
-    def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass, which is never a graph."""
-        yield Graphs(False)
 
 
 def _shifts(config: Mapping[str, Any]) -> list[float]:

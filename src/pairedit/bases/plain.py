@@ -1,0 +1,132 @@
+"""Own what bases share whose blocks run as diffusers has them: no fused operations, no graphs.
+
+Each brings its latents, its noise levels, how it encodes one prompt, and its pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from pairedit.lora.names import Names
+from pairedit.machine.blocks import (
+    bring_block,
+    compile_blocks,
+    quantise_linears,
+    run_again,
+    start_compiler,
+)
+from pairedit.machine.devices import settle_gpu
+from pairedit.machine.graphs import Graphs
+from pairedit.machine.hardware import Hardware
+from pairedit.machine.lending import lend
+from pairedit.machine.quantised import quantiser
+from pairedit.settings import Size
+
+PLAIN = Hardware()
+
+
+class PlainBase:
+    """Run one base model in its parts. The transformer stays on the accelerator."""
+
+    names: Names
+    kept: ClassVar[int]  # encoded prompts
+
+    def __init__(
+        self,
+        pipeline: Any,
+        *,
+        device: torch.device,
+        max_sequence_length: int,
+        hardware: Hardware = PLAIN,
+    ) -> None:
+        """Take a loaded pipeline over; its parts move to `device` when they are needed."""
+        if device.type == "cuda":
+            settle_gpu()
+        self.pipeline = pipeline
+        self.device = device
+        self.max_sequence_length = max_sequence_length
+        self.hardware = hardware
+        self.transformer: nn.Module = pipeline.transformer
+        self.dtype: torch.dtype = self.transformer.dtype  # that it runs in
+        self._placed = False
+        self._encoded: dict[str, Tensor] = {}  # on the CPU
+        if hardware.compile:
+            start_compiler()
+        for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
+            part.requires_grad_(False).eval()
+
+    def latent_shape(self, size: Size) -> tuple[int, int, int]:
+        """Return (C, h, w) of an image; see `Base.latent_shape`."""
+        raise NotImplementedError
+
+    def encode_prompt(self, prompt: str, device: torch.device) -> Tensor:
+        """Return the features of one prompt, [L, D], encoded on a device."""
+        raise NotImplementedError
+
+    def noise(self, seed: int, size: Size) -> Tensor:
+        """Draw the latent that diffusers' pipeline draws from a CPU generator of this seed."""
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn((1, *self.latent_shape(size)), generator=generator)[0]
+
+    @torch.no_grad()
+    def encoded(self, prompts: Sequence[str]) -> dict[str, Tensor]:
+        """Encode prompts that are new, in the transformer's precision; all of them, on the CPU."""
+        wanted = list(dict.fromkeys(prompts))
+        known = {prompt: self._encoded[prompt] for prompt in wanted if prompt in self._encoded}
+        new = [prompt for prompt in wanted if prompt not in known]
+        if new:
+            encoder = [self.pipeline.text_encoder]
+            with lend(encoder, self.device, clear=not self._placed) as device:
+                for prompt in new:
+                    known[prompt] = self.encode_prompt(prompt, device).to(self.dtype).cpu()
+        self._encoded = dict([*(self._encoded | known).items()][-self.kept :])
+        return known
+
+    def prepare(self, sigmas: Tensor, text: Any, guidance_scale: float | None) -> None:
+        """Move the transformer to its device.
+
+        Raises:
+            ValueError: a library for the precision asked for is missing.
+        """
+        self.place()
+
+    def place(self) -> None:
+        """Move the transformer to its device, block by block, unless it is there."""
+        if self._placed:
+            return
+        quantise = quantiser(self.hardware.precision)
+        for block in self.blocks():
+            bring_block(block, self.device)
+            quantise_linears(block, quantise)
+        self.transformer.to(self.device)
+        if self.hardware.compile:
+            compile_blocks(self.blocks())
+        self._placed = True
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # of what was needed on the way
+
+    def blocks(self) -> Iterator[nn.Module]:
+        """Walk over all blocks, in the order in which they run."""
+        for kind in self.names.kinds:
+            yield from getattr(self.transformer, kind.name)
+
+    def rows(self, count: int) -> int:
+        """Fill up to a power of two where blocks are compiled, for one number of rows each."""
+        return 2 ** (count - 1).bit_length() if self.hardware.compile else count
+
+    @contextmanager
+    def training(self) -> Iterator[Graphs]:
+        """Let the blocks run for training inside; a step is never a graph."""
+        share = self.hardware.gradient_checkpointing
+        with run_again(self.transformer, list(self.blocks()), share):
+            yield Graphs(False)
+
+    @contextmanager
+    def sampling(self) -> Iterator[Graphs]:
+        """Give what runs a pass, which is never a graph."""
+        yield Graphs(False)
