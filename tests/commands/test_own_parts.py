@@ -30,7 +30,7 @@ class Breaks(Between):
 @pytest.fixture
 def outside(tmp_path, monkeypatch, capfd, tiny_overrides):
     """Write the page's files to a working folder; run a command there, or elsewhere."""
-    work = tmp_path / "work"
+    work = tmp_path / "first"
     for name, content in re.findall(r"Save as `(.+?)`:\n\n```\w+\n(.*?)```", PAGE, re.S):
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         (work / name).write_text(content)
@@ -61,19 +61,19 @@ def test_a_method_from_outside_is_trained_and_goes_on_from_anywhere(outside, tmp
     start = f"pairedit-train --config-dir=my_conf dataset=folder pairs={pair_folder} {quick}"
     code, said = outside(f"{start} method=between hydra.run.dir=whole")
     assert code == 0, said
-    whole = tmp_path / "work/whole/disc/semantic.safetensors"
+    whole = tmp_path / "first/whole/disc/semantic.safetensors"
     about = inspect_lora(whole)
     assert about["config"]["method"] == {"_target_": "mine.Between", "scales": [0.5, 1.0]}
     code, said = outside(f"{start} method=breaks hydra.run.dir=part")
     assert code == 1
     assert "the node went away" in said
     told = re.search(r"continue with: (.*)", said)[1]
-    for folder in (tmp_path / "elsewhere", tmp_path / "work"):
+    for folder in (tmp_path / "elsewhere", tmp_path / "first"):
         code, said = outside(told, folder=folder, words=[])
         assert code == 0, said
-    there = read_lora(tmp_path / "work/part/disc/semantic.safetensors")
+    there = read_lora(tmp_path / "first/part/disc/semantic.safetensors")
     assert there.sha256 == read_lora(whole).sha256
-    again = "pairedit-train --config-dir=../work/my_conf again=../work/whole hydra.run.dir=again"
+    again = "pairedit-train --config-dir=../first/my_conf again=../first/whole hydra.run.dir=again"
     code, said = outside(again, folder=tmp_path / "elsewhere", words=[])
     assert code == 0, said
     found = next(tmp_path.rglob("again/disc/semantic.safetensors"))
