@@ -98,12 +98,14 @@ def settle(
 def needs_of(transformer: nn.Module) -> Mapping[str, float]:
     """Estimate the GiB that must be free for each profile, at 512 px.
 
-    Weights of 2 bytes, and activations of all blocks, of some, or of one. Measured is 80gb of
-    FLUX.2 klein 4B alone: 16.8 GiB of the 22 estimated here.
+    Weights of 2 bytes, and activations of all blocks, of some, or of one. On an H100 a training
+    with 80gb took 16.8 GiB (FLUX.2 klein 4B), 20.5 (Z-Image) and 32.4 (klein 9B), where this says
+    17.4, 24.6 and 33.8. One with 12gb took 6.6 GiB (klein 4B), where it says 7.6. The figures are
+    those of docs/performance.md.
     """
     weights = 2 * sum(weight.numel() for weight in transformer.parameters()) / 2**30
     return {
-        "80gb": 2.5 * weights + 4,
+        "80gb": 1.7 * weights + 5,
         "24gb": 1.3 * weights + 3,
         "12gb": 0.5 * weights + 4,
         "8gb": 0,
