@@ -191,22 +191,72 @@ def test_an_architecture_is_entered_by_nobody_but_the_one_that_names_the_usual_m
     assert not wrong
 
 
-def test_only_commands_and_plans_know_keys():
+def test_only_commands_and_plans_read_a_configuration():
     knowing = {name for name in modules() if outer(name) & {"hydra", "omegaconf"}}
     assert {room(name) for name in knowing} <= {"cli", "plan"}, knowing
 
 
-def code_words(name: str) -> Iterator[tuple[int, str]]:
-    """Yield the names and texts of a module with their lines, docstrings left out."""
-    docs = {
+# What a text may not name: a place in a configuration, with a dot, or a key of a command.
+PLACE = re.compile(
+    r"(?<![\w.])(?:lora|readers?|datasets?|model|method|hardware|tracker|hydra)\.[a-z]"
+)
+ASSIGNED = re.compile(r"(?<![\w.&;-])([a-z][a-z_]*)=")
+# `runs` writes the commands that continue a run; one table holds the advice of reports.
+SPEAKING = ("runs.folder", "runs.resume", "measure.verdict")
+
+
+def own_names(name: str) -> set[str]:
+    """Return the fields, arguments and variables of a module."""
+    found = {node.arg for node in ast.walk(tree(name)) if isinstance(node, ast.arg)}
+    return found | {
+        node.id
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def foreign_keys(name: str, keys: set[str]) -> list[str]:
+    """Return the texts of a module that name a key, or what no field or argument is called."""
+    documented = docs(name)
+    keys = keys - own_names(name)
+    return [
+        f"{name}:{node.lineno}: {node.value.strip()[:70]}"
+        for node in ast.walk(tree(name))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in documented
+        and (PLACE.search(node.value) or keys & set(ASSIGNED.findall(node.value)))
+    ]
+
+
+def test_below_the_plan_texts_name_fields_and_arguments_but_no_key():
+    from pairedit.plan.synonyms import TRUNKS, keys_of
+
+    groups = {"reader", "readers", "datasets", "model", "method", "hardware", "tracker", "edit"}
+    keys = {key for command in TRUNKS for key in keys_of(command)} | groups
+    below = [name for name in modules() if FLOOR[room(name)] > FLOOR["plan"]]
+    assert [
+        line for name in below if name not in SPEAKING for line in foreign_keys(name, keys)
+    ] == []
+
+
+def docs(name: str) -> set[int]:
+    """Return which nodes of a module are its docstrings."""
+    return {
         id(node.body[0].value)
         for node in ast.walk(tree(name))
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
         and node.body
         and isinstance(node.body[0], ast.Expr)
     }
+
+
+def code_words(name: str) -> Iterator[tuple[int, str]]:
+    """Yield the names and texts of a module with their lines, docstrings left out."""
+    documented = docs(name)
     for node in ast.walk(tree(name)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+        text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+        if text and id(node) not in documented:
             yield node.lineno, node.value
         elif isinstance(node, ast.Attribute):
             yield node.lineno, node.attr

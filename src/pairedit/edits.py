@@ -122,10 +122,8 @@ class RealImage:
             iterations=(self.iterations >= 0, "0 or more"),
             semantic_cfg_scale=(0 < self.semantic_cfg_scale < math.inf, "a number above 0"),
         )
-        if self.published and self.inversion == "ode":
-            raise ValueError(
-                "inversion=ode: edit=real_published needs a content LoRA, expected lora or both"
-            )
+        by_lora = not self.published or self.inversion != "ode"
+        check(self, inversion=(by_lora, "lora or both, the published formula needs a content LoRA"))
 
     def chosen(self, content: bool) -> RealImage:
         """Settle `auto` by whether there is a content LoRA."""

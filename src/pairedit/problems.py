@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 SAME: Mapping[str, str] = {}
@@ -33,13 +34,23 @@ def check(owner: object, **rules: tuple[bool, str]) -> None:
     Raises:
         Invalid: names every field whose rule is broken.
     """
+    values = {field: getattr(owner, field) for field in rules}
     wrong = {
-        field: f"{getattr(owner, field)}: expected {expected}"
+        field: f"{'null' if values[field] is None else values[field]}: expected {expected}"
         for field, (fine, expected) in rules.items()
         if not fine
     }
     if wrong:
         raise Invalid(wrong)
+
+
+@contextmanager
+def keyed(names: Mapping[str, str]) -> Iterator[None]:
+    """Let what is wrong with an object inside be said under the keys that its fields come from."""
+    try:
+        yield
+    except Invalid as error:
+        raise ValueError("; ".join(error.lines(names))) from error
 
 
 class Problems(list[str]):

@@ -124,12 +124,6 @@ class Use:
     local: bool = False  # keep the picture of scale 0 where the slider changes little
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
 
-    def __str__(self) -> str:
-        """Write the keys that ask for it."""
-        schedule = {1: "early", 0: "flat", -1: "late"}.get(self.lean, f"{self.lean:g}")
-        keys = {"skip": self.skip, "local": str(self.local).lower(), "schedule": schedule}
-        return " ".join(f"{key}={value}" for key, value in keys.items() if value is not None)
-
 
 def is_skip(skip: float, steps: int) -> bool:
     """Say whether `skip` is a step of a run, or a noise level: a number below 1 with a point."""

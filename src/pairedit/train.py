@@ -210,4 +210,4 @@ def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
     }
     if missing:
         counts = ", ".join(f"{count} weights of {role}" for role, count in missing.items())
-        raise ValueError(f"lora.targets: {counts} take no part in the model's output")
+        raise ValueError(f"targets: {counts} take no part in the model's output")

@@ -182,7 +182,7 @@ MISTAKES = {
     "a pattern without match": (
         "train",
         ["lora.targets=[to_qq]"],
-        ["lora.targets: 'to_qq' matches no module; near it: attn.to_q"],
+        ["lora.targets=[to_qq]: 'to_qq' matches no module; near it: attn.to_q"],
     ),
     "pairs for a text slider": (
         "train",

@@ -135,4 +135,3 @@ def test_folders_of_other_names_are_told(tmp_path: Path) -> None:
     (tmp_path / "after").mkdir()
     text = problem(tmp_path)
     assert "no source/ and no target/ in it; there is after/, before/. Pairs" in text
-    assert "datasets.folder.source=.. datasets.folder.target=.." in text

@@ -1,6 +1,7 @@
 """Readers read what their networks say, and name what is missing."""
 
 import importlib.util
+import re
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from pairedit.measure.readers import (
     open_readers,
 )
 from pairedit.mini.probe import read
+from pairedit.problems import Invalid
 
 PLACE = {"size": (64, 64), "device": "cpu"}
 
@@ -85,16 +87,18 @@ def test_the_probe_lies_in_the_models_folder(tmp_path):
 @pytest.mark.parametrize(
     ("reader", "reason"),
     [
-        (Clip(path="/nowhere/clip"), r"readers\.clip\.path=/nowhere/clip: neither"),
-        (Clip(path="nobody/has-this"), r"nor in the model hub's local cache"),
-        (Dino(path="nobody/has-this"), r"readers\.dino\.path=nobody/has-this"),
-        (ArcFace(), r"readers\.arcface\.path is not set"),
+        (Clip(path="/nowhere/clip"), "path=/nowhere/clip: neither"),
+        (Clip(path="nobody/has-this"), "nor in the model hub's local cache"),
+        (Dino(path="nobody/has-this"), "path=nobody/has-this"),
+        (ArcFace(), "path=null: expected an ONNX recognition model"),
         (ArcFace(path="/nowhere/x.onnx"), r"/nowhere/x\.onnx: no such file"),
     ],
 )
 def test_what_is_missing_is_named(reader, reason, tmp_path):
-    with pytest.raises(Missing, match=reason):
+    with pytest.raises(Invalid, match=reason):
         reader.open(model=tmp_path, **PLACE)
+    _, missing = open_readers({"x": reader}, model=tmp_path, group="readers.", **PLACE)
+    assert re.match(rf"readers\.x\.path=.*{reason.removeprefix('path=')}", missing["x"])
 
 
 def test_a_missing_package_is_named(monkeypatch, tmp_path):
@@ -117,7 +121,7 @@ def test_one_that_is_missing_leaves_the_others_alone(tmp_path):
 
 
 def test_an_unknown_lpips_network_is_refused():
-    with pytest.raises(ValueError, match=r"readers\.lpips\.net=resnet"):
+    with pytest.raises(ValueError, match="net=resnet: expected alex"):
         Lpips(net="resnet")
 
 

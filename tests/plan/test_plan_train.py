@@ -1,8 +1,12 @@
 """Plans of trainings: folders are found, what is ignored or does not fit is named."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from composing import composed
+from pairedit.bases.known import USUAL
 from pairedit.plan.train import plan_train
 from tiny import write_pairs
 
@@ -55,13 +59,30 @@ def test_patterns_are_tried_before_weights_load(tiny_overrides, pair_folder):
     [
         (["method=slider_text", "dataset=age"], "slider_text: learns from prompts, .* image pairs"),
         (["method=full", "dataset=text_age"], "full: learns from image pairs, .* holds prompts"),
-        (["method=slider_text", "dataset=text"], r"needs datasets\.text\.positive and"),
+        (["method=slider_text", "dataset=text"], r"datasets\.text\.positive=null: expected a"),
         (
             ["method=slider_text", "dataset=text_age", "datasets.text_age.negative=${.positive}"],
-            "positive and negative are equal",
+            r"datasets\.text_age\.negative=.*, old: expected .* another than positive",
         ),
     ],
 )
 def test_what_does_not_fit_is_said_before_weights_load(words, reason):
     with pytest.raises(ValueError, match=reason):
         plan_train(composed("train", *words), method_name=words[0].split("=")[1])
+
+
+def test_sides_of_other_names_are_told_by_the_keys_of_their_dataset(tmp_path):
+    for side in ("before", "after"):
+        (tmp_path / side).mkdir()
+    words = ["dataset=folder", f"pairs={tmp_path}"]
+    with pytest.raises(ValueError, match=r"there is after/, before/\. Pairs") as error:
+        plan_train(composed("train", *words), method_name="graded")
+    assert "say datasets.folder.source=.. datasets.folder.target=.." in str(error.value)
+
+
+def test_what_a_model_folder_lacks_is_told_under_its_key(tmp_path, tiny_flux_folder):
+    from pairedit.jobs.opening import open_model
+
+    shutil.copytree(tiny_flux_folder, tmp_path / "torn", ignore=shutil.ignore_patterns("*.json"))
+    with pytest.raises(ValueError, match=r"^model\.path=.*torn: not a readable FLUX model"):
+        open_model(replace(USUAL, path=str(tmp_path / "torn")), device="cpu")

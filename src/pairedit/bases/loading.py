@@ -16,6 +16,7 @@ from torch import nn
 
 from pairedit.bases.quiet import quiet
 from pairedit.machine.hardware import AUTO, ON_GPU, PROFILES, Hardware, choose
+from pairedit.problems import Invalid
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ def readable(path: str, family: str) -> Iterator[None]:
         family: what it should hold, such as FLUX.
 
     Raises:
-        ValueError: names the path and the reason.
+        Invalid: names the path and the reason.
     """
     try:
         with quiet():
@@ -41,7 +42,8 @@ def readable(path: str, family: str) -> Iterator[None]:
                 "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
             )
             reason += "accept its licence and run `hf auth login`, or name a local folder"
-        raise ValueError(f"model.path={path}: not a readable {family} model: {reason}") from error
+        problem = f"{path}: not a readable {family} model: {reason}"
+        raise Invalid({"path": problem}) from error
 
 
 def dtypes(precision: str, hardware: Hardware, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,10 @@ class Contrast:
 Example = Pair | Single | Contrast
 
 
+class NoSides(ValueError):
+    """Say that a folder of pairs lacks the folders of its sides."""
+
+
 def find_pairs(folder: Path, source: str = "source", target: str = "target") -> list[Pair]:
     """Match the images of `folder/source` and `folder/target` by file stem.
 
@@ -89,6 +93,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
         The pairs, sorted by stem; at least one.
 
     Raises:
+        NoSides: there are no folders of these names.
         ValueError: names every problem at once: a missing or empty folder, a file without
             partner, two files of one stem, a file that `read_image` refuses, a pair whose two
             images are equal or differ in shape, the same pair under two names.
@@ -127,16 +132,15 @@ def _check_sides(folder: Path, source: str, target: str) -> None:
     """Refuse a folder without one of its sides, with what is there instead.
 
     Raises:
-        ValueError: names the sides that are missing.
+        NoSides: names the sides that are missing.
     """
     missing = [f"{side}/" for side in (source, target) if not (folder / side).is_dir()]
     if not missing:
         return
     entries = sorted(path.name + "/" * path.is_dir() for path in folder.iterdir())
-    raise ValueError(
+    raise NoSides(
         f"{folder}: no {' and no '.join(missing)} in it; there is {say_first(entries) or 'nothing'}"
-        f". Pairs are read from {source}/ and {target}/, whose images have the same names; for "
-        "folders of other names say datasets.folder.source=.. datasets.folder.target=.."
+        f". Pairs are read from {source}/ and {target}/, whose images have the same names"
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from pairedit.data.examples import Contrast, Example, Pair, Single, find_pairs, pick_images
 from pairedit.files import locate
 from pairedit.mini.attributes import check_attribute
+from pairedit.problems import check
 
 
 @runtime_checkable
@@ -18,7 +19,10 @@ class Examples(Protocol):
     holds: ClassVar[type]  # Pair, Single or Contrast
 
     def read(self) -> Mapping[str, Sequence[Example]]:
-        """List the examples of each training by its name; ValueError says what is wrong."""
+        """List the examples of each training by its name; ValueError says what is wrong.
+
+        `Invalid` says it of fields.
+        """
         ...
 
 
@@ -40,7 +44,7 @@ class Dataset:
 
     def read(self) -> dict[str, list[Pair]]:
         """Match the images of both sides."""
-        check_attribute(f"datasets.{self.label}.attribute", self.attribute)
+        check_attribute(self.attribute)
         return {self.label: find_pairs(locate(self.folder), self.source, self.target)}
 
 
@@ -61,13 +65,15 @@ class TextDataset:
 
         Source: Concept Sliders (arXiv 2311.12092), disentanglement by preserved concepts.
         """
-        check_attribute(f"datasets.{self.name}.attribute", self.attribute)
-        if not self.positive or not self.negative:
-            raise ValueError(
-                f"dataset={self.name}: needs datasets.{self.name}.positive and .negative prompts"
-            )
-        if self.positive == self.negative:
-            raise ValueError(f"dataset={self.name}: positive and negative are equal")
+        check_attribute(self.attribute)
+        check(
+            self,
+            positive=(bool(self.positive), "a prompt that the slider leads to"),
+            negative=(
+                bool(self.negative) and self.negative != self.positive,
+                "a prompt that the slider comes from, another than positive",
+            ),
+        )
         ends = (self.target, self.positive, self.negative)
         sets = [tuple(f"{end}, {word}" for end in ends) for word in self.preserve] or [ends]
         return {self.name: [Contrast(target=t, positive=p, negative=n) for t, p, n in sets]}

@@ -25,7 +25,7 @@ from pairedit.pictures.lanes import draw_sheet, lanes_of
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
-from pairedit.plan.use import noted
+from pairedit.plan.use import noted, written
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample, Slider, generate
 
@@ -135,7 +135,7 @@ def _choose(
         "%s: the pairs change %.0f %% of the picture; best used with %s%s",
         subject.dataset,
         100 * choice.reach,
-        choice.use,
+        written(choice.use),
         ", skip and schedule as by default"
         if choice.by == "pairs"
         else f"; one pair is worth about scale {choice.unit:.2g}"

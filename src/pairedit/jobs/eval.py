@@ -23,6 +23,7 @@ from pairedit.measure.evaluate import Result, Setting, evaluate, render
 from pairedit.measure.readers import open_readers
 from pairedit.measure.report import write_report
 from pairedit.measure.table import comparable, heads, named, numbers, table, text_table, to_json
+from pairedit.measure.verdict import NAME_IT
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
 from pairedit.plan.eval import EvalPlan
@@ -99,6 +100,7 @@ def measure_all(
         model=locate(plan.model.path),
         size=plan.rendering.size,
         device=str(base.device),
+        group="readers.",
     )
     for name, why in missing.items():
         log.info("not measured by %s: %s", name, why)
@@ -149,7 +151,7 @@ def _say(results: Sequence[Result]) -> None:
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
-            log.warning("%s: measured by %s; attribute= names it", name, named(result.seen))
+            log.warning("%s: measured by %s; %s", name, named(result.seen), NAME_IT)
         if result.verdict.advice:
             log.warning("%s: %s, %s", name, result.verdict.name, result.verdict.advice)
 

@@ -18,6 +18,7 @@ from pairedit.methods import SEMANTIC
 from pairedit.plan.eval import EvalPlan
 from pairedit.plan.gen import GenPlan
 from pairedit.plan.roles import checkpoint_step
+from pairedit.problems import keyed
 from pairedit.runs.checkpoints import parse_checkpoint
 from pairedit.runs.folder import check_kind, locked
 
@@ -71,4 +72,5 @@ def open_model(
 ) -> Base:
     """Load a base model; the next job of this process that asks for the same one gets it again."""
     chosen = make_accelerator("cpu" if hardware.name == "cpu" else device).device.type
-    return model.load(device=chosen, hardware=hardware, changes=changes)
+    with keyed({"path": "model.path"}):
+        return model.load(device=chosen, hardware=hardware, changes=changes)

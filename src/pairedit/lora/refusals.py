@@ -79,11 +79,11 @@ def refusal(key: str, keys: Iterable[str], texts: Mapping[str, str], names: Name
     keys = list(keys)
     said = f"key {key!r} is of no known layout"
     if not names.family:
-        return f"{said}, and to read others a program has to say names=, those of the base model"
+        return f"{said}, and to read others a program has to give the names of the base model"
     if any(_WHOLE.search(other) for other in keys):
         return (
             f"key {key!r} is of a whole model: no LoRA but a checkpoint of all weights; a base "
-            "model is given as model.path=, and a LoRA is the difference that was trained"
+            "model is named apart from it, and a LoRA is the difference that was trained"
         )
     for model, form in _MODELS.items():
         if any(re.search(form, other) for other in keys):

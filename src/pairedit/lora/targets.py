@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from pairedit.lora.names import Names
+from pairedit.problems import Invalid
 
 
 def match_targets(modules: Iterable[str], targets: str | Sequence[str], names: Names) -> list[str]:
@@ -22,13 +23,13 @@ def match_targets(modules: Iterable[str], targets: str | Sequence[str], names: N
         Module names in the given order; at least one for each pattern.
 
     Raises:
-        ValueError: an unknown name, a bad pattern, or patterns that match nothing, each with
-            what comes close to it.
+        Invalid: an unknown name, bad patterns, or some that match nothing, each with what comes
+            close to it.
     """
     if isinstance(targets, str):
         if targets not in names.targets:
             known = ", ".join(names.targets)
-            raise ValueError(f"lora.targets={targets}: expected {known}, or a list of patterns")
+            raise Invalid({"targets": f"{targets}: expected {known}, or a list of patterns"})
         targets = names.targets[targets]
     tails = {name: name[match.end() :] for name in modules if (match := names.block.match(name))}
     found: set[str] = set()
@@ -37,7 +38,8 @@ def match_targets(modules: Iterable[str], targets: str | Sequence[str], names: N
         try:
             whole, ending = re.compile(pattern), re.compile(rf"(.*\.)?({pattern})")
         except (re.error, TypeError) as error:
-            raise ValueError(f"lora.targets: {pattern!r} is no pattern ({error})") from error
+            problem = f"{_listed(targets)}: {pattern!r} is no pattern ({error})"
+            raise Invalid({"targets": problem}) from error
         matches = {
             name for name, tail in tails.items() if ending.fullmatch(tail) or whole.fullmatch(name)
         }
@@ -46,8 +48,12 @@ def match_targets(modules: Iterable[str], targets: str | Sequence[str], names: N
             problems.append(f"{pattern!r} matches no module; near it: {', '.join(near)}")
         found |= matches
     if problems:
-        raise ValueError(f"lora.targets: {'; '.join(problems)}")
+        raise Invalid({"targets": f"{_listed(targets)}: {'; '.join(problems)}"})
     return [name for name in tails if name in found]
+
+
+def _listed(targets: Sequence[str]) -> str:
+    return f"[{','.join(map(str, targets))}]"
 
 
 def _near_misses(pattern: str, tails: dict[str, str], names: Names) -> list[str]:

@@ -68,7 +68,7 @@ def profile(name: str) -> Hardware:
 
 
 def choose(
-    asked: Hardware,
+    hardware: Hardware,
     *,
     device: str,
     free: float,
@@ -80,7 +80,7 @@ def choose(
     """Settle what is left open, once device and model are known.
 
     Args:
-        asked: a profile, or `auto`.
+        hardware: a profile, or `auto`.
         device: cpu, cuda or mps.
         free: GiB of the device's memory; only of interest for cuda.
         parameters: of the transformer.
@@ -91,13 +91,13 @@ def choose(
     Raises:
         ValueError: the profile or the precision needs a GPU.
     """
-    chosen = asked
-    if asked.name == AUTO:
+    chosen = hardware
+    if hardware.name == AUTO:
         plain = device != "cuda" or parameters < SMALL
         names = [name for name, needed in needs.items() if free >= needed]
-        chosen = replace(asked, name="plain") if plain else profile(names[0])
-    elif device != "cuda" and asked.name in ON_GPU:
-        raise ValueError(f"hardware={asked.name}: needs a GPU, and this run is on {device}")
+        chosen = replace(hardware, name="plain") if plain else profile(names[0])
+    elif device != "cuda" and hardware.name in ON_GPU:
+        raise ValueError(f"hardware={hardware.name}: needs a GPU, and this run is on {device}")
     chosen = replace(chosen, **changes)
     if chosen.precision == "fp8" and device != "cuda":
         raise ValueError(f"precision=fp8: needs a GPU, and this run is on {device}")

@@ -23,7 +23,7 @@ from pairedit.measure.intervals import Summary, summarise
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject
-from pairedit.measure.verdict import Verdict, judge
+from pairedit.measure.verdict import NO_PAIRS, Verdict, judge
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
 
@@ -225,12 +225,12 @@ def witness(
 def _lack(measured: Measure, seen: Evidence, missing: Mapping[str, str]) -> str:
     """Say why a measure cannot run."""
     known: dict[str, Any] = {
-        "pairs": "the pairs are not there; name them with pairs=",
+        "pairs": NO_PAIRS,
         "attribute": "no probe reads the edited attribute",
         **missing,
     }
     lacking = sorted(measured.needs - seen.has, key=lambda need: need not in missing)
-    return known.get(lacking[0], f"reader={lacking[0]} was not asked for")
+    return known.get(lacking[0], f"the reader {lacking[0]} was not asked for")
 
 
 def _lanes(setting: Setting) -> list[tuple[str, int]]:

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pairedit.files import expand_home
+from pairedit.problems import Invalid, check
 from pairedit.settings import Size
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ class Reader(Protocol):
             device: torch device to run on.
 
         Raises:
-            Missing: names the file, package or key.
+            Missing: names the file or package.
+            Invalid: names the field that it cannot run with.
         """
         ...
 
@@ -98,7 +100,7 @@ class Clip:
         import torch.nn.functional as F
         from transformers import CLIPModel
 
-        embed = _pretrained(CLIPModel, "get_image_features", self.path, "readers.clip.path", device)
+        embed = _pretrained(CLIPModel, "get_image_features", self.path, device)
         return Instrument(read=lambda images, references: F.normalize(embed(images), dim=-1))
 
 
@@ -112,7 +114,7 @@ class Dino:
         """Return an instrument to DINOv2's normalised class token."""
         from transformers import Dinov2Model
 
-        embed = _pretrained(Dinov2Model, "forward", self.path, "readers.dino.path", device)
+        embed = _pretrained(Dinov2Model, "forward", self.path, device)
         return Instrument(read=lambda images, references: embed(images))
 
 
@@ -126,10 +128,9 @@ class Lpips:
         """Refuse networks that LPIPS lacks.
 
         Raises:
-            ValueError: names the networks.
+            Invalid: names the networks.
         """
-        if self.net not in ("alex", "vgg", "squeeze"):
-            raise ValueError(f"readers.lpips.net={self.net}: expected alex, vgg or squeeze")
+        check(self, net=(self.net in ("alex", "vgg", "squeeze"), "alex, vgg or squeeze"))
 
     def open(self, *, model: Path, size: Size, device: str) -> Instrument:
         """Return an instrument for the distance from the references, [B, 1]."""
@@ -167,10 +168,10 @@ class ArcFace:
     def open(self, *, model: Path, size: Size, device: str) -> Instrument:
         """Return an instrument to the recognition embedding."""
         if self.path is None:
-            raise Missing("readers.arcface.path is not set; expected an ONNX recognition model")
+            raise Invalid({"path": "null: expected an ONNX recognition model"})
         file = expand_home(self.path)
         if not file.is_file():
-            raise Missing(f"readers.arcface.path={self.path}: no such file")
+            raise Invalid({"path": f"{self.path}: no such file"})
         onnxruntime = _package("onnxruntime")
         import torch
         import torch.nn.functional as F
@@ -179,7 +180,7 @@ class ArcFace:
             session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime raises classes of its own
             reason = str(error).splitlines()[0]
-            raise Missing(f"readers.arcface.path={self.path}: no ONNX model ({reason})") from error
+            raise Invalid({"path": f"{self.path}: no ONNX model ({reason})"}) from error
         (name,) = [node.name for node in session.get_inputs()]
         size = (ARCFACE_SIDE, ARCFACE_SIDE)
 
@@ -193,9 +194,20 @@ class ArcFace:
 
 
 def open_readers(
-    readers: Mapping[str, Reader], *, model: Path, size: Size, device: str
+    readers: Mapping[str, Reader], *, model: Path, size: Size, device: str, group: str = ""
 ) -> tuple[dict[str, Instrument], dict[str, str]]:
-    """Open what can be opened; return it, and why the rest cannot, both by name."""
+    """Open what can be opened.
+
+    Args:
+        readers: by name.
+        model: see `Reader.open`.
+        size: see `Reader.open`.
+        device: see `Reader.open`.
+        group: what stands before a reader's name where its fields are set, such as `readers.`.
+
+    Returns:
+        The instruments, and why the rest cannot be opened, both by name.
+    """
     opened: dict[str, Instrument] = {}
     missing: dict[str, str] = {}
     for name, reader in readers.items():
@@ -203,6 +215,9 @@ def open_readers(
             opened[name] = reader.open(model=model, size=size, device=device)
         except Missing as error:
             missing[name] = str(error)
+        except Invalid as error:
+            keys = {field: f"{group}{name}.{field}" for field in error.wrong}
+            missing[name] = "; ".join(error.lines(keys))
     return opened, missing
 
 
@@ -214,16 +229,13 @@ def _package(name: str, module: str | None = None) -> ModuleType:
         raise Missing(f"{name} is not installed: pip install 'pairedit[metrics]'") from error
 
 
-def _pretrained(
-    kind: Any, call: str, path: str, key: str, device: str
-) -> Callable[[Tensor], Tensor]:
+def _pretrained(kind: Any, call: str, path: str, device: str) -> Callable[[Tensor], Tensor]:
     """Load a transformers vision model with its preprocessing, from this machine only.
 
     Args:
         kind: the model's class.
         call: its method that takes `pixel_values` and returns something with `pooler_output`.
         path: a folder, or a model hub id in the local cache.
-        key: where the path is configured.
         device: torch device to run on.
     """
     import torch
@@ -241,9 +253,8 @@ def _pretrained(
         network = kind.from_pretrained(source, local_files_only=True).to(device).eval()
         prepare = AutoImageProcessor.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise Missing(
-            f"{key}={path}: neither a model folder nor in the model hub's local cache"
-        ) from error
+        what = "neither a model folder nor in the model hub's local cache"
+        raise Invalid({"path": f"{path}: {what}"}) from error
     finally:
         if not bars:
             transformers_logging.enable_progress_bar()

@@ -20,6 +20,7 @@ from pairedit.measure.curves import PANELS, labels_of, panel_png
 from pairedit.measure.evaluate import Result
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.table import comparable, heads, moved, named, table
+from pairedit.measure.verdict import NAME_IT
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #18181b; --quiet: #52525b; --paper: #fff; --line: #e4e4e7;
@@ -156,7 +157,7 @@ def _advice(results: Sequence[Result]) -> str:
     )
     items += "".join(
         f"<li>{escape(r.subject.label)} on {escape(r.subject.dataset)} is measured by "
-        f"{escape(named(r.seen))}. Name the right one with attribute=.</li>"
+        f"{escape(named(r.seen))}: {NAME_IT}.</li>"
         for r in results
         if r.seen.guessed
     )

@@ -1,4 +1,4 @@
-"""Own the verdict on a slider in one word, with advice."""
+"""Own the verdict on a slider in one word, and all advice: it names keys, as nothing else here."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ ADVICE = {
     "what is to change (attribute=, for flux-mini)",
     "works": "",
 }
+NAME_IT = "if it is another one, name it with attribute="
+NO_PAIRS = "the pairs are not there; name them with pairs="
 
 
 @dataclass(frozen=True, kw_only=True)

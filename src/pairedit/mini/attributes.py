@@ -5,6 +5,8 @@ Those in `EDITS` are what sliders learn; `TIED` lists what the renderer itself m
 
 from collections.abc import Mapping
 
+from pairedit.problems import Invalid
+
 IDENTITY = (
     "skin",
     "face_width",
@@ -49,13 +51,14 @@ TIED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def check_attribute(key: str, name: str | None) -> None:
+def check_attribute(name: str | None) -> None:
     """Refuse a name that no probe reads.
 
     Raises:
-        ValueError: names the key, the value and what is accepted.
+        Invalid: names the attribute and what is accepted.
     """
     if name is not None and name not in INDEX:
-        raise ValueError(
-            f"{key}={name}: the probe reads {', '.join(ATTRIBUTES)}; leave it out for other edits"
+        known = ", ".join(ATTRIBUTES)
+        raise Invalid(
+            {"attribute": f"{name}: the probe reads {known}; leave it out for other edits"}
         )

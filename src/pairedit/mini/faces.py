@@ -78,7 +78,7 @@ def sample_attributes(count: int, generator: torch.Generator) -> Tensor:
 def with_attribute(attributes: Tensor, name: str, value: float) -> Tensor:
     """Return the same faces [B, A] with one attribute set to `value`."""
     if name not in INDEX:
-        raise ValueError(f"attribute={name!r}: one of {', '.join(ATTRIBUTES)}")
+        raise ValueError(f"{name!r}: expected one of {', '.join(ATTRIBUTES)}")
     moved = attributes.clone()
     moved[:, INDEX[name]] = value
     return moved

@@ -88,7 +88,7 @@ def _make(values: Mapping[str, Any], raw: Mapping[str, Any], key: str) -> Any:
     """
     target = _find(values["_target_"], key)
     hints = typing.get_type_hints(target) if dataclasses.is_dataclass(target) else {}
-    names = {name: _origin(raw[name]) or f"{key}.{name}" for name in values}
+    names = keys_in(raw, key)
     arguments, problems = {}, []
     for name, value in values.items():
         if name == "_target_":
@@ -111,9 +111,19 @@ def _make(values: Mapping[str, Any], raw: Mapping[str, Any], key: str) -> Any:
         raise ValueError(f"{key}: {reason(error)}") from error
 
 
+def keys_in(raw: Mapping[str, Any], key: str) -> dict[str, str]:
+    """Return the key that each field of a mapping comes from.
+
+    Args:
+        raw: the mapping before interpolation.
+        key: its own.
+    """
+    return {name: _origin(value) or f"{key}.{name}" for name, value in raw.items()}
+
+
 def _origin(raw: Any) -> str | None:
     """Return the key that a value is taken from, if it is one: `${cfg_eta}` is cfg_eta's."""
-    found = re.fullmatch(r"\$\{([a-z_.]+)\}", raw) if isinstance(raw, str) else None
+    found = re.fullmatch(r"\$\{([a-z_][a-z_.]*)\}", raw) if isinstance(raw, str) else None
     return found and found[1]
 
 

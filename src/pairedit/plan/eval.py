@@ -134,7 +134,7 @@ def _subjects(
     paths = problems.attempt(lambda: find_sliders(config.lora, config.sweep.folder, notes)) or []
     # A reader of the user's own may read anything, which is known when it is open.
     if all(type(reader).__module__.startswith("pairedit.") for reader in readers if reader):
-        problems.attempt(lambda: check_attribute("attribute", config.attribute))
+        problems.attempt(lambda: check_attribute(config.attribute))
     given = None
     if config.pairs is not None:
         problems.attempt(lambda: check_pairs_folder(config.pairs))

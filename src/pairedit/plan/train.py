@@ -14,12 +14,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.data.examples import Contrast, Example, Pair, Single
+from pairedit.data.examples import Contrast, Example, NoSides, Pair, Single
 from pairedit.data.sets import Examples
 from pairedit.lora.targets import match_targets
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
-from pairedit.plan.build import build
+from pairedit.plan.build import build, keys_in
 from pairedit.plan.keys import LoraKeys, TrainConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, size_of, usual_skip
 from pairedit.plan.parse import check_pairs_folder
@@ -35,7 +35,7 @@ KINDS = {
 }
 
 # Keys of `Training`'s fields, where they are called otherwise.
-NAMES = {"rank": "lora.rank", "alpha": "lora.alpha"}
+NAMES = {"rank": "lora.rank", "alpha": "lora.alpha", "targets": "lora.targets"}
 SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 
 
@@ -92,7 +92,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         config.resume in (None, "auto"),
         f"resume={config.resume}: expected one run's folder, or auto",
     )
-    targets = problems.attempt(lambda: _targets(config.lora.targets, model))
+    targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
     training = problems.attempt(lambda: _training(config, targets), NAMES)
     problems.expect(
         training is None or training.save_every > 0 or not config.snapshots,
@@ -167,7 +167,9 @@ def _examples(
                 f"{KINDS[dataset.holds][0]}; expected {options}"
             )
             continue
-        for name, examples in (problems.attempt(dataset.read) or {}).items():
+        names = keys_in(raw, f"datasets.{key}")
+        read = problems.attempt(lambda found=dataset, names=names: _read(found, names), names)
+        for name, examples in (read or {}).items():
             problems.expect(name not in found, f"dataset: two of them are named {name}")
             problems.expect(
                 re.fullmatch(r"[^/\\]+", name) is not None and name not in (".", ".."),
@@ -178,6 +180,22 @@ def _examples(
         if config[name] is not None and name not in used:
             problems.append(f"{name}={config[name]}: without effect, add dataset={option}")
     return found
+
+
+def _read(dataset: Examples, names: Mapping[str, str]) -> Mapping[str, Sequence[Example]]:
+    """List the examples of a dataset; see `Examples.read`.
+
+    Args:
+        dataset: to read.
+        names: the keys that its fields come from.
+    """
+    try:
+        return dataset.read()
+    except NoSides as error:
+        if not {"source", "target"} <= set(names):
+            raise
+        say = f"for folders of other names say {names['source']}=.. {names['target']}=.."
+        raise ValueError(f"{error}; {say}") from error
 
 
 def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Training:

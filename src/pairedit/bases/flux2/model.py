@@ -52,7 +52,7 @@ class Flux2(Model):
         distilled = _read(folder / "model_index.json").get("is_distilled", self.distilled)
         if distilled != self.distilled:
             kind, option = ("", "flux2-klein-fast") if distilled else ("not ", "flux2-klein")
-            return {"path": f"is {kind}distilled, expected model={option} with it"}
+            return {"path": f"is {kind}distilled, expected the model {option} with it"}
         return {}
 
     def modules(self) -> list[str]:
