@@ -1,14 +1,15 @@
 """Train methods on the shipped edits and measure them on unseen seeds, many jobs side by side.
 
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
-                                      [--known --write docs/method.md]
+                                      [--known --write docs/method.md] [--out FILE.json]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
 local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
 the first training seed come before any of the second. Each result is written as it is found, so a
 call that its clock stops loses little, and the next one goes on. A job's folder holds what
 pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few of
-the figures between the markers of a page.
+the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one file,
+such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other pages.
 """
 
 import argparse
@@ -246,6 +247,23 @@ def gathered(args: argparse.Namespace) -> Known:
     return known
 
 
+def keep(args: argparse.Namespace, file: Path) -> None:
+    """Write the figures of all jobs into one file, without the curves they were read off."""
+    found = {}
+    for job in jobs(args):
+        there = results(args.work / job.name)
+        found[job.name] = {
+            use: {key: value for key, value in there[use].items() if key not in ("target", "off")}
+            for use in args.uses
+            if use in there
+        }
+    about = {"weights": args.work.name, "first seed": FIRST_SEED, "seeds": args.seeds}
+    lines = [f"{json.dumps(name)}: {json.dumps(uses)}" for name, uses in found.items() if uses]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    body = ",\n".join(lines)
+    file.write_text(f'{{"about": {json.dumps(about)}, "jobs": {{\n{body}\n}}}}\n')
+
+
 def mean(found: Sequence[dict], name: str) -> float | None:
     """Average a figure over training seeds; None where one of them has none."""
     values = [each[name] for each in found]
@@ -357,11 +375,14 @@ def main() -> None:
     parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")
     parser.add_argument("--known", action="store_true", help="train and measure nothing new")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="with markers of `benchmark`")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="for the figures of all jobs")
     args = parser.parse_args()
     args.work = args.work / weights()
     if not args.known:
         run(args)
     print(table(args))
+    if args.out:
+        keep(args, args.out)
     if args.write:
         put(args.write, "benchmark", readable(args))
 
