@@ -28,6 +28,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 import torch
+from torch import Tensor
 
 from pairedit.files import locate, replacing
 from pairedit.jobs.opening import open_model
@@ -66,6 +67,8 @@ FIGURES = {
 SHOWN = (("full-500", "plain"), ("graded-150", "chosen"), ("graded-150-one", "chosen"))
 CARDS = "CUDA_VISIBLE_DEVICES"
 CALIBRATED = 12  # seeds, as many as pairedit-eval takes
+MISSES = {f"misses by, {seeds} seeds": seeds for seeds in (CALIBRATED, 32)}
+SPLITS = 200
 ROWS = 64  # in one pass of rendering; flux-mini is small
 LAST_MOMENT = 5  # seconds that the table takes
 
@@ -202,6 +205,7 @@ def figures(result: Result) -> dict:
     compared = result.seen.match * abs(worth(result.seen) or math.nan)
     found[FLOOR] = result.summaries[measures.floor].mean * MATCHED / compared
     found["calibrated"] = calibrated(result.seen)
+    found |= {name: misses(result.seen, seeds) for name, seeds in MISSES.items()}
     plain = {
         name: round(value, 4) if value == value else None
         for name, value in ((name, float(value)) for name, value in found.items())
@@ -211,10 +215,28 @@ def figures(result: Result) -> dict:
 
 def calibrated(seen: Evidence) -> float:
     """Return the effect on most seeds at the scale that the others find to be worth one pair."""
-    lanes = torch.arange(len(seen.distance))
-    few, most = (
-        effect(seen.pick(part)).mean(0) for part in (lanes[:CALIBRATED], lanes[CALIBRATED:])
-    )
+    return _carried(seen, torch.arange(len(seen.distance)), CALIBRATED)
+
+
+def misses(seen: Evidence, seeds: int) -> float:
+    """Return how far from one pair's worth calibrated sliders land: root mean square.
+
+    Over random splits of the seeds: which ones calibrate is chance, and a single split shows it.
+    """
+    count = len(seen.distance)
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(count, generator=generator) for _ in range(SPLITS)]
+    if count <= seeds:
+        return math.nan
+    landed = torch.tensor([_carried(seen, order, seeds) for order in orders])
+    # Where few seeds do not get to one pair's worth there is no scale to land at.
+    known = landed[~landed.isnan()]
+    return float((known - 1).square().mean().sqrt()) if len(known) > SPLITS / 2 else math.nan
+
+
+def _carried(seen: Evidence, order: Tensor, seeds: int) -> float:
+    """Return the effect on the later lanes at the scale that the first ones find."""
+    few, most = (effect(seen.pick(part)).mean(0) for part in (order[:seeds], order[seeds:]))
     return float(at(SCALES, most, crossing(SCALES, few, 1.0)))
 
 
@@ -266,7 +288,7 @@ def keep(args: argparse.Namespace, file: Path) -> None:
 
 def mean(found: Sequence[dict], name: str) -> float | None:
     """Average a figure over training seeds; None where one of them has none."""
-    values = [each[name] for each in found]
+    values = [each.get(name) for each in found]
     return None if None in values or not values else sum(values) / len(values)
 
 
@@ -313,7 +335,7 @@ def readable(args: argparse.Namespace) -> str:
     lines += [f"| trained, used | figure | {' | '.join(edits)} | mean of {len(EDITS)} |", rule]
     for recipe, use in SHOWN:
         by_edit = known.get((recipe, use), {})
-        for name in (*FIGURES, "calibrated"):
+        for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
             lines.append(row((f"{words(recipe)}, {use}", name), cells, edits))
     return "\n".join(lines) + "\n\n"
@@ -334,7 +356,7 @@ def table(args: argparse.Namespace) -> str:
     lines.append(row(("a perfect edit", FLOOR), floors(known), edits))
     lines += ["", f"| trained, used | figure | {heads}", rule]
     for (recipe, use), by_edit in known.items():
-        for name in (*FIGURES, "calibrated"):
+        for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
             lines.append(row((f"{recipe}, {use}", name), cells, edits))
     lines += ["", "How sliders chose to be used, by training seed:", ""]
