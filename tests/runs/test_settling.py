@@ -5,9 +5,12 @@ import signal
 from dataclasses import replace
 
 import pytest
+import torch
 
+from pairedit.bases.flux1.load import load
 from pairedit.data.examples import find_pairs
 from pairedit.lora.file import read_lora
+from pairedit.machine.hardware import Hardware
 from pairedit.measure.gauge import size_gauge
 from pairedit.methods import Graded
 from pairedit.runs.checkpoints import has_checkpoints
@@ -161,3 +164,45 @@ def test_the_size_of_an_edit_is_measured_without_a_trace(flux, pair_folder, trai
 
     assert same(train("measured", replace(gauge, read=read)), train("plain"))
     assert 0 < seen[0] < seen[1]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("changes", [{}, {"fused": True, "graphs": True}], ids=["plain", "graphs"])
+def test_measuring_leaves_a_training_on_a_gpu_alone(
+    tiny_flux_folder, pair_folder, tmp_path, changes
+):
+    load.cache_clear()  # a transformer that was placed for one hardware serves no other
+    base = load(
+        str(tiny_flux_folder),
+        device="cuda",
+        precision="float32",
+        max_sequence_length=32,
+        hardware=Hardware(**changes),
+    )
+    pairs, found = find_pairs(pair_folder), []
+    gauge, read = size_gauge(base, pairs, SETTINGS, "semantic"), []
+
+    def rising(velocity):
+        read.append(gauge.read(velocity))
+        return 2.0 ** len(read)
+
+    gauge_of_all = replace(gauge, every=2, read=rising)
+    for name, measured in (("plain", None), ("measured", gauge_of_all)):
+        files = fit(
+            base=base,
+            method=Graded(),
+            pairs=pairs,
+            settings=SETTINGS,
+            folder=tmp_path / name,
+            run=Silent(),
+            metadata={},
+            gauge=measured,
+        )
+        found.append(read_lora(files["semantic"]))
+    load.cache_clear()
+    plain, measured = found
+    assert len(read) == 5
+    assert 0 < read[0] < read[-1]
+    for module, weights in plain.weights.items():
+        torch.testing.assert_close(measured.weights[module], weights, rtol=1e-3, atol=1e-5)
