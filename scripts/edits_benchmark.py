@@ -1,14 +1,15 @@
 """Train methods on the shipped edits and measure them on unseen seeds, many jobs side by side.
 
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
-                                      [--known --write docs/method.md]
+                                      [--known --write docs/method.md] [--out FILE.json]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
 local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
 the first training seed come before any of the second. Each result is written as it is found, so a
 call that its clock stops loses little, and the next one goes on. A job's folder holds what
 pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few of
-the figures between the markers of a page.
+the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one file,
+such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other pages.
 """
 
 import argparse
@@ -27,6 +28,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 
 import torch
+from torch import Tensor
 
 from pairedit.files import locate, replacing
 from pairedit.jobs.opening import open_model
@@ -65,6 +67,8 @@ FIGURES = {
 SHOWN = (("full-500", "plain"), ("graded-150", "chosen"), ("graded-150-one", "chosen"))
 CARDS = "CUDA_VISIBLE_DEVICES"
 CALIBRATED = 12  # seeds, as many as pairedit-eval takes
+MISSES = {f"misses by, {seeds} seeds": seeds for seeds in (CALIBRATED, 32)}
+SPLITS = 200
 ROWS = 64  # in one pass of rendering; flux-mini is small
 LAST_MOMENT = 5  # seconds that the table takes
 
@@ -201,6 +205,7 @@ def figures(result: Result) -> dict:
     compared = result.seen.match * abs(worth(result.seen) or math.nan)
     found[FLOOR] = result.summaries[measures.floor].mean * MATCHED / compared
     found["calibrated"] = calibrated(result.seen)
+    found |= {name: misses(result.seen, seeds) for name, seeds in MISSES.items()}
     plain = {
         name: round(value, 4) if value == value else None
         for name, value in ((name, float(value)) for name, value in found.items())
@@ -210,10 +215,28 @@ def figures(result: Result) -> dict:
 
 def calibrated(seen: Evidence) -> float:
     """Return the effect on most seeds at the scale that the others find to be worth one pair."""
-    lanes = torch.arange(len(seen.distance))
-    few, most = (
-        effect(seen.pick(part)).mean(0) for part in (lanes[:CALIBRATED], lanes[CALIBRATED:])
-    )
+    return _carried(seen, torch.arange(len(seen.distance)), CALIBRATED)
+
+
+def misses(seen: Evidence, seeds: int) -> float:
+    """Return how far from one pair's worth calibrated sliders land: root mean square.
+
+    Over random splits of the seeds: which ones calibrate is chance, and a single split shows it.
+    """
+    count = len(seen.distance)
+    generator = torch.Generator().manual_seed(0)
+    orders = [torch.randperm(count, generator=generator) for _ in range(SPLITS)]
+    if count <= seeds:
+        return math.nan
+    landed = torch.tensor([_carried(seen, order, seeds) for order in orders])
+    # Where few seeds do not get to one pair's worth there is no scale to land at.
+    known = landed[~landed.isnan()]
+    return float((known - 1).square().mean().sqrt()) if len(known) > SPLITS / 2 else math.nan
+
+
+def _carried(seen: Evidence, order: Tensor, seeds: int) -> float:
+    """Return the effect on the later lanes at the scale that the first ones find."""
+    few, most = (effect(seen.pick(part)).mean(0) for part in (order[:seeds], order[seeds:]))
     return float(at(SCALES, most, crossing(SCALES, few, 1.0)))
 
 
@@ -246,9 +269,26 @@ def gathered(args: argparse.Namespace) -> Known:
     return known
 
 
+def keep(args: argparse.Namespace, file: Path) -> None:
+    """Write the figures of all jobs into one file, without the curves they were read off."""
+    found = {}
+    for job in jobs(args):
+        there = results(args.work / job.name)
+        found[job.name] = {
+            use: {key: value for key, value in there[use].items() if key not in ("target", "off")}
+            for use in args.uses
+            if use in there
+        }
+    about = {"weights": args.work.name, "first seed": FIRST_SEED, "seeds": args.seeds}
+    lines = [f"{json.dumps(name)}: {json.dumps(uses)}" for name, uses in found.items() if uses]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    body = ",\n".join(lines)
+    file.write_text(f'{{"about": {json.dumps(about)}, "jobs": {{\n{body}\n}}}}\n')
+
+
 def mean(found: Sequence[dict], name: str) -> float | None:
     """Average a figure over training seeds; None where one of them has none."""
-    values = [each[name] for each in found]
+    values = [each.get(name) for each in found]
     return None if None in values or not values else sum(values) / len(values)
 
 
@@ -295,7 +335,7 @@ def readable(args: argparse.Namespace) -> str:
     lines += [f"| trained, used | figure | {' | '.join(edits)} | mean of {len(EDITS)} |", rule]
     for recipe, use in SHOWN:
         by_edit = known.get((recipe, use), {})
-        for name in (*FIGURES, "calibrated"):
+        for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
             lines.append(row((f"{words(recipe)}, {use}", name), cells, edits))
     return "\n".join(lines) + "\n\n"
@@ -316,7 +356,7 @@ def table(args: argparse.Namespace) -> str:
     lines.append(row(("a perfect edit", FLOOR), floors(known), edits))
     lines += ["", f"| trained, used | figure | {heads}", rule]
     for (recipe, use), by_edit in known.items():
-        for name in (*FIGURES, "calibrated"):
+        for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
             lines.append(row((f"{recipe}, {use}", name), cells, edits))
     lines += ["", "How sliders chose to be used, by training seed:", ""]
@@ -357,11 +397,14 @@ def main() -> None:
     parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")
     parser.add_argument("--known", action="store_true", help="train and measure nothing new")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="with markers of `benchmark`")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="for the figures of all jobs")
     args = parser.parse_args()
     args.work = args.work / weights()
     if not args.known:
         run(args)
     print(table(args))
+    if args.out:
+        keep(args, args.out)
     if args.write:
         put(args.write, "benchmark", readable(args))
 

@@ -188,3 +188,26 @@ def test_jobs_without_which_there_is_no_comparison_come_first():
     }
     assert [job.seed for job in listed] == sorted(job.seed for job in listed)
     assert len({job.name for job in listed}) == len(listed) == 2 * (3 * count + 2)
+
+
+def test_calibrated_sliders_miss_less_the_more_seeds_found_their_scale(monkeypatch):
+    import math
+
+    import torch
+
+    benchmark = import_module("edits_benchmark")
+
+    class Seen:
+        def __init__(self, values):
+            self.distance = values
+
+        def pick(self, part):
+            return Seen(self.distance[part])
+
+    monkeypatch.setattr(benchmark, "effect", lambda seen: seen.distance)
+    straight = torch.tensor(benchmark.SCALES).expand(64, -1)
+    assert benchmark.misses(Seen(straight), 12) == pytest.approx(0, abs=1e-6)
+    people = torch.rand((64, 1), generator=torch.Generator().manual_seed(1)) * 1.2 + 0.4
+    few, more = (benchmark.misses(Seen(straight * people), seeds) for seeds in (12, 32))
+    assert few > more > 0.02
+    assert math.isnan(benchmark.misses(Seen(straight * 0.1), 12)), "no scale is worth one pair"

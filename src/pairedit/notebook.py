@@ -25,7 +25,7 @@ from pairedit.files import expand_home
 from pairedit.jobs import opening
 from pairedit.jobs.eval import measure_all
 from pairedit.jobs.gen import read_parts
-from pairedit.jobs.train import about, choose
+from pairedit.jobs.train import about, choose, gauge_of
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure.evaluate import Setting
@@ -117,6 +117,7 @@ class Opened:
         """Train what a plan says; return the LoRA to render with."""
         pairs = plan.pairs[place.name]
         notes = about(plan, place.name, choose(self.base, plan, pairs))
+        gauge = gauge_of(self.base, plan, pairs, notes) if plan.stop else None
         run = JsonLines(place / "metrics.jsonl", resume=resume)
         try:
             files = fit(
@@ -129,6 +130,7 @@ class Opened:
                 metadata=notes,
                 name=place.name,
                 resume=resume,
+                gauge=gauge,
             )
         finally:
             run.finish()

@@ -29,6 +29,7 @@ from pairedit.machine.devices import bring
 from pairedit.methods import Method, Step
 from pairedit.runs.about import describe_run
 from pairedit.runs.progress import Progress
+from pairedit.runs.settling import Gauge, Settling
 from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import Run
@@ -49,6 +50,7 @@ def fit(
     name: str = "train",
     resume: bool = False,
     stopping: Stopping | None = None,
+    gauge: Gauge | None = None,
 ) -> dict[str, Path]:
     """Train one method on one set of pairs, on a single image, or on prompts.
 
@@ -63,6 +65,7 @@ def fit(
         name: of the progress bar.
         resume: go on from the last checkpoint, to the bytes of an unbroken run (on a CPU).
         stopping: tells after which step to save and stop.
+        gauge: the training ends when it reads no more than before; None: after all steps.
 
     Returns:
         The final file of each LoRA by role.
@@ -72,14 +75,12 @@ def fit(
         Stopped: a signal came; the state is saved.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    shape = base.latent_shape(settings.size)
-    sides = encode_pairs(base, pairs, settings.size)
     sigmas = base.sigmas(settings.size, settings.num_inference_steps)
+    sides = encode_pairs(base, pairs, settings.size)
     text = Prompts(base, sigmas, settings.guidance_scale)
     text([prompt for pair in pairs for prompt in pair.prompts])
     adapters = Adapters(base)
-    stopping = stopping or Stopping()
-    with stopping.held(), base.training() as run_pass:
+    with (stopping := stopping or Stopping()).held(), base.training() as run_pass:
         try:
             weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
@@ -94,10 +95,11 @@ def fit(
                 about=describe_run(method, pairs, settings, base.hardware),
                 stopping=stopping,
                 delayed=base.device.type == "cuda",
+                settling=gauge and Settling(gauge=gauge, velocity=learner.velocity),
             )
             progress.resume() if resume else progress.restart()
             for number in progress.steps():
-                drawn = _draw(generator, len(pairs), shape, sides, sigmas, settings)
+                drawn = _draw(generator, len(pairs), base, sides, sigmas, settings)
                 step = Step(
                     **dict(zip(("source", "target"), drawn.sides, strict=False)),
                     prompts=None if sides else pairs[drawn.pair],
@@ -110,8 +112,7 @@ def fit(
                 terms = method.terms(step)
                 losses = learner.learn(terms, step.sigma)
                 progress.note(number, [term.name for term in terms], losses)
-                if number == 1:
-                    _check_reached(weights)
+                _check_reached(weights, number)
                 learner.update()
                 progress.update_done(number)
             return progress.finish()
@@ -176,7 +177,7 @@ class _Draw:
 def _draw(
     generator: torch.Generator,
     pairs: int,
-    shape: tuple[int, int, int],
+    base: Base,
     sides: Sequence[Posterior],
     sigmas: Tensor,
     settings: Training,
@@ -185,6 +186,7 @@ def _draw(
     pair = int(torch.randint(pairs, (), generator=generator))
     steps = settings.drawn(sigmas)
     index = int(torch.randint(steps.start, steps.stop, (), generator=generator))
+    shape = base.latent_shape(settings.size)
     # Differs from the published code: fresh noise each step instead of 31 fixed seeds.
     noise = torch.randn(shape, generator=generator)
     clean = []
@@ -197,12 +199,14 @@ def _draw(
     return _Draw(pair=pair, index=index, noise=noise, sides=tuple(clean))
 
 
-def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
-    """Refuse LoRA parts without gradient: they would be saved as if trained.
+def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]], number: int) -> None:
+    """Refuse LoRA parts that the first step gives no gradient: they would be saved as if trained.
 
     Raises:
         ValueError: counts them by role.
     """
+    if number > 1:
+        return
     missing = {
         role: count
         for role, part in weights.items()

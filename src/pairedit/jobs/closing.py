@@ -97,7 +97,7 @@ def show_and_check_slider(
         missing=missing,
         folder=folder,
         run=run,
-        step=plan.training.steps,
+        step=edits.metadata["step"],
     )
 
 
@@ -175,7 +175,7 @@ def _show(
         # First, as the preview's file says that all of this has been done.
         annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)})
     save_png(sheet, folder / "preview.png", {"lora": lora.path.name})
-    run.image("preview", folder / "preview.png", plan.training.steps)
+    run.image("preview", folder / "preview.png", lora.metadata["step"])
 
 
 def show_and_check_content(
@@ -209,5 +209,5 @@ def show_and_check_content(
             samples=samples,
             folder=folder,
             run=run,
-            step=plan.training.steps,
+            step=lora.metadata["step"],
         )

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Example, Pair, Single
+from pairedit.files import locate
 from pairedit.jobs.closing import show_and_check_content, show_and_check_slider
 from pairedit.jobs.opening import open_model
 from pairedit.lora.file import inspect_lora
 from pairedit.machine.devices import memory_advice
 from pairedit.measure.choice import Choice, by_pairs
+from pairedit.measure.gauge import probe_gauge, size_gauge
+from pairedit.measure.readers import AttributeProbe, open_readers
 from pairedit.pictures.pairs import draw_pairs
 from pairedit.pictures.png import save_png
+from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
 from pairedit.runs.folder import CHECKPOINTS, begin, locked
+from pairedit.runs.settling import PATIENCE, Gauge
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import JsonLines, Run, Several
 from pairedit.runs.words import pasteable
@@ -95,6 +100,7 @@ def _train_one(
     try:
         _show_pairs(plan, folder, pairs, run)
         choice = choose(base, plan, pairs)
+        metadata = about(plan, name, choice)
         started = time.perf_counter()
         files = files or fit(
             base=base,
@@ -103,10 +109,11 @@ def _train_one(
             settings=plan.training,
             folder=folder,
             run=run,
-            metadata=about(plan, name, choice),
+            metadata=metadata,
             name=name,
             resume=plan.resume,
             stopping=stopping or Stopping(),
+            gauge=gauge_of(base, plan, pairs, metadata) if plan.stop else None,
         )
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
             show_and_check_content(base, plan, files, folder=folder, run=run)
@@ -144,6 +151,41 @@ def choose(base: Base, plan: TrainPlan, pairs: Sequence[Example]) -> Choice | No
     if plan.method.learns_from is not Pair:
         return None
     return by_pairs(base, pairs, plan.training.size)
+
+
+def gauge_of(
+    base: Base, plan: TrainPlan, pairs: Sequence[Example], metadata: Mapping[str, Any]
+) -> Gauge:
+    """Choose what tells that a training has learnt enough, and say what it costs.
+
+    Args:
+        base: the model, without LoRAs.
+        plan: what is trained.
+        pairs: what is learnt from.
+        metadata: what the LoRA files will say, the edited attribute included where it is known.
+    """
+    attribute = attribute_of(metadata)
+    role, settings = plan.method.roles[-1], plan.training
+    readers, _ = open_readers(
+        {"probe": AttributeProbe()},
+        model=locate(plan.model.path),
+        size=settings.size,
+        device=str(base.device),
+    )
+    if readers and attribute in readers["probe"].columns and plan.method.learns_from is Pair:
+        gauge = probe_gauge(base, pairs, settings, role, readers["probe"], attribute)
+    else:
+        gauge = size_gauge(base, pairs, settings, role)
+    log.info(
+        "stop=auto: every %d steps %s is measured, in %d passes of the model for one picture; "
+        "training ends when it no longer rises, after step %d at the earliest, %d at the latest",
+        gauge.every,
+        gauge.name,
+        gauge.passes,
+        (1 + PATIENCE) * gauge.every,
+        settings.steps,
+    )
+    return gauge
 
 
 def _show_pairs(plan: TrainPlan, folder: Path, pairs: Sequence[Example], run: Run) -> None:

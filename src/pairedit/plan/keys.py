@@ -45,6 +45,7 @@ class TrainConfig:
     cfg_eta: float = 4.0
     noise_scale: float = 1.0
     steps: int = Training.steps
+    stop: str | None = None  # auto: sooner, where more steps add nothing
     save_every: int | None = None
     snapshots: bool = Training.snapshots
     resume: str | None = None

@@ -48,6 +48,7 @@ class TrainPlan:
     model: Any  # a `bases.base.Loadable`
     tracker: Tracker
     training: Training
+    stop: bool  # where a quick measure no longer rises
     preview_at: Rendering  # of the preview and the report
     preview: bool
     report: bool
@@ -92,6 +93,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         config.resume in (None, "auto"),
         f"resume={config.resume}: expected one run's folder, or auto",
     )
+    problems.expect(config.stop in (None, "auto"), f"stop={config.stop}: expected auto, or null")
     targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
     training = problems.attempt(lambda: _training(config, targets), NAMES)
     problems.expect(
@@ -110,12 +112,15 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     resolved = OmegaConf.to_container(config, resolve=True)
     # A run that was interrupted is to end with the same bytes, its notes included.
     del resolved["resume"]
+    if config.stop is None:  # nor does a key change what was there before it
+        del resolved["stop"]
     return TrainPlan(
         method=method,
         pairs=pairs,
         model=model,
         tracker=tracker,
         training=training,
+        stop=config.stop is not None,
         preview_at=Rendering(
             skip=usual_skip(model, training.num_inference_steps),
             num_inference_steps=training.num_inference_steps,

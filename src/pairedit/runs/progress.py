@@ -22,6 +22,7 @@ from pairedit.runs.checkpoints import (
 )
 from pairedit.runs.divergence import WINDOW, LossWatch, calmer
 from pairedit.runs.folder import CHECKPOINTS
+from pairedit.runs.settling import Settling
 from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopped, Stopping
 from pairedit.runs.tracking import Run
@@ -47,6 +48,7 @@ class Progress:
         about: Mapping[str, Any],
         stopping: Stopping,
         delayed: bool,
+        settling: Settling | None = None,
     ) -> None:
         """Start before the first step.
 
@@ -60,10 +62,14 @@ class Progress:
             about: what checkpoints belong to, as JSON values.
             stopping: tells after which step to save and stop.
             delayed: read the losses of a step while the next one runs, as a GPU can.
+            settling: tells after which step more would not help; None never does.
         """
         self.name, self.settings, self.state, self.run = name, settings, state, run
         self._checkpoints = folder / CHECKPOINTS
+        if settling:
+            about = {**about, "settings": {**about["settings"], "stop": settling.gauge.name}}
         self._save, self._about, self._stopping, self._delayed = save, about, stopping, delayed
+        self._settling, self._reached = settling, settings.steps
         self._waiting: deque[tuple[int, Sequence[str], Readout]] = deque()
         self._watch = LossWatch()
         self._started = time.perf_counter()
@@ -81,6 +87,8 @@ class Progress:
             check_same(self._checkpoints, last.notes, self._about)
             self.state.restore(last)
             self._watch = LossWatch(**last.notes["losses"])
+            if self._settling:
+                self._settling.values = [*last.notes["settling"]]
             self._first = last.step + 1
             self._started -= last.notes["seconds"]
             total = self.settings.steps
@@ -102,7 +110,11 @@ class Progress:
             initial=self._first - 1,
             total=self.settings.steps,
         )
-        yield from self._bar
+        for step in self._bar:
+            yield step
+            if step == self._reached < self.settings.steps:
+                self._bar.close()
+                return
 
     def note(self, step: int, names: Sequence[str], losses: Tensor) -> None:
         """Take in the losses of a step, float32 [T], before its update.
@@ -122,7 +134,16 @@ class Progress:
         """
         settings = self.settings
         due = bool(settings.save_every) and step % settings.save_every == 0
-        last = step == settings.steps
+        if step < settings.steps and self._settling and self._settling.settled_by(step):
+            self._reached = step
+            log.info(
+                "%s: stops after step %d of at most %d: %s",
+                self.name,
+                step,
+                settings.steps,
+                self._settling.why,
+            )
+        last = step == self._reached
         stops = self._stopping.pending is not None and not last
         if not (due or stops or last):
             return
@@ -138,7 +159,7 @@ class Progress:
 
     def finish(self) -> dict[str, Path]:
         """Write the final LoRA files, by role; checkpoints are no longer needed."""
-        paths = self._save(self.settings.steps, "")
+        paths = self._save(self._reached, "")
         remove_checkpoints(self._checkpoints)
         return paths
 
@@ -165,6 +186,8 @@ class Progress:
         """Write a checkpoint, after what was logged."""
         self.run.commit()
         notes = {**self._about, "losses": self._watch.state(), "seconds": self._seconds()}
+        if self._settling:
+            notes["settling"] = self._settling.values
         checkpoint = Checkpoint(step=step, tensors=self.state.capture(), notes=notes)
         write_checkpoint(self._checkpoints, checkpoint)
 

@@ -1,0 +1,182 @@
+"""Measure the default slider on photographs, with and without `local`: what changes, and where.
+
+    python scripts/real_local.py [--work outputs/real_local] [--faces 32] [--minutes 4] [--write]
+
+Sliders are trained as `pairedit-train` does by default, and used as their files note it, but for
+`local`, which is tried both ways. Portraits that flux-mini never saw stand for photographs, as in
+real_table.py. A part of eight faces is written as soon as it is measured, so a call that its clock
+stops loses little, and the next one goes on. `--write` puts the table into docs/real.md.
+
+The mask is where the last step lets the slider act, at the latent pixels that are drawn there. The
+background is the rest, compared with the reconstruction: the picture at scale 0.
+"""
+
+import argparse
+import os
+import subprocess
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pairedit import local, sample
+from pairedit.bases.base import Base, Model
+from pairedit.data.images import load_image, to_tensor
+from pairedit.edits import Photo, RealImage
+from pairedit.lora.file import LoraFile, read_lora
+from pairedit.measure.intervals import at, crossing
+from pairedit.mini.probe import read
+from pairedit.plan.use import use_of
+from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering
+from real_table import EDITS, PAGE, changes, faces, interval
+from tables import TRAIN, digest, kept, mini, put, weights
+
+SCALES = (0.0, 0.15, 0.3, 0.45, 0.65, 0.9)
+GAIN = 0.3  # the change of the edited attribute at which uses are compared
+TOGETHER = 8  # faces in one part
+LOCAL = (False, True)
+
+
+class Watched(local.Anchors):
+    """Keep the masks of the last step, in the order of the rows."""
+
+    masks: Tensor  # float32 [B, 1, h, w]
+
+    def settle(self, latents: Tensor, **named) -> Tensor:
+        """Note what is kept of each row's change, whether the row is local or not."""
+        found = super().settle(latents, **named)
+        lanes, step = named["lanes"], named["step"]
+        base = torch.stack([self._paths[lane, step] for lane in lanes])
+        Watched.masks = local.share(latents - base)
+        return found
+
+
+def trained(edit: str, work: Path) -> Path:
+    """Train a slider by the command, unless it is there; return its file."""
+    path = work / edit / edit / "semantic.safetensors"
+    if not path.is_file():
+        words = [f"dataset={edit}", "preview=false", "resume=auto", f"hydra.run.dir={work / edit}"]
+        subprocess.run([*TRAIN, *words], check=True)
+    return path
+
+
+def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: bool, paths: list) -> dict:
+    """Edit one part of the faces; changes are read against the photographs themselves."""
+    use = use_of(lora.metadata, "auto", "auto", "auto", model.num_inference_steps)
+    size = (model.resolution, model.resolution)
+    base.hardware = replace(base.hardware, batch_size=TOGETHER * len(SCALES))
+    photos = [Photo(path=path, image=load_image(path, size)) for path in paths]
+    before = sample.Anchors
+    sample.Anchors = Watched
+    try:
+        samples = list(
+            generate(
+                base,
+                sliders=[Slider(lora=lora, scales=SCALES, local=way, lean=use.lean)],
+                prompts=[""],
+                seeds=[None],
+                rendering=Rendering(
+                    skip=model.skip if use.skip is None else use.skip,
+                    num_inference_steps=model.num_inference_steps,
+                    guidance_scale=model.guidance_scale,
+                    size=size,
+                ),
+                edit=RealImage(inversion="ode"),
+                photos=photos,
+            )
+        )
+    finally:
+        sample.Anchors = before
+    drawn = torch.stack([to_tensor(each.image) for each in samples])
+    grid = drawn.unflatten(0, (len(paths), len(SCALES)))
+    target, off = changes(
+        read(drawn).unflatten(0, grid.shape[:2]),
+        read(torch.stack([to_tensor(photo.image) for photo in photos])),
+        edit,
+    )
+    found = {"use": str(use), "target": target.tolist(), "off": off.tolist()}
+    if way:
+        found |= background(grid)
+    return found
+
+
+def background(grid: Tensor) -> dict:
+    """Measure the change outside of the masks, in levels of 255, [N, K]; and their size."""
+    moved = (grid - grid[:, :1]).abs().mean(2, keepdim=True) * 127.5
+    masks = Watched.masks.unflatten(0, grid.shape[:2]).flatten(0, 1)
+    inside = F.interpolate((masks > 0).float(), grid.shape[-2:]).unflatten(0, grid.shape[:2])
+    outside = 1 - inside
+    mean = (moved * outside).sum((2, 3, 4)) / outside.sum((2, 3, 4)).clamp(min=1)
+    return {"outside": mean.tolist(), "inside": inside.mean((2, 3, 4)).tolist()}
+
+
+def row(edit: str, way: bool, parts: list[dict]) -> str:
+    """Write the results of one use of one slider."""
+    found = {name: torch.cat([torch.tensor(part[name]) for part in parts])
+             for name in parts[0] if name != "use"}  # fmt: skip
+    faces_seen = len(found["off"])
+    reached = crossing(SCALES, found["target"].mean(0), GAIN)
+    cells = ["not reached", "", "", ""]
+    if not reached.isnan():
+        costs = torch.stack([at(SCALES, line, reached) for line in found["off"]])
+        low, high = interval(costs)
+        cells = [
+            f"{float(reached):.2f}",
+            f"**{float(costs.mean()):.3f}** ({low:.3f} to {high:.3f})",
+        ]
+        for name in ("outside", "inside"):
+            known = name in found
+            cells.append(f"{float(at(SCALES, found[name].mean(0), reached)):.2f}" if known else "–")
+    heads = [edit, str(way).lower(), f"`{parts[0]['use']}`", str(faces_seen)]
+    return f"| {' | '.join([*heads, *cells])} |"
+
+
+def main() -> None:
+    """Train, measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--work", type=Path, default=Path("outputs/real_local"))
+    parser.add_argument("--faces", type=int, default=32)
+    parser.add_argument("--edits", nargs="+", choices=EDITS, default=list(EDITS))
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin no part later")
+    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/real.md")
+    args = parser.parse_args()
+    deadline = time.time() + 60 * args.minutes
+    work = args.work / digest(repr((weights(), SCALES)))
+    paths = faces(args.faces, work / "faces")
+    lines = [
+        f"| edit | `local` | noted use | faces | scale of +{GAIN:g} | off-target there (95 %) "
+        "| background, levels of 255 | share of the picture in the mask |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    model, base = mini()
+    for edit, way in product(args.edits, LOCAL):
+        parts = []
+        for start in range(0, len(paths), TOGETHER):
+            file = work / f"{edit}-{'local' if way else 'plain'}-{start}.json"
+            some = paths[start : start + TOGETHER]
+            if not file.is_file() and (args.known or time.time() > deadline):
+                continue
+
+            def made(edit: str = edit, way: bool = way, some: list = some) -> dict:
+                lora = read_lora(trained(edit, work), model.names)
+                return edit_faces(base, model, edit, lora, way, some)
+
+            parts.append(kept(file, made))
+        if parts:
+            lines.append(row(edit, way, parts))
+    text = "\n".join([*lines, "", ""])
+    print(text)
+    if args.write:
+        put(PAGE, "real local", text)
+
+
+if __name__ == "__main__":
+    main()
