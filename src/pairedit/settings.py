@@ -54,7 +54,7 @@ class Training:
         below = f"{last}, below num_inference_steps={self.num_inference_steps}"
         check(
             self,
-            steps=(self.steps >= 1, "at least 1"),
+            steps=(self.steps >= 0, "at least 1"),  # or 0, of a LoRA that starts from another
             learning_rate=(0 < self.learning_rate <= MOST, POSITIVE),
             rank=(1 <= self.rank <= LARGEST, f"at least 1 and at most {LARGEST}"),
             alpha=(0 < self.alpha <= MOST, POSITIVE),

@@ -9,7 +9,6 @@ Shape letters: P pairs, T terms, C latent channels, h and w latent height and wi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +23,16 @@ from pairedit.data.examples import Example
 from pairedit.data.images import load_image, to_tensor
 from pairedit.learner import Learner
 from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import LoraFile
 from pairedit.lora.saving import LoraFiles
 from pairedit.machine.devices import bring
 from pairedit.methods import Method, Step
 from pairedit.runs.about import describe_run
+from pairedit.runs.looking import Looking
 from pairedit.runs.progress import Progress
-from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import Run
 from pairedit.settings import Size, Training
-
-log = logging.getLogger(__name__)
 
 
 def fit(
@@ -47,8 +45,10 @@ def fit(
     run: Run,
     metadata: Mapping[str, Any],
     name: str = "train",
+    init: Mapping[str, LoraFile] | None = None,
     resume: bool = False,
     stopping: Stopping | None = None,
+    looking: Looking | None = None,
 ) -> dict[str, Path]:
     """Train one method on one set of pairs, on a single image, or on prompts.
 
@@ -61,8 +61,10 @@ def fit(
         run: receives the loss of every step.
         metadata: JSON values for the header of the LoRA files.
         name: of the progress bar.
+        init: what LoRAs start from, by role; the others start new.
         resume: go on from the last checkpoint, to the bytes of an unbroken run (on a CPU).
         stopping: tells after which step to save and stop.
+        looking: renders rows meanwhile, given the LoRAs, what encodes prompts, and the step.
 
     Returns:
         The final file of each LoRA by role.
@@ -75,25 +77,23 @@ def fit(
     shape = base.latent_shape(settings.size)
     sides = encode_pairs(base, pairs, settings.size)
     sigmas = base.sigmas(settings.size, settings.num_inference_steps)
-    text = Prompts(base, sigmas, settings.guidance_scale)
-    text([prompt for pair in pairs for prompt in pair.prompts])
+    text = Prompts(base, sigmas, settings.guidance_scale, first=_prompts(pairs, looking))
     adapters = Adapters(base)
     stopping = stopping or Stopping()
     with stopping.held(), base.training() as run_pass:
         try:
-            weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
-            optimizer = learner.optimize(weights)
             progress = Progress(
                 name=name,
                 settings=settings,
                 folder=folder,
-                state=State(weights=weights, optimizer=optimizer, generator=generator),
+                state=learner.attach(method.roles, generator, init),
                 save=LoraFiles(adapters, method.roles, folder, {**metadata, "rank": settings.rank}),
                 run=run,
                 about=describe_run(method, pairs, settings, base.hardware),
                 stopping=stopping,
                 delayed=base.device.type == "cuda",
+                looking=looking and looking.at(adapters, text),
             )
             progress.resume() if resume else progress.restart()
             for number in progress.steps():
@@ -110,8 +110,6 @@ def fit(
                 terms = method.terms(step)
                 losses = learner.learn(terms, step.sigma)
                 progress.note(number, [term.name for term in terms], losses)
-                if number == 1:
-                    _check_reached(weights)
                 learner.update()
                 progress.update_done(number)
             return progress.finish()
@@ -119,24 +117,10 @@ def fit(
             adapters.remove()
 
 
-def _attach(
-    adapters: Adapters,
-    method: Method,
-    settings: Training,
-    generator: torch.Generator,
-    name: str,
-) -> dict[str, list[torch.nn.Parameter]]:
-    """Attach a new LoRA for each role; return their weights."""
-    for role in method.roles:
-        modules = adapters.add(
-            role,
-            rank=settings.rank,
-            alpha=settings.alpha,
-            targets=settings.targets,
-            generator=generator,
-        )
-        log.debug("%s: LoRA %s on %d modules", name, role, modules)
-    return {role: adapters.parameters(role) for role in method.roles}
+def _prompts(pairs: Sequence[Example], looking: Looking | None) -> list[str]:
+    """List the prompts of examples, and those of the rows that are sure to be rendered."""
+    shown = looking.prompts if looking else ()
+    return [*(prompt for pair in pairs for prompt in pair.prompts), *shown]
 
 
 def encode_pairs(base: Base, pairs: Sequence[Example], size: Size) -> tuple[Posterior, ...]:
@@ -195,19 +179,3 @@ def _draw(
             latent = latent + side.std[pair] * spread
         clean.append(latent)
     return _Draw(pair=pair, index=index, noise=noise, sides=tuple(clean))
-
-
-def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]]) -> None:
-    """Refuse LoRA parts without gradient: they would be saved as if trained.
-
-    Raises:
-        ValueError: counts them by role.
-    """
-    missing = {
-        role: count
-        for role, part in weights.items()
-        if (count := sum(weight.grad is None for weight in part))
-    }
-    if missing:
-        counts = ", ".join(f"{count} weights of {role}" for role, count in missing.items())
-        raise ValueError(f"lora.targets: {counts} take no part in the model's output")

@@ -48,6 +48,7 @@ class TrainConfig:
     save_every: int | None = None
     snapshots: bool = Training.snapshots
     resume: str | None = None
+    init: str | None = None
     learning_rate: float = f"${{oc.select:model.learning_rate,{Training.learning_rate}}}"  # type: ignore[assignment]
     seed: int = Training.seed
     lora: LoraKeys = field(default_factory=LoraKeys)
@@ -60,6 +61,7 @@ class TrainConfig:
     batch_terms: bool | None = None
     gradient_checkpointing: Any = None  # a share of the blocks, or true or false
     preview: bool = True
+    preview_every: int = 0
     report: bool = True
     hardware: Any = MISSING
     device: str = "auto"

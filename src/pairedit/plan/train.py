@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from pairedit.plan.build import build
 from pairedit.plan.keys import LoraKeys, TrainConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, size_of, usual_skip
 from pairedit.plan.parse import check_pairs_folder
+from pairedit.plan.starting import find_starts
 from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering, Training
@@ -50,6 +52,8 @@ class TrainPlan:
     training: Training
     preview_at: Rendering  # of the preview and the report
     preview: bool
+    init: Mapping[str, Mapping[str, Path]]  # what LoRAs start from, by dataset and role
+    preview_every: int  # steps between rows that are rendered meanwhile; 0: none unasked
     report: bool
     device: str
     hardware: Hardware
@@ -92,24 +96,39 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         config.resume in (None, "auto"),
         f"resume={config.resume}: expected one run's folder, or auto",
     )
+    notes: list[str] = []
+    init = {name: {} for name in pairs}
+    if config.init is not None and method and pairs:
+        roles = method.roles
+        init = problems.attempt(lambda: find_starts(config.init, pairs, roles, model, notes))
+    problems.expect(
+        config.steps != 0 or config.init is not None,
+        "steps=0: expected at least 1; 0 writes what init= begins with",
+    )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model))
     training = problems.attempt(lambda: _training(config, targets), NAMES)
     problems.expect(
         training is None or training.save_every > 0 or not config.snapshots,
         "snapshots=true: without effect, save_every is 0",
     )
+    problems.expect(
+        config.preview_every >= 0,
+        f"preview_every={config.preview_every}: expected a number of steps; 0: none",
+    )
     hardware, changes = build_hardware(config, problems)
     problems.done()
     if training.steps < hardware.compile_from:
         changes["compile"] = False
-    notes = [
+    notes += [
         f"method={method_name} does not use {key}={config[key]}"
         for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
         if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
     ]
     resolved = OmegaConf.to_container(config, resolve=True)
-    # A run that was interrupted is to end with the same bytes, its notes included.
-    del resolved["resume"]
+    # A run that was interrupted, or looked at, is to end with the same bytes, notes included.
+    del resolved["resume"], resolved["preview_every"]
+    if config.init is None:
+        del resolved["init"]
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -123,6 +142,8 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
             size=training.size,
         ),
         preview=config.preview,
+        init=init,
+        preview_every=config.preview_every,
         report=config.report,
         device=config.device,
         hardware=hardware,
