@@ -90,21 +90,16 @@ def generate(
     lanes = _lanes(prompts, photos, seeds)
     weights = base.guidance.weights(rendering.guidance_scale)
     guide = Guide(weights=weights, negative_prompt=rendering.negative_prompt)
-    encode = stage.text if stage else base.text
-    text = encode(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
+    set_up = stage or Stage(adapters=Adapters(base), text=base.text)
+    text = set_up.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
     base.prepare(sigmas, text, rendering.guidance_scale)
-    adapters = stage.adapters if stage else Adapters(base)
     try:
-        _load(adapters, sliders, photos)
+        _load(set_up.adapters, sliders, photos)
         total = len(lanes) * _passes(edit, lanes[0], legs, guide)
-        with (
-            base.sampling() as run,
-            # Beside the bar of a training there is no room for another.
-            tqdm(total=total, desc="render", unit="pass", disable=bool(stage) or None) as progress,
-        ):
+        with base.sampling() as run, _bar(total, shown=not stage) as progress:
             flow = Flow(
                 base=base,
-                adapters=adapters,
+                adapters=set_up.adapters,
                 text=text,
                 sigmas=sigmas,
                 guidance_scale=rendering.guidance_scale,
@@ -116,7 +111,12 @@ def generate(
             yield from (sample for sample in samples if sample.column < shown)
     finally:
         if not stage:
-            adapters.remove()
+            set_up.adapters.remove()
+
+
+def _bar(total: int, *, shown: bool) -> tqdm:
+    """Make a bar for so many passes; beside that of a training there is no room for another."""
+    return tqdm(total=total, desc="render", unit="pass", disable=None if shown else True)
 
 
 def _load(adapters: Adapters, sliders: Sequence[Slider], photos: Sequence[Photo]) -> None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pairedit.bases.base import Base
-from pairedit.bases.prompts import Prompts
+from pairedit.bases.base import Base, Text
 from pairedit.data.examples import Example, Single
 from pairedit.data.images import load_image
 from pairedit.edits import Edit, Photo, RealImage, TextToImage
@@ -46,7 +45,9 @@ class Row:
     rendering: Rendering
     prompt: str
 
-    def __call__(self, adapters: Adapters, text: Prompts, step: int) -> None:
+    def __call__(
+        self, adapters: Adapters, text: Callable[[Sequence[str]], Text], step: int
+    ) -> None:
         """Write the row of a step, and the curve so far."""
         samples = generate(
             self.base,
