@@ -47,11 +47,18 @@ class Learner:
             settings: of the training.
             run: of `Base.training`.
         """
+        if run.enabled and settings.batch_size > 1:
+            raise ValueError(f"batch_size={settings.batch_size}: expected 1 with CUDA graphs")
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
         self._optimizer: Any = None
         self._unproved: Mapping[str, Sequence[Tensor]] = {}
+
+    @property
+    def device(self) -> torch.device:
+        """Return where latents are."""
+        return self._base.device
 
     def attach(
         self, roles: Sequence[str], generator: torch.Generator, init: Mapping[str, LoraFile] | None
@@ -113,7 +120,10 @@ class Learner:
             )[0]
 
     def learn(self, terms: Sequence[Term], sigma: float) -> Tensor:
-        """Make the gradients of a step; return its losses, float32 [T], without gradient."""
+        """Add the gradients of a draw to a step's; return its losses, float32 [T].
+
+        Several draws of a step count as their mean.
+        """
         parts = [terms] if self._base.hardware.batch_terms else [[term] for term in terms]
         return torch.cat([self.backward(part, sigma) for part in parts])
 
@@ -134,7 +144,7 @@ class Learner:
                 for base, goal in zip(bases, target, strict=True)
             ]
             losses = torch.stack([F.mse_loss(*pair) for pair in zip(found, goals, strict=True)])
-            self._accelerator.backward(losses.sum())
+            self._accelerator.backward(losses.sum() / self._settings.batch_size)
             return losses.detach()
 
         def forget() -> None:

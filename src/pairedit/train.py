@@ -97,19 +97,14 @@ def fit(
             )
             progress.resume() if resume else progress.restart()
             for number in progress.steps():
-                drawn = _draw(generator, len(pairs), shape, sides, sigmas, settings)
-                step = Step(
-                    **dict(zip(("source", "target"), drawn.sides, strict=False)),
-                    prompts=None if sides else pairs[drawn.pair],
-                    noise=bring(drawn.noise, base.device),
-                    sigma=float(sigmas[drawn.index]),
-                    path=tuple(sigmas[: drawn.index + 1].tolist()),
-                    velocity=learner.velocity,
-                    draw=lambda: float(torch.rand((), generator=generator)),
-                )
-                terms = method.terms(step)
-                losses = learner.learn(terms, step.sigma)
-                progress.note(number, [term.name for term in terms], losses)
+                losses = []
+                for _ in range(settings.batch_size):
+                    drawn = _draw(generator, len(pairs), shape, sides, sigmas, settings)
+                    step = _step(drawn, pairs, sigmas, learner, generator)
+                    terms = method.terms(step)
+                    losses.append(learner.learn(terms, step.sigma))
+                names = [term.name for term in terms]
+                progress.note(number, names, torch.stack(losses).mean(0))
                 learner.update()
                 progress.update_done(number)
             return progress.finish()
@@ -179,3 +174,22 @@ def _draw(
             latent = latent + side.std[pair] * spread
         clean.append(latent)
     return _Draw(pair=pair, index=index, noise=noise, sides=tuple(clean))
+
+
+def _step(
+    drawn: _Draw,
+    pairs: Sequence[Example],
+    sigmas: Tensor,
+    learner: Learner,
+    generator: torch.Generator,
+) -> Step:
+    """Give a method what was drawn."""
+    return Step(
+        **dict(zip(("source", "target"), drawn.sides, strict=False)),
+        prompts=None if drawn.sides else pairs[drawn.pair],
+        noise=bring(drawn.noise, learner.device),
+        sigma=float(sigmas[drawn.index]),
+        path=tuple(sigmas[: drawn.index + 1].tolist()),
+        velocity=learner.velocity,
+        draw=lambda: float(torch.rand((), generator=generator)),
+    )

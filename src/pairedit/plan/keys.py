@@ -58,6 +58,7 @@ class TrainConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     latents: str = Training.latents
+    batch_size: int = Training.batch_size
     batch_terms: bool | None = None
     gradient_checkpointing: Any = None  # a share of the blocks, or true or false
     preview: bool = True

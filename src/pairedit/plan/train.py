@@ -119,16 +119,16 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     problems.done()
     if training.steps < hardware.compile_from:
         changes["compile"] = False
+    # Of a rendering this key says how many images run together. A replayed graph writes over the
+    # gradients that several pairs add up to.
+    changes.pop("batch_size", None)
+    if training.batch_size > 1:
+        changes["graphs"] = False
     notes += [
         f"method={method_name} does not use {key}={config[key]}"
         for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
         if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
     ]
-    resolved = OmegaConf.to_container(config, resolve=True)
-    # A run that was interrupted, or looked at, is to end with the same bytes, notes included.
-    del resolved["resume"], resolved["preview_every"]
-    if config.init is None:
-        del resolved["init"]
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -150,9 +150,19 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         changes=changes,
         method_name=method_name,
         resume=config.resume is not None,
-        resolved=resolved,
+        resolved=_resolved(config),
         notes=notes,
     )
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """Return what files note of a configuration, as JSON values."""
+    resolved = OmegaConf.to_container(config, resolve=True)
+    # A run that was interrupted, or looked at, is to end with the same bytes, notes included.
+    del resolved["resume"], resolved["preview_every"]
+    # What came later is noted where it is used.
+    later = {"init": None, "batch_size": Training.batch_size}
+    return {k: v for k, v in resolved.items() if k not in later or v != later[k]}
 
 
 def _examples(
@@ -223,6 +233,7 @@ def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Trai
         save_every=min(SAVE_EVERY, max(config.steps, 0)) if save_every is None else save_every,
         snapshots=config.snapshots,
         latents=config.latents,
+        batch_size=config.batch_size,
     )
 
 

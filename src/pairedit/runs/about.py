@@ -50,7 +50,9 @@ def check_same(folder: Path, notes: Mapping[str, Any], about: Mapping[str, Any])
     changed = []
     for part in ("settings", "examples"):
         there, now = notes.get(part, {}), about[part]
-        keys = [k for k in there | now if there.get(k) != now.get(k) and k not in FREE]
+        # Settings that a newer version has added count as unchanged.
+        known = there if part == "settings" else there | now
+        keys = [k for k in known if there.get(k) != now.get(k) and k not in FREE]
         if part == "settings":
             changed += [f"{key}={there.get(key)} there, {now.get(key)} now" for key in keys]
         else:
