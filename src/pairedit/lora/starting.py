@@ -76,7 +76,7 @@ def start_from(
         down[: len(new_down)].copy_(new_down)
         up.zero_()
         up[:, : len(new_down)].copy_(new_up / scaling)
-        size = _square(*there)
+        size = squared(*there)
         whole, kept = whole + size, kept + size * share
     return Start(
         taken=len(common),
@@ -115,6 +115,6 @@ def fitted(down: Tensor, up: Tensor, *, rank: int) -> tuple[Tensor, Tensor, floa
     )
 
 
-def _square(down: Tensor, up: Tensor) -> float:
+def squared(down: Tensor, up: Tensor) -> float:
     """Return the squared Frobenius norm of B A, without the large product itself."""
     return float(((up.T @ up).double() * (down @ down.T).double()).sum())

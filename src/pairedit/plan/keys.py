@@ -144,6 +144,8 @@ class ExportConfig:
     """List every key of pairedit-export."""
 
     lora: str | None = None
+    merge: Any = None
+    rank: int | None = None
     layout: str = "diffusers"
     out: str | None = None
     workflow: bool = False
