@@ -11,7 +11,6 @@ from typing import Any
 from pairedit.bases.known import usual_workflow
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
-from pairedit.lora.merging import merge
 from pairedit.lora.spec import skip_of
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.use import AUTO, use_of
@@ -50,6 +49,8 @@ def run_export(plan: ExportPlan) -> Path:
 
 def _merged(plan: ExportPlan) -> LoraFile:
     """Make one LoRA of several, and say what it is."""
+    from pairedit.lora.merging import merge  # needs torch, which a mistake must not wait for
+
     loras = [(read_lora(part.path, plan.names), part.scale) for part in plan.parts]
     weights, lost = merge(loras, plan.rank)
     whole = max(sum(lora.rank for lora, _ in loras), 1)
