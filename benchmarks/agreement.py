@@ -146,7 +146,8 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
     found = []
     with model.training() as run:
         learner = Learner(model, adapters, text.of, Training(guidance_scale=GUIDANCE), run)
-        optimizer = learner.optimize({role: adapters.parameters(role) for role in ROLES})
+        weights = {role: adapters.parameters(role) for role in ROLES}
+        optimizer = learner.begin(weights, torch.Generator()).optimizer
         for draw in draws:
             step = Step(
                 source=draw.source,

@@ -152,7 +152,7 @@ def test_a_snapshot_has_seen_exactly_its_updates(train, tmp_path):
         f"{role}{suffix}.safetensors"
         for role in ("content", "semantic")
         for suffix in ("-000002", "-000004", "")
-    ]
+    ] + ["state"]
     for steps in (2, 4, 5):
         short = train(f"short{steps}", steps=steps)["semantic"]
         suffix = "" if steps == 5 else f"-{steps:06d}"

@@ -44,6 +44,7 @@ class Photo:
     image: Image.Image  # RGB, square, at the run's resolution
     content: LoraFile | None = None  # a LoRA that was trained on this image alone
     label: str | None = None  # where another photograph of the run has its plain name
+    attached: str | None = None  # name of the content LoRA, where it is in the model already
 
     @property
     def name(self) -> str:

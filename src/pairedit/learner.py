@@ -5,6 +5,7 @@ Shape letters: T terms, C latent channels, h and w latent height and width.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,10 +16,15 @@ from torch import Tensor
 from pairedit.bases.base import Base, RunPass, Text
 from pairedit.bases.base import velocity as base_velocity
 from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import LoraFile
 from pairedit.lora.rows import Row
+from pairedit.lora.starting import start_from
 from pairedit.machine.devices import make_accelerator
 from pairedit.methods import Term
+from pairedit.runs.state import State
 from pairedit.settings import Training
+
+log = logging.getLogger(__name__)
 
 
 class Learner:
@@ -41,23 +47,63 @@ class Learner:
             settings: of the training.
             run: of `Base.training`.
         """
+        if run.enabled and settings.batch_size > 1:
+            raise ValueError(f"batch_size={settings.batch_size}: expected 1 with CUDA graphs")
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
         self._optimizer: Any = None
+        self._unproved: Mapping[str, Sequence[Tensor]] = {}
 
-    def optimize(self, weights: Mapping[str, Sequence[Tensor]]) -> torch.optim.Optimizer:
-        """Make the optimiser of all weights."""
+    @property
+    def device(self) -> torch.device:
+        """Return where latents are."""
+        return self._base.device
+
+    def attach(
+        self, roles: Sequence[str], generator: torch.Generator, init: Mapping[str, LoraFile] | None
+    ) -> State:
+        """Attach a LoRA for each role, new or as a file has it; return what training changes."""
+        settings = self._settings
+        for role in roles:
+            self._adapters.add(
+                role,
+                rank=settings.rank,
+                alpha=settings.alpha,
+                targets=settings.targets,
+                generator=generator,
+            )
+        weights = {role: self._adapters.parameters(role) for role in roles}
+        for role in roles if init else ():
+            if role not in init:
+                log.warning("the %s LoRA starts new: init= has none", role)
+                continue
+            places = list(self._adapters.weights(role))
+            start = start_from(
+                init[role], places, weights[role], scaling=settings.alpha / settings.rank
+            )
+            said = start.text(settings.rank)
+            log.info("the %s LoRA starts from %s: %s", role, init[role].path, said)
+        return self.begin(weights, generator)
+
+    def begin(self, weights: Mapping[str, Sequence[Tensor]], generator: torch.Generator) -> State:
+        """Make the optimiser of all weights; return what training changes."""
         optimizer = torch.optim.AdamW(
             [weight for part in weights.values() for weight in part],
             lr=self._settings.learning_rate,
             fused=self._base.device.type == "cuda",
         )
-        self._optimizer = self._accelerator.prepare(optimizer)
-        return self._optimizer
+        self._optimizer, self._unproved = self._accelerator.prepare(optimizer), weights
+        return State(weights=weights, optimizer=self._optimizer, generator=generator)
 
     def update(self) -> None:
-        """Change the weights by their gradients."""
+        """Change the weights by their gradients.
+
+        Raises:
+            ValueError: at the first update there are weights without.
+        """
+        _check_reached(self._unproved)
+        self._unproved = {}
         self._optimizer.step()
         if not self._run.enabled:  # a replay writes over them
             self._optimizer.zero_grad()
@@ -74,7 +120,10 @@ class Learner:
             )[0]
 
     def learn(self, terms: Sequence[Term], sigma: float) -> Tensor:
-        """Make the gradients of a step; return its losses, float32 [T], without gradient."""
+        """Add the gradients of a draw to a step's; return its losses, float32 [T].
+
+        Several draws of a step count as their mean.
+        """
         parts = [terms] if self._base.hardware.batch_terms else [[term] for term in terms]
         return torch.cat([self.backward(part, sigma) for part in parts])
 
@@ -95,7 +144,7 @@ class Learner:
                 for base, goal in zip(bases, target, strict=True)
             ]
             losses = torch.stack([F.mse_loss(*pair) for pair in zip(found, goals, strict=True)])
-            self._accelerator.backward(losses.sum())
+            self._accelerator.backward(losses.sum() / self._settings.batch_size)
             return losses.detach()
 
         def forget() -> None:
@@ -124,3 +173,19 @@ def _row_of(term: Term, terms: Sequence[Term]) -> int | None:
         if term.onto is not None and same and other.scales == term.onto:
             return row
     return None
+
+
+def _check_reached(weights: Mapping[str, Sequence[Tensor]]) -> None:
+    """Refuse LoRA parts without gradient: they would be saved as if trained.
+
+    Raises:
+        ValueError: counts them by role.
+    """
+    missing = {
+        role: count
+        for role, part in weights.items()
+        if (count := sum(weight.grad is None for weight in part))
+    }
+    if missing:
+        counts = ", ".join(f"{count} weights of {role}" for role, count in missing.items())
+        raise ValueError(f"targets: {counts} take no part in the model's output")

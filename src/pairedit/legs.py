@@ -23,12 +23,13 @@ SLIDER = "slider_{}"  # name of an attached LoRA
 class Slider:
     """Hold one LoRA and its scale in every column."""
 
-    lora: LoraFile
+    lora: LoraFile | None
     scales: tuple[float, ...]
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
     unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
     local: bool = False  # keep the picture of scale 0 where the slider changes little
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
+    attached: str | None = None  # its name in the model, where it is there already
 
     @property
     def name(self) -> str:
@@ -84,7 +85,9 @@ def cut(
     def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
         placed = enumerate(zip(sliders, column, skips, strict=True))
         return {
-            SLIDER.format(index): slider.unit * scale * strength(slider.lean, begin, first, steps)
+            slider.attached or SLIDER.format(index): slider.unit
+            * scale
+            * strength(slider.lean, begin, first, steps)
             for index, (slider, scale, first) in placed
             if scale and first <= begin
         }

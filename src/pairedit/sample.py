@@ -9,7 +9,7 @@ follow.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from pairedit.bases.base import Base
+from pairedit.bases.base import Base, Text
 from pairedit.data.images import to_image
 from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import Edit, Lane, Photo, TextToImage
@@ -31,6 +31,14 @@ from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
 CONTENT = "content_{}"  # name of an attached LoRA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Hold what a model carries already, such as LoRAs that are being trained."""
+
+    adapters: Adapters
+    text: Callable[[Sequence[str]], Text]  # encodes prompts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,7 @@ def generate(
     rendering: Rendering,
     edit: Edit | None = None,
     photos: Sequence[Photo] = (),
+    stage: Stage | None = None,
 ) -> Iterator[Sample]:
     """Render every prompt, photograph, seed and scale.
 
@@ -66,6 +75,7 @@ def generate(
         rendering: its numbers; `skip` is that of the sliders that have none of their own.
         edit: where the run starts and what it follows; text to image by default.
         photos: what `edit` edits, at the rendering's size.
+        stage: what the model carries; its LoRAs are named by sliders and photographs, and stay.
 
     Yields:
         Images ordered by prompt (where they do not go by seed), photograph, seed and column.
@@ -80,19 +90,16 @@ def generate(
     lanes = _lanes(prompts, photos, seeds)
     weights = base.guidance.weights(rendering.guidance_scale)
     guide = Guide(weights=weights, negative_prompt=rendering.negative_prompt)
-    text = base.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
+    set_up = stage or Stage(adapters=Adapters(base), text=base.text)
+    text = set_up.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
     base.prepare(sigmas, text, rendering.guidance_scale)
-    adapters = Adapters(base)
     try:
-        _load(adapters, sliders, photos)
+        _load(set_up.adapters, sliders, photos)
         total = len(lanes) * _passes(edit, lanes[0], legs, guide)
-        with (
-            base.sampling() as run,
-            tqdm(total=total, desc="render", unit="pass", disable=None) as progress,
-        ):
+        with base.sampling() as run, _bar(total, shown=not stage) as progress:
             flow = Flow(
                 base=base,
-                adapters=adapters,
+                adapters=set_up.adapters,
                 text=text,
                 sigmas=sigmas,
                 guidance_scale=rendering.guidance_scale,
@@ -103,13 +110,20 @@ def generate(
             samples = _render(flow, edit, lanes, columns, legs, rendering.size)
             yield from (sample for sample in samples if sample.column < shown)
     finally:
-        adapters.remove()
+        if not stage:
+            set_up.adapters.remove()
+
+
+def _bar(total: int, *, shown: bool) -> tqdm:
+    """Make a bar for so many passes; beside that of a training there is no room for another."""
+    return tqdm(total=total, desc="render", unit="pass", disable=None if shown else True)
 
 
 def _load(adapters: Adapters, sliders: Sequence[Slider], photos: Sequence[Photo]) -> None:
     """Attach the LoRAs of a rendering."""
     for index, slider in enumerate(sliders):
-        adapters.load(SLIDER.format(index), slider.lora)
+        if slider.lora:
+            adapters.load(SLIDER.format(index), slider.lora)
     for index, photo in enumerate(photos):
         if photo.content:
             adapters.load(CONTENT.format(index), photo.content)
@@ -122,7 +136,7 @@ def _lanes(
 ) -> list[Lane]:
     """List what is rendered at every scale; see `generate`."""
     subjects = [
-        (photo, CONTENT.format(index) if photo.content else None)
+        (photo, photo.attached or (CONTENT.format(index) if photo.content else None))
         for index, photo in enumerate(photos)
     ] or [(None, None)]
     runs = (

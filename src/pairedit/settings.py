@@ -42,6 +42,7 @@ class Training:
     save_every: int = 0  # updates between checkpoints; 0 writes none
     snapshots: bool = False  # keep the LoRA files of every checkpoint
     latents: str = "mode"  # mode or sample of the VAE's posterior
+    batch_size: int = 1  # pairs and noise levels that a step draws
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing.
@@ -54,7 +55,7 @@ class Training:
         below = f"{last}, below num_inference_steps={self.num_inference_steps}"
         check(
             self,
-            steps=(self.steps >= 1, "at least 1"),
+            steps=(self.steps >= 0, "at least 1"),  # or 0, of a LoRA that starts from another
             learning_rate=(0 < self.learning_rate <= MOST, POSITIVE),
             rank=(1 <= self.rank <= LARGEST, f"at least 1 and at most {LARGEST}"),
             alpha=(0 < self.alpha <= MOST, POSITIVE),
@@ -74,6 +75,7 @@ class Training:
                 f"0 (no checkpoints) to steps={self.steps}",
             ),
             latents=(self.latents in ("mode", "sample"), "mode or sample"),
+            batch_size=(1 <= self.batch_size <= LARGEST, f"at least 1 and at most {LARGEST}"),
         )
 
     def drawn(self, sigmas: Tensor) -> range:

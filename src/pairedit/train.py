@@ -9,7 +9,6 @@ Shape letters: P pairs, T terms, C latent channels, h and w latent height and wi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,18 +23,17 @@ from pairedit.data.examples import Example
 from pairedit.data.images import load_image, to_tensor
 from pairedit.learner import Learner
 from pairedit.lora.adapters import Adapters
+from pairedit.lora.file import LoraFile
 from pairedit.lora.saving import LoraFiles
 from pairedit.machine.devices import bring
 from pairedit.methods import Method, Step
 from pairedit.runs.about import describe_run
+from pairedit.runs.looking import Looking
 from pairedit.runs.progress import Progress
 from pairedit.runs.settling import Gauge, Settling
-from pairedit.runs.state import State
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import Run
 from pairedit.settings import Size, Training
-
-log = logging.getLogger(__name__)
 
 
 def fit(
@@ -48,8 +46,10 @@ def fit(
     run: Run,
     metadata: Mapping[str, Any],
     name: str = "train",
+    init: Mapping[str, LoraFile] | None = None,
     resume: bool = False,
     stopping: Stopping | None = None,
+    looking: Looking | None = None,
     gauge: Gauge | None = None,
 ) -> dict[str, Path]:
     """Train one method on one set of pairs, on a single image, or on prompts.
@@ -63,8 +63,10 @@ def fit(
         run: receives the loss of every step.
         metadata: JSON values for the header of the LoRA files.
         name: of the progress bar.
+        init: what LoRAs start from, by role; the others start new.
         resume: go on from the last checkpoint, to the bytes of an unbroken run (on a CPU).
         stopping: tells after which step to save and stop.
+        looking: renders rows meanwhile, given the LoRAs, what encodes prompts, and the step.
         gauge: the training ends when it reads no more than before; None: after all steps.
 
     Returns:
@@ -75,44 +77,37 @@ def fit(
         Stopped: a signal came; the state is saved.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    sigmas = base.sigmas(settings.size, settings.num_inference_steps)
+    shape = base.latent_shape(settings.size)
     sides = encode_pairs(base, pairs, settings.size)
-    text = Prompts(base, sigmas, settings.guidance_scale)
-    text([prompt for pair in pairs for prompt in pair.prompts])
+    sigmas = base.sigmas(settings.size, settings.num_inference_steps)
+    text = Prompts(base, sigmas, settings.guidance_scale, first=_prompts(pairs, looking))
     adapters = Adapters(base)
     with (stopping := stopping or Stopping()).held(), base.training() as run_pass:
         try:
-            weights = _attach(adapters, method, settings, generator, name)
             learner = Learner(base, adapters, text, settings, run_pass)
-            optimizer = learner.optimize(weights)
             progress = Progress(
                 name=name,
                 settings=settings,
                 folder=folder,
-                state=State(weights=weights, optimizer=optimizer, generator=generator),
+                state=learner.attach(method.roles, generator, init),
                 save=LoraFiles(adapters, method.roles, folder, {**metadata, "rank": settings.rank}),
                 run=run,
                 about=describe_run(method, pairs, settings, base.hardware),
                 stopping=stopping,
                 delayed=base.device.type == "cuda",
+                looking=looking and looking.at(adapters, text),
                 settling=gauge and Settling(gauge=gauge, velocity=learner.velocity),
             )
             progress.resume() if resume else progress.restart()
             for number in progress.steps():
-                drawn = _draw(generator, len(pairs), base, sides, sigmas, settings)
-                step = Step(
-                    **dict(zip(("source", "target"), drawn.sides, strict=False)),
-                    prompts=None if sides else pairs[drawn.pair],
-                    noise=bring(drawn.noise, base.device),
-                    sigma=float(sigmas[drawn.index]),
-                    path=tuple(sigmas[: drawn.index + 1].tolist()),
-                    velocity=learner.velocity,
-                    draw=lambda: float(torch.rand((), generator=generator)),
-                )
-                terms = method.terms(step)
-                losses = learner.learn(terms, step.sigma)
-                progress.note(number, [term.name for term in terms], losses)
-                _check_reached(weights, number)
+                losses = []
+                for _ in range(settings.batch_size):
+                    drawn = _draw(generator, len(pairs), shape, sides, sigmas, settings)
+                    step = _step(drawn, pairs, sigmas, learner, generator)
+                    terms = method.terms(step)
+                    losses.append(learner.learn(terms, step.sigma))
+                names = [term.name for term in terms]
+                progress.note(number, names, torch.stack(losses).mean(0))
                 learner.update()
                 progress.update_done(number)
             return progress.finish()
@@ -120,24 +115,10 @@ def fit(
             adapters.remove()
 
 
-def _attach(
-    adapters: Adapters,
-    method: Method,
-    settings: Training,
-    generator: torch.Generator,
-    name: str,
-) -> dict[str, list[torch.nn.Parameter]]:
-    """Attach a new LoRA for each role; return their weights."""
-    for role in method.roles:
-        modules = adapters.add(
-            role,
-            rank=settings.rank,
-            alpha=settings.alpha,
-            targets=settings.targets,
-            generator=generator,
-        )
-        log.debug("%s: LoRA %s on %d modules", name, role, modules)
-    return {role: adapters.parameters(role) for role in method.roles}
+def _prompts(pairs: Sequence[Example], looking: Looking | None) -> list[str]:
+    """List the prompts of examples, and those of the rows that are sure to be rendered."""
+    shown = looking.prompts if looking else ()
+    return [*(prompt for pair in pairs for prompt in pair.prompts), *shown]
 
 
 def encode_pairs(base: Base, pairs: Sequence[Example], size: Size) -> tuple[Posterior, ...]:
@@ -177,7 +158,7 @@ class _Draw:
 def _draw(
     generator: torch.Generator,
     pairs: int,
-    base: Base,
+    shape: tuple[int, int, int],
     sides: Sequence[Posterior],
     sigmas: Tensor,
     settings: Training,
@@ -186,7 +167,6 @@ def _draw(
     pair = int(torch.randint(pairs, (), generator=generator))
     steps = settings.drawn(sigmas)
     index = int(torch.randint(steps.start, steps.stop, (), generator=generator))
-    shape = base.latent_shape(settings.size)
     # Differs from the published code: fresh noise each step instead of 31 fixed seeds.
     noise = torch.randn(shape, generator=generator)
     clean = []
@@ -199,19 +179,20 @@ def _draw(
     return _Draw(pair=pair, index=index, noise=noise, sides=tuple(clean))
 
 
-def _check_reached(weights: Mapping[str, Sequence[torch.nn.Parameter]], number: int) -> None:
-    """Refuse LoRA parts that the first step gives no gradient: they would be saved as if trained.
-
-    Raises:
-        ValueError: counts them by role.
-    """
-    if number > 1:
-        return
-    missing = {
-        role: count
-        for role, part in weights.items()
-        if (count := sum(weight.grad is None for weight in part))
-    }
-    if missing:
-        counts = ", ".join(f"{count} weights of {role}" for role, count in missing.items())
-        raise ValueError(f"targets: {counts} take no part in the model's output")
+def _step(
+    drawn: _Draw,
+    pairs: Sequence[Example],
+    sigmas: Tensor,
+    learner: Learner,
+    generator: torch.Generator,
+) -> Step:
+    """Give a method what was drawn."""
+    return Step(
+        **dict(zip(("source", "target"), drawn.sides, strict=False)),
+        prompts=None if drawn.sides else pairs[drawn.pair],
+        noise=bring(drawn.noise, learner.device),
+        sigma=float(sigmas[drawn.index]),
+        path=tuple(sigmas[: drawn.index + 1].tolist()),
+        velocity=learner.velocity,
+        draw=lambda: float(torch.rand((), generator=generator)),
+    )

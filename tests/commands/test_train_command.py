@@ -23,6 +23,7 @@ def test_train_then_gen(command, train_disc, tmp_path):
         "content-000001.safetensors",
         "content-000002.safetensors",
         "content.safetensors",
+        "loss.png",
         "metrics.jsonl",
         "pairs.png",
         "preview.png",
@@ -30,6 +31,7 @@ def test_train_then_gen(command, train_disc, tmp_path):
         "semantic-000001.safetensors",
         "semantic-000002.safetensors",
         "semantic.safetensors",
+        "state",
     ]
     resolved = yaml.safe_load((tmp_path / "a/config.yaml").read_text())
     assert resolved["resolution"] == 32

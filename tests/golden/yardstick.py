@@ -224,6 +224,8 @@ def digests(folder):
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        if "/state/" in name:  # of a finished training, named by the seconds it took, too
+            continue
         if path.suffix == ".safetensors":
             found[name] = of_tensors(load_file(path))
             with safe_open(path, framework="np") as file:
@@ -231,8 +233,8 @@ def digests(folder):
             found[f"{name} header"] = of_json(json.loads(entry))
         elif path.suffix == ".pt":
             found[name] = of_tensors(torch.load(path, weights_only=True))
-        # Curves are matplotlib's drawing, and pairs.png shows what went in.
-        elif path.suffix == ".png" and path.name not in ("curves.png", "pairs.png"):
+        # Curves are drawn from what is hashed here, and pairs.png shows what went in.
+        elif path.suffix == ".png" and path.name not in ("curves.png", "loss.png", "pairs.png"):
             with Image.open(path) as image:
                 notes = {k: v for k, v in image.info.items() if not k.endswith("sha256")}
                 found[name] = of_image(image)

@@ -12,11 +12,19 @@ from pairedit.bases.base import Base, Text
 class Prompts:
     """Encode each prompt when it is first asked for, and keep it."""
 
-    def __init__(self, base: Base, sigmas: Tensor, guidance_scale: float | None) -> None:
-        """Name the noise levels and the guidance that passes will be at."""
+    def __init__(
+        self,
+        base: Base,
+        sigmas: Tensor,
+        guidance_scale: float | None,
+        first: Sequence[str] = (),
+    ) -> None:
+        """Name the noise levels and the guidance that passes will be at; encode some prompts."""
         self._base = base
         self._prepare = lambda text: base.prepare(sigmas, text, guidance_scale)
         self._known: Text | None = None
+        if first:
+            self(first)
 
     def __call__(self, prompts: Sequence[str]) -> Text:
         """Return the embeddings of some prompts as one batch."""

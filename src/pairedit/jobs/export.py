@@ -1,4 +1,4 @@
-"""Own pairedit-export: one LoRA file rewritten in another layout, and a workflow that uses it."""
+"""Own pairedit-export: a LoRA file in another layout, several as one, a workflow that uses it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ def run_export(plan: ExportPlan) -> Path:
     Raises:
         ValueError: a file that cannot be read, or modules that the layout cannot hold.
     """
-    lora = read_lora(plan.lora, plan.names)
+    for note in plan.notes:
+        log.warning("%s", note)
+    lora = _merged(plan) if plan.parts else read_lora(plan.lora, plan.names)
     metadata = {key: value for key, value in lora.metadata.items() if key != "version"}
     try:
         write_lora(plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts)
     except ValueError as error:
-        raise ValueError(f"{plan.lora}: {error}") from error
+        raise ValueError(f"{lora.path}: {error}") from error
     log.info("%s: %s", plan.layout, plan.out.resolve())
     if plan.workflow:
         text = json.dumps(usual_workflow(**_use(lora), lora=plan.out.name), indent=1)
@@ -43,6 +45,38 @@ def run_export(plan: ExportPlan) -> Path:
             temporary.write_text(text + "\n", encoding="utf-8")
         log.info("workflow: %s", plan.workflow.resolve())
     return plan.out
+
+
+def _merged(plan: ExportPlan) -> LoraFile:
+    """Make one LoRA of several, and say what it is."""
+    from pairedit.lora.merging import merge  # needs torch, which a mistake must not wait for
+
+    loras = [(read_lora(part.path, plan.names), part.scale) for part in plan.parts]
+    weights, lost = merge(loras, plan.rank)
+    whole = max(sum(lora.rank for lora, _ in loras), 1)
+    merged = LoraFile(
+        path=plan.out,
+        weights=weights,
+        metadata={
+            **plan.metadata,
+            "merged": [
+                {"file": lora.path.name, "sha256": lora.sha256, "scale": scale}
+                for lora, scale in loras
+            ],
+        },
+        sha256="",
+    )
+    if plan.rank is None:
+        log.info("%d sliders, exactly: rank %d", len(loras), merged.rank)
+    else:
+        log.info(
+            "%d sliders: rank %d of %d loses %.2g %% of their update",
+            len(loras),
+            merged.rank,
+            whole,
+            100 * lost,
+        )
+    return merged
 
 
 def _use(lora: LoraFile) -> dict[str, Any]:

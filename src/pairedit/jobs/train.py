@@ -7,14 +7,16 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Example, Pair, Single
 from pairedit.files import locate
 from pairedit.jobs.closing import show_and_check_content, show_and_check_slider
-from pairedit.jobs.opening import open_model
-from pairedit.lora.file import inspect_lora
+from pairedit.jobs.looking import look_at, show_losses
+from pairedit.jobs.opening import open_model, read_part
+from pairedit.lora.file import LoraFile, inspect_lora
 from pairedit.machine.devices import memory_advice
 from pairedit.measure.choice import Choice, by_pairs
 from pairedit.measure.gauge import probe_gauge, size_gauge
@@ -25,7 +27,8 @@ from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
-from pairedit.runs.folder import CHECKPOINTS, begin, locked
+from pairedit.runs.folder import CHECKPOINTS, begin, check_state, locked
+from pairedit.runs.looking import Asking
 from pairedit.runs.settling import PATIENCE, Gauge
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import JsonLines, Run, Several
@@ -33,6 +36,9 @@ from pairedit.runs.words import pasteable
 from pairedit.train import fit
 
 log = logging.getLogger(__name__)
+
+NOTHING: Mapping[str, LoraFile] = MappingProxyType({})
+NAMED = ("base_model", "dataset", "method", "step", "origin")  # of a LoRA that another starts from
 
 
 def run_training(
@@ -47,7 +53,8 @@ def run_training(
     Args:
         plan: a checked configuration.
         folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
-            metrics.jsonl, the LoRA files, pairs.png, preview.png and report.json.
+            metrics.jsonl, the LoRA files, pairs.png, loss.png, preview.png and report.json, and
+            previews/ with what was seen on the way.
         words: the overrides that the configuration was composed from, and options of Hydra.
         stopping: tells when to save and stop.
 
@@ -65,9 +72,9 @@ def run_training(
         plan = replace(plan, resolved=resolved)
         for note in plan.notes:
             log.warning("%s", note)
-        with memory_advice(_less_memory(plan), plan.hardware):
+        with memory_advice(_less_memory(plan), plan.hardware), Asking(folder) as asking:
             trained = {
-                name: _train_one(plan, folder / name, pairs, stopping)
+                name: _train_one(plan, folder / name, pairs, stopping or Stopping(), asking)
                 for name, pairs in plan.pairs.items()
             }
     key = "content_lora" if plan.method.learns_from is Single else "lora"
@@ -80,15 +87,18 @@ def _train_one(
     plan: TrainPlan,
     folder: Path,
     pairs: Sequence[Example],
-    stopping: Stopping | None,
+    stopping: Stopping,
+    asking: Asking,
 ) -> Path:
     """Train on one dataset, as far as that has not been done; return the LoRA to sample with."""
     name = folder.name
     files = _finished(plan, folder) if plan.resume else None
-    wanted = {"preview.png": plan.preview, "report.json": plan.report}
+    wanted = {"loss.png": True, "preview.png": plan.preview, "report.json": plan.report}
     if files and all((folder / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
+    # Before the model: a bad LoRA is refused at once.
+    init = {role: read_part(path, plan.model, role) for role, path in plan.init[name].items()}
     base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     title = f"{plan.method_name}-{name}"
     run: Run = Several(
@@ -100,7 +110,7 @@ def _train_one(
     try:
         _show_pairs(plan, folder, pairs, run)
         choice = choose(base, plan, pairs)
-        metadata = about(plan, name, choice)
+        metadata = about(plan, name, choice, init)
         started = time.perf_counter()
         files = files or fit(
             base=base,
@@ -111,10 +121,15 @@ def _train_one(
             run=run,
             metadata=metadata,
             name=name,
+            init=init,
             resume=plan.resume,
-            stopping=stopping or Stopping(),
+            stopping=stopping,
+            looking=look_at(
+                base, plan, folder, pairs, use=choice and choice.use, run=run, asking=asking
+            ),
             gauge=gauge_of(base, plan, pairs, metadata) if plan.stop else None,
         )
+        show_losses(folder, run, plan.training.steps)
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
             show_and_check_content(base, plan, files, folder=folder, run=run)
         elif plan.preview or plan.report:
@@ -127,14 +142,18 @@ def _train_one(
     return files[plan.method.roles[-1]]
 
 
-def about(plan: TrainPlan, name: str, choice: Choice | None) -> dict[str, Any]:
+def about(
+    plan: TrainPlan, name: str, choice: Choice | None, init: Mapping[str, LoraFile] = NOTHING
+) -> dict[str, Any]:
     """Gather what the LoRA files of a training say of it, as JSON values.
 
     Args:
         plan: what is trained.
         name: of the dataset.
         choice: how the slider is used by its pairs; None where there are none.
+        init: what the LoRAs started from, by role.
     """
+    start = init.get(plan.method.roles[-1])
     carried = plan.model.guidance.slider_passes
     return {
         "base_model": plan.model.name,
@@ -143,7 +162,14 @@ def about(plan: TrainPlan, name: str, choice: Choice | None) -> dict[str, Any]:
         "config": plan.resolved,
         **({"slider_passes": carried} if carried else {}),
         **({"use": noted(choice.use, choice.by)} if choice else {}),
+        **({"origin": {"init": _named(start)}} if start else {}),
     }
+
+
+def _named(lora: LoraFile) -> dict[str, Any]:
+    """Say which LoRA a training started from, without the path: files are given away."""
+    known = {key: lora.metadata[key] for key in NAMED if key in lora.metadata}
+    return {"file": lora.path.name, "sha256": lora.sha256, **known}
 
 
 def choose(base: Base, plan: TrainPlan, pairs: Sequence[Example]) -> Choice | None:
@@ -201,13 +227,19 @@ def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
     """Return the final LoRA files of an earlier run if it came to its end.
 
     Raises:
-        ValueError: one of them is damaged.
+        ValueError: one of them is damaged; or more steps are asked for, and its state is gone.
     """
     files = {role: folder / f"{role}.safetensors" for role in plan.method.roles}
     if has_checkpoints(folder / CHECKPOINTS) or not all(path.exists() for path in files.values()):
         return None
-    for path in files.values():
-        inspect_lora(path, plan.model.names)
+    steps = plan.training.steps
+    end = min(inspect_lora(path, plan.model.names).get("step", steps) for path in files.values())
+    if end < steps:
+        check_state(folder, end, steps)
+        # They show the end that was, and their presence would say that all has been done.
+        for name in ("loss.png", "preview.png", "report.json"):
+            (folder / name).unlink(missing_ok=True)
+        return None
     remove_checkpoints(folder / CHECKPOINTS)
     return files
 

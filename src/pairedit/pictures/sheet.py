@@ -227,3 +227,13 @@ def _write(
         ImageDraw.Draw(large).text((0, SHARPER * size), line, 255, _font(size), "ls")
         mask = large.reduce(SHARPER)
         sheet.paste(colour, (x + shift, y + round(index * size * LEADING)), mask)
+
+
+def text_width(size: int, text: str) -> int:
+    """Measure a line in px, as `write_text` writes it."""
+    return max((_width(size, line) for line in _lines(text)), default=0)
+
+
+def write_text(sheet: Image.Image, text: str, size: int, colour: str, x: float, y: float) -> None:
+    """Write one line, its left upper corner at (x, y)."""
+    _write(sheet, _lines(text), size, colour, round(x), round(y))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -16,15 +18,21 @@ from pairedit.lora.file import SUFFIXES, inspect_lora
 from pairedit.lora.layouts import LAYOUTS
 from pairedit.lora.names import Names
 from pairedit.plan.keys import ExportConfig
+from pairedit.plan.merging import Part, describe_merged, parse_merge
 from pairedit.plan.model import check_keys
 from pairedit.problems import Problems
+from pairedit.settings import LARGEST
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportPlan:
     """Hold one checked export."""
 
-    lora: Path
+    lora: Path | None  # None of a merged one
+    parts: Sequence[Part]  # of a merged one
+    rank: int | None  # that a merged one is cut to
+    metadata: Mapping[str, Any]  # of a merged one
+    notes: Sequence[str]  # what the user should know
     layout: str
     out: Path
     names: Names  # of the modules of the base model
@@ -42,15 +50,36 @@ def plan_export(config: DictConfig) -> ExportPlan:
     problems.expect(
         config.layout in LAYOUTS, f"layout={config.layout}: expected one of {', '.join(LAYOUTS)}"
     )
-    if not config.lora:
-        problems.append("lora=: expected the file to export")
+    notes: list[str] = []
+    parts, metadata, lora = [], {}, None
+    if config.merge is not None:
+        problems.expect(
+            not config.lora, f"lora={config.lora}: merge= names the files; leave it out"
+        )
+        problems.expect(config.out is not None, "merge: needs out=, the file to write")
+        parts = problems.attempt(lambda: parse_merge(config.merge)) or []
+    elif config.lora:
+        lora = expand_home(config.lora)
+    else:
+        problems.append("lora=: expected the file to export; or merge= with several")
+    rank = config.rank
+    problems.expect(
+        rank is None or config.merge is not None, f"rank={rank}: without effect, add merge="
+    )
+    problems.expect(
+        rank is None or 1 <= rank <= LARGEST, f"rank={rank}: expected 1 to {LARGEST}; null adds up"
+    )
+    files = [lora] if lora else [part.path for part in parts]
+    if not files:
         problems.done()
-    lora = expand_home(config.lora)
-    names = _names(lora)
-    problems.attempt(lambda: inspect_lora(lora, names))
+    names = _names(files[0])
+    if lora:
+        problems.attempt(lambda: inspect_lora(lora, names))
+    else:
+        metadata = describe_merged(parts, names, problems, notes)
     suffix = LAYOUTS[config.layout].suffix if config.layout in LAYOUTS else ""
-    name = f"{lora.stem}-{config.layout}{suffix}"
-    out = lora.parent / name if config.out is None else expand_home(config.out)
+    name = f"{files[0].stem}-{config.layout}{suffix}"
+    out = files[0].parent / name if config.out is None else expand_home(config.out)
     # Without a layout the usual name has no ending, which is no second mistake.
     problems.expect(
         out.suffix.lower() in SUFFIXES or (config.out is None and config.layout not in LAYOUTS),
@@ -63,12 +92,18 @@ def plan_export(config: DictConfig) -> ExportPlan:
     usual = USUAL.names
     problems.expect(
         not config.workflow or names is usual,
-        f"workflow=true: written for {usual.family} alone, {lora} is of {names.family}",
+        f"workflow=true: written for {usual.family} alone, {files[0]} is of {names.family}",
     )
-    problems.expect(out.resolve() != lora.resolve(), f"out={out}: is the file to export")
+    problems.expect(
+        all(out.resolve() != file.resolve() for file in files), f"out={out}: is the file to export"
+    )
     problems.done()
     return ExportPlan(
         lora=lora,
+        parts=parts,
+        rank=rank,
+        metadata=metadata,
+        notes=notes,
         layout=config.layout,
         out=out,
         names=names,

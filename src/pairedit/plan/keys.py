@@ -49,6 +49,7 @@ class TrainConfig:
     save_every: int | None = None
     snapshots: bool = Training.snapshots
     resume: str | None = None
+    init: str | None = None
     learning_rate: float = f"${{oc.select:model.learning_rate,{Training.learning_rate}}}"  # type: ignore[assignment]
     seed: int = Training.seed
     lora: LoraKeys = field(default_factory=LoraKeys)
@@ -58,9 +59,11 @@ class TrainConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     latents: str = Training.latents
+    batch_size: int = Training.batch_size
     batch_terms: bool | None = None
     gradient_checkpointing: Any = None  # a share of the blocks, or true or false
     preview: bool = True
+    preview_every: int = 0
     report: bool = True
     hardware: Any = MISSING
     device: str = "auto"
@@ -142,6 +145,8 @@ class ExportConfig:
     """List every key of pairedit-export."""
 
     lora: str | None = None
+    merge: Any = None
+    rank: int | None = None
     layout: str = "diffusers"
     out: str | None = None
     workflow: bool = False

@@ -31,7 +31,8 @@ NAMES = {
     "lora.alpha": "alpha network_alpha lora_alpha linear_alpha",
     "lora.targets": "targets target_modules lora_layers train_method lora_target_modules",
     "save_every": "checkpointing_steps save_steps save_every_n_steps save_per_steps save_interval",
-    "resume": "resume_from_checkpoint resume_from continue resume_path network_weights",
+    "resume": "resume_from_checkpoint resume_from continue resume_path",
+    "init": "network_weights init_lora lora_init pretrained_lora start_from from_lora",
     "seed": "seeds random_seed train_seed",
     "seeds": "seed random_seed start_seed start_seed_gen",
     "prompts": "prompt text caption positive_prompt sample_prompts validation_prompt",
@@ -44,7 +45,8 @@ NAMES = {
     "noise_scale": "noise_scales",
     "skip": "skips skip_steps start_at",
     "resolution": "width height size image_size train_resolution res w h",
-    "batch_size": "batch bs train_batch_size per_device_batch_size eval_batch_size",
+    "batch_size": "batch bs train_batch_size per_device_batch_size eval_batch_size "
+    "gradient_accumulation_steps",
     "model.path": "model_path base_model pretrained_model_name_or_path model_name_or_path "
     "name_or_path model_name pretrained_model checkpoint ckpt ckpt_path base_model_path flux",
     "pairs": "image_dir data_dir train_data_dir instance_data_dir dataset_dir dataset_path data "
@@ -74,11 +76,6 @@ COUNTS = "n_samples num_images num_samples num_images_per_prompt count count_gen
 THEIRS = {word for theirs in NAMES.values() for word in theirs.split()}
 # Words without a key of ours; why there is none.
 NONE = {
-    "batch size of a training": (
-        "train",
-        "batch bs batch_size train_batch_size gradient_accumulation_steps",
-        "a training takes one pair at a step",
-    ),
     "negative prompts": (
         "",
         "negative_prompt neg_prompt n_prompt",

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,6 +24,7 @@ from pairedit.plan.build import build, keys_in
 from pairedit.plan.keys import LoraKeys, TrainConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, size_of, usual_skip
 from pairedit.plan.parse import check_pairs_folder
+from pairedit.plan.starting import find_starts
 from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
 from pairedit.settings import Rendering, Training
@@ -51,6 +53,8 @@ class TrainPlan:
     stop: bool  # where a quick measure no longer rises
     preview_at: Rendering  # of the preview and the report
     preview: bool
+    init: Mapping[str, Mapping[str, Path]]  # what LoRAs start from, by dataset and role
+    preview_every: int  # steps between rows that are rendered meanwhile; 0: none unasked
     report: bool
     device: str
     hardware: Hardware
@@ -94,26 +98,39 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         f"resume={config.resume}: expected one run's folder, or auto",
     )
     problems.expect(config.stop in (None, "auto"), f"stop={config.stop}: expected auto, or null")
+    notes: list[str] = []
+    init = {name: {} for name in pairs}
+    if config.init is not None and method and pairs:
+        roles = method.roles
+        init = problems.attempt(lambda: find_starts(config.init, pairs, roles, model, notes))
+    problems.expect(
+        config.steps != 0 or config.init is not None,
+        "steps=0: expected at least 1; 0 writes what init= begins with",
+    )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
     training = problems.attempt(lambda: _training(config, targets), NAMES)
     problems.expect(
         training is None or training.save_every > 0 or not config.snapshots,
         "snapshots=true: without effect, save_every is 0",
     )
+    problems.expect(
+        config.preview_every >= 0,
+        f"preview_every={config.preview_every}: expected a number of steps; 0: none",
+    )
     hardware, changes = build_hardware(config, problems)
     problems.done()
     if training.steps < hardware.compile_from:
         changes["compile"] = False
-    notes = [
+    # Of a rendering this key says how many images run together. A replayed graph writes over the
+    # gradients that several pairs add up to.
+    changes.pop("batch_size", None)
+    if training.batch_size > 1:
+        changes["graphs"] = False
+    notes += [
         f"method={method_name} does not use {key}={config[key]}"
         for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
         if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
     ]
-    resolved = OmegaConf.to_container(config, resolve=True)
-    # A run that was interrupted is to end with the same bytes, its notes included.
-    del resolved["resume"]
-    if config.stop is None:  # nor does a key change what was there before it
-        del resolved["stop"]
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -128,15 +145,27 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
             size=training.size,
         ),
         preview=config.preview,
+        init=init,
+        preview_every=config.preview_every,
         report=config.report,
         device=config.device,
         hardware=hardware,
         changes=changes,
         method_name=method_name,
         resume=config.resume is not None,
-        resolved=resolved,
+        resolved=_resolved(config),
         notes=notes,
     )
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """Return what files note of a configuration, as JSON values."""
+    resolved = OmegaConf.to_container(config, resolve=True)
+    # A run that was interrupted, or looked at, is to end with the same bytes, notes included.
+    del resolved["resume"], resolved["preview_every"]
+    # What came later is noted where it is used.
+    later = {"init": None, "stop": None, "batch_size": Training.batch_size}
+    return {k: v for k, v in resolved.items() if k not in later or v != later[k]}
 
 
 def _examples(
@@ -225,6 +254,7 @@ def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Trai
         save_every=min(SAVE_EVERY, max(config.steps, 0)) if save_every is None else save_every,
         snapshots=config.snapshots,
         latents=config.latents,
+        batch_size=config.batch_size,
     )
 
 

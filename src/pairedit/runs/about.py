@@ -18,6 +18,8 @@ from pairedit.settings import Training
 
 log = logging.getLogger(__name__)
 
+FREE = ("steps", "save_every", "snapshots")  # settings that no step depends on
+
 
 def describe_run(
     method: object, examples: Sequence[Example], settings: Training, hardware: Hardware
@@ -48,7 +50,9 @@ def check_same(folder: Path, notes: Mapping[str, Any], about: Mapping[str, Any])
     changed = []
     for part in ("settings", "examples"):
         there, now = notes.get(part, {}), about[part]
-        keys = [key for key in there | now if there.get(key) != now.get(key)]
+        # Settings that a newer version has added count as unchanged.
+        known = there if part == "settings" else there | now
+        keys = [k for k in known if there.get(k) != now.get(k) and k not in FREE]
         if part == "settings":
             changed += [f"{key}={there.get(key)} there, {now.get(key)} now" for key in keys]
         else:

@@ -40,12 +40,13 @@ class Checkpoint:
     notes: Mapping[str, Any]  # JSON values
 
 
-def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint, then remove all but the last `KEPT`.
+def write_checkpoint(folder: Path, checkpoint: Checkpoint, *, kept: int = KEPT) -> Path:
+    """Write a checkpoint, then remove all but the last few.
 
     Args:
         folder: of the checkpoints of one training; made if missing.
         checkpoint: the newest state; files of the same or a later step are out of date and go.
+        kept: how many stay, at least 1.
 
     Returns:
         The new file.
@@ -61,7 +62,7 @@ def write_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         temporary.write_bytes(content)
     earlier = [old for step, old in _files(folder) if old != path and step < checkpoint.step]
     for _, old in _files(folder):
-        if old not in (path, *earlier[: KEPT - 1]):
+        if old not in (path, *earlier[: kept - 1]):
             old.unlink()
     return path
 

@@ -35,6 +35,11 @@ class LossWatch:
             return f"has grown from {start:.3g} to {now:.3g} (means of {WINDOW} steps)"
         return None
 
+    @property
+    def now(self) -> float:
+        """Return the mean of the last losses; 0 before there is one."""
+        return _mean(self.recent) if self.recent else 0.0
+
     def state(self) -> dict[str, list[float]]:
         """Return what `LossWatch(**state)` goes on from."""
         return {"first": self.first, "recent": self.recent}

@@ -22,6 +22,7 @@ import yaml
 from pairedit.files import locate, read_yaml, remove_temporaries, write_yaml
 from pairedit.problems import ITEM
 from pairedit.runs.resume import AGAIN, RESUME, STARTED, WORDS, resume_command, working_folder
+from pairedit.runs.words import pasteable
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,8 @@ except ImportError:  # Windows
 
 CONFIG, LOCK = "config.yaml", ".lock"
 CHECKPOINTS = "checkpoints"
-PATHS = ("pairs", "images", "path", "folder")  # last parts of keys that hold one
+STATE = "state"  # of a training that has ended, to go on from
+PATHS = ("pairs", "images", "init", "path", "folder")  # last parts of keys that hold one
 # What a folder holds, by a key that only its command's configuration has.
 KINDS = {"datasets": "a training", "edit": "a rendering", "readers": "an evaluation"}
 
@@ -90,15 +92,13 @@ def begin(
     """
     check_kind(folder, resolved)
     # What would be a loss: LoRAs of these datasets, and any training that is not finished.
-    results = [path for name in names for path in (folder / name).glob("*.safetensors")]
+    kept = ("*.safetensors", f"{STATE}/*.safetensors")
+    names = list(names)
+    results = [path for n in names for one in kept for path in (folder / n).glob(one)]
     if not results and not any(folder.glob(f"*/{CHECKPOINTS}/*.safetensors")):
         if resume:
             log.info("%s: nothing saved yet, training starts from the beginning", folder)
-        options = [word for word in words if word.startswith(("-", "hydra."))]
-        kept = [word for word in words if not word.startswith((RESUME, AGAIN))]
-        write_yaml(folder / STARTED, {"working_folder": os.getcwd(), "options": options})
-        write_yaml(folder / WORDS, [word for word in kept if word not in options])
-        write_yaml(folder / CONFIG, resolved)
+        _note(folder, resolved, words)
         return resolved
     if not resume:
         raise ValueError(
@@ -106,8 +106,48 @@ def begin(
             "or choose another hydra.run.dir"
         )
     there = read_yaml(folder / CONFIG, dict)
-    _check_same(f"{folder}: started with another configuration", there, resolved, folder)
-    return there
+    further = _is_further(there.get("steps"), resolved.get("steps"))
+    expected = {**there, "steps": resolved["steps"]} if further else there
+    _check_same(f"{folder}: started with another configuration", expected, resolved, folder)
+    if further:
+        for name in names:
+            check_state(folder / name, there["steps"], resolved["steps"])
+        _note(folder, expected, words)
+    return expected
+
+
+def check_state(folder: Path, end: int, steps: int) -> None:
+    """Refuse to go on with a training that has ended, and whose state is gone.
+
+    Args:
+        folder: of the training.
+        end: steps that it had.
+        steps: that it is to have.
+
+    Raises:
+        ValueError: says how else to go on.
+    """
+    states = (f"{part}/*.safetensors" for part in (STATE, CHECKPOINTS))
+    if any(folder.glob("*.safetensors")) and not any(any(folder.glob(one)) for one in states):
+        raise ValueError(
+            f"{folder}: has ended after {end} steps, and what it would go on from is gone: "
+            f"{STATE}/ was removed, or save_every=0 kept none; a new training may start from its "
+            f"LoRA, with init={pasteable(folder)} steps={steps - end}"
+        )
+
+
+def _is_further(there: Any, now: Any) -> bool:
+    """Say whether a run is to take more steps than it was started with."""
+    return isinstance(there, int) and isinstance(now, int) and there < now
+
+
+def _note(folder: Path, resolved: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Write down what a run was asked for; the configuration last, as its steps say what is new."""
+    options = [word for word in words if word.startswith(("-", "hydra."))]
+    kept = [word for word in words if not word.startswith((RESUME, AGAIN))]
+    write_yaml(folder / STARTED, {"working_folder": os.getcwd(), "options": options})
+    write_yaml(folder / WORDS, [word for word in kept if word not in options])
+    write_yaml(folder / CONFIG, resolved)
 
 
 def check_again(folder: Path, resolved: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ STARTED = "started.yaml"  # from where, and with which options of Hydra
 SWEEP = "multirun.yaml"  # written by Hydra
 RESUME, AGAIN = "resume=", "again="
 # Values of theirs are paths: another working folder must not change what they mean.
-PATHS = r"pairs|images|old|model\.path|datasets\.[^.]+\.folder|hydra\.(run|sweep)\.dir"
+PATHS = r"pairs|images|init|old|model\.path|datasets\.[^.]+\.folder|hydra\.(run|sweep)\.dir"
 DIRECTORY = ("--config-dir", "-cd")  # holds a user's own options
 SEARCHED = "hydra.searchpath"  # as do these
 
