@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,11 @@ def check_same(folder: Path, notes: Mapping[str, Any], about: Mapping[str, Any])
     changed = []
     for part in ("settings", "examples"):
         there, now = notes.get(part, {}), about[part]
-        # Settings that a newer version has added count as unchanged.
-        known = there if part == "settings" else there | now
-        keys = [k for k in known if there.get(k) != now.get(k) and k not in FREE]
+        if part == "settings":
+            # What a newer version has added was at its default.
+            added = {field.name: field.default for field in fields(Training)}
+            there = {key: added.get(key) for key in now} | there
+        keys = [k for k in there | now if there.get(k) != now.get(k) and k not in FREE]
         if part == "settings":
             changed += [f"{key}={there.get(key)} there, {now.get(key)} now" for key in keys]
         else:
