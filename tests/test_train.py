@@ -262,7 +262,7 @@ def test_targets_that_training_does_not_reach_are_refused(flux, train):
     blocks = flux.transformer.single_transformer_blocks
     flux.transformer.single_transformer_blocks = torch.nn.ModuleList()
     try:
-        with pytest.raises(ValueError, match=r"lora\.targets: \d+ weights of content, \d+ weights"):
+        with pytest.raises(ValueError, match=r"targets: \d+ weights of content, \d+ weights"):
             train(targets=("attn.to_add_out",))
     finally:
         flux.transformer.single_transformer_blocks = blocks

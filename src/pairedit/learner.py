@@ -48,7 +48,7 @@ class Learner:
             run: of `Base.training`.
         """
         if run.enabled and settings.batch_size > 1:
-            raise ValueError(f"batch_size={settings.batch_size}: expected 1 with CUDA graphs")
+            raise ValueError("several pairs a step do not run as CUDA graphs")
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
@@ -76,7 +76,7 @@ class Learner:
         weights = {role: self._adapters.parameters(role) for role in roles}
         for role in roles if init else ():
             if role not in init:
-                log.warning("the %s LoRA starts new: init= has none", role)
+                log.warning("the %s LoRA starts new: there is none to start from", role)
                 continue
             places = list(self._adapters.weights(role))
             start = start_from(
