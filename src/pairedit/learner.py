@@ -48,7 +48,7 @@ class Learner:
             run: of `Base.training`.
         """
         if run.enabled and settings.batch_size > 1:
-            raise ValueError(f"batch_size={settings.batch_size}: expected 1 with CUDA graphs")
+            raise ValueError(f"batches of {settings.batch_size}: expected 1 with CUDA graphs")
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)

@@ -87,7 +87,7 @@ def test_another_rank_and_other_targets_are_said(train_disc, finished, tmp_path,
     words = (*PLAIN, "steps=2", f"lora.rank={rank}", "lora.targets=attention_mlp")
     code, out, err = train_disc(tmp_path / "other", *words, f"init={finished}/disc")
     assert (code, err) == (0, "")
-    assert "of lora.targets are not in it and start new" in out
+    assert "of the targets are not in it and start new" in out
     assert f"rank 2 becomes {rank}, which loses" in out
     assert ("loses nothing" in out) is (rank == 5)
 

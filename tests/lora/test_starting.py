@@ -74,8 +74,8 @@ def test_modules_on_one_side_only_are_counted(tmp_path):
     assert torch.equal(weights[2], drawn[2])
     assert torch.equal(weights[3], drawn[3])
     assert start.text(4) == (
-        "1 modules, 1 of lora.targets are not in it and start new, "
-        "2 of its modules are not in lora.targets and are left out"
+        "1 modules, 1 of the targets are not in it and start new, "
+        "2 of its modules are not among the targets and are left out"
     )
     with pytest.raises(ValueError, match=r"none of its modules is in lora\.targets"):
         start_from(there, ["b"], weights[2:], scaling=1.0)

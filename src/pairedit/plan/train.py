@@ -126,11 +126,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     changes.pop("batch_size", None)
     if training.batch_size > 1:
         changes["graphs"] = False
-    notes += [
-        f"method={method_name} does not use {key}={config[key]}"
-        for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
-        if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
-    ]
+    notes += _unused(config, json.dumps(raw["method"]), method_name)
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -156,6 +152,15 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         resolved=_resolved(config),
         notes=notes,
     )
+
+
+def _unused(config: DictConfig, method: str, name: str) -> list[str]:
+    """Name the keys that were set although the method, as its config is written, reads none."""
+    return [
+        f"method={name} does not use {key}={config[key]}"
+        for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
+        if config[key] != default and f"${{{key}}}" not in method
+    ]
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
