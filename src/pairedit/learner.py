@@ -21,6 +21,7 @@ from pairedit.lora.rows import Row
 from pairedit.lora.starting import start_from
 from pairedit.machine.devices import make_accelerator
 from pairedit.methods import Term
+from pairedit.problems import Invalid
 from pairedit.runs.state import State
 from pairedit.settings import Training
 
@@ -48,7 +49,8 @@ class Learner:
             run: of `Base.training`.
         """
         if run.enabled and settings.batch_size > 1:
-            raise ValueError(f"batches of {settings.batch_size}: expected 1 with CUDA graphs")
+            wrong = f"{settings.batch_size}: expected 1 with CUDA graphs"
+            raise Invalid({"batch_size": wrong})
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
