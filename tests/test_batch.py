@@ -66,5 +66,5 @@ def test_graphs_that_write_over_gradients_are_refused(flux):
     class Replay:
         enabled = True
 
-    with pytest.raises(ValueError, match="do not run as CUDA graphs"):
+    with pytest.raises(ValueError, match="batch_size=2: expected 1 with CUDA graphs"):
         Learner(flux, Adapters(flux), flux.text, replace(SETTINGS, batch_size=2), Replay())

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
-from pairedit.plan.composition import compose_problems
+from pairedit.plan.composition import compose_problems, composed_once
 from pairedit.plan.eval import plan_eval
 from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
@@ -183,7 +183,7 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         # error is said below in our words.
         os.environ[FULL] = "1"
         try:
-            with jobs.stopping:
+            with jobs.stopping, composed_once(sys.argv[1:]):
                 run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
                 run(jobs.attempt)()
         finally:

@@ -21,6 +21,7 @@ from pairedit.lora.rows import Row
 from pairedit.lora.starting import start_from
 from pairedit.machine.devices import make_accelerator
 from pairedit.methods import Term
+from pairedit.problems import Invalid
 from pairedit.runs.state import State
 from pairedit.settings import Training
 
@@ -48,7 +49,8 @@ class Learner:
             run: of `Base.training`.
         """
         if run.enabled and settings.batch_size > 1:
-            raise ValueError("several pairs a step do not run as CUDA graphs")
+            wrong = f"{settings.batch_size}: expected 1 with CUDA graphs"
+            raise Invalid({"batch_size": wrong})
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
@@ -76,7 +78,7 @@ class Learner:
         weights = {role: self._adapters.parameters(role) for role in roles}
         for role in roles if init else ():
             if role not in init:
-                log.warning("the %s LoRA starts new: there is none to start from", role)
+                log.warning("the %s LoRA starts new: init= has none", role)
                 continue
             places = list(self._adapters.weights(role))
             start = start_from(

@@ -87,7 +87,7 @@ def test_another_rank_and_other_targets_are_said(train_disc, finished, tmp_path,
     words = (*PLAIN, "steps=2", f"lora.rank={rank}", "lora.targets=attention_mlp")
     code, out, err = train_disc(tmp_path / "other", *words, f"init={finished}/disc")
     assert (code, err) == (0, "")
-    assert "targets are not in it and start new" in out
+    assert "of the targets are not in it and start new" in out
     assert f"rank 2 becomes {rank}, which loses" in out
     assert ("loses nothing" in out) is (rank == 5)
 
@@ -102,7 +102,7 @@ def test_a_file_alone_starts_the_slider_and_says_that_content_is_new(
     assert code == 0, err
     code, out, err = train_disc(tmp_path / "new", *PLAIN, "steps=0", f"init={lora}")
     assert (code, err) == (0, "")
-    assert "the content LoRA starts new: there is none to start from" in out
+    assert "the content LoRA starts new: init= has none" in out
     assert_same_edit(read_lora(lora, USUAL.names), payloads(tmp_path / "new")["semantic"])
 
 

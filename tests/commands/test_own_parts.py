@@ -56,6 +56,11 @@ def outside(tmp_path, monkeypatch, capfd, tiny_overrides):
     os.chdir(here)
 
 
+def test_a_method_of_ones_own_has_25_lines():
+    (method,) = re.findall(r"Save as `mine.py`:\n\n```python\n(.*?)```", PAGE, re.S)
+    assert len(method.splitlines()) <= 25
+
+
 def test_a_method_from_outside_is_trained_and_goes_on_from_anywhere(outside, tmp_path, pair_folder):
     quick = shlex.join(["preview=false", "report=false", "save_every=2", *QUICK, "steps=4"])
     start = f"pairedit-train --config-dir=my_conf dataset=folder pairs={pair_folder} {quick}"

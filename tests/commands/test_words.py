@@ -190,6 +190,7 @@ def test_options_of_the_user_are_known_where_one_is_misspelt(command, tmp_path):
         ("import not_there", "No module named 'not_there'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("", "has no Own"),
+        ("class Owm: pass", "has no Own; near it: Owm"),
     ],
 )
 def test_a_class_of_the_working_folder_is_found_or_named(command, tmp_path, content, said):

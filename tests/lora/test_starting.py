@@ -74,10 +74,10 @@ def test_modules_on_one_side_only_are_counted(tmp_path):
     assert torch.equal(weights[2], drawn[2])
     assert torch.equal(weights[3], drawn[3])
     assert start.text(4) == (
-        "1 modules, 1 targets are not in it and start new, "
-        "2 of its modules are no targets and are left out"
+        "1 modules, 1 of the targets are not in it and start new, "
+        "2 of its modules are not among the targets and are left out"
     )
-    with pytest.raises(ValueError, match="none of its modules is a target"):
+    with pytest.raises(ValueError, match="none of its modules is among the targets"):
         start_from(there, ["b"], weights[2:], scaling=1.0)
     with pytest.raises(ValueError, match="a is of another size in this model"):
         start_from(there, ["a"], [torch.rand(4, 5), torch.rand(10, 4)], scaling=1.0)

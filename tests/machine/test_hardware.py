@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from pairedit.bases.flux1.load import NEEDS
 from pairedit.machine.hardware import Hardware, choose, profile
 
 BIG = 12_000_000_000
@@ -11,7 +12,7 @@ BIG = 12_000_000_000
 
 def settle(asked, **known):
     known = {"device": "cuda", "free": 80.0, "parameters": BIG, "precision": "bf16"} | known
-    return choose(asked, **{"changes": {}} | known)
+    return choose(asked, **{"changes": {}, "needs": NEEDS} | known)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Intervals over lanes, and what is read off curves: known answers, identities of any curve."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -102,3 +103,18 @@ def test_the_area_grows_by_the_cost_at_its_end():
     low, high = (float(mean_cost(gains, costs, end)) * end for end in (0.9, 0.9 + width))
     middle = at(tuple(gains.tolist()), costs, 0.9 + width / 2)
     assert (high - low) / width == pytest.approx(float(middle), rel=1e-3)
+
+
+def test_draws_that_are_the_same_are_measured_once():
+    seen = probed({"smile": [0.0, 0.1, 0.9]}, lanes=2)
+    seen.readings["probe"].lanes[0, 2, INDEX["smile"]] += 0.7
+    calls = []
+
+    def counted(part):
+        calls.append(part)
+        return MEASURES["calibration"](part)
+
+    found = summarise(replace(MEASURES["calibration"], function=counted), seen)
+    plain = summarise(MEASURES["calibration"], seen)
+    assert (found.low, found.mean, found.high) == (plain.low, plain.mean, plain.high)
+    assert len(calls) == 1 + 4, "the slider itself, and the four draws of two lanes"

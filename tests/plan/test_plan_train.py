@@ -1,12 +1,12 @@
 """Plans of trainings: folders are found, what is ignored or does not fit is named."""
 
 import shutil
-from dataclasses import replace
 
 import pytest
 
 from composing import composed
-from pairedit.bases.known import USUAL
+from pairedit.bases.base import Loadable
+from pairedit.plan.build import build
 from pairedit.plan.train import plan_train
 from tiny import write_pairs
 
@@ -84,5 +84,7 @@ def test_what_a_model_folder_lacks_is_told_under_its_key(tmp_path, tiny_flux_fol
     from pairedit.jobs.opening import open_model
 
     shutil.copytree(tiny_flux_folder, tmp_path / "torn", ignore=shutil.ignore_patterns("*.json"))
+    config = composed("gen", f"model.path={tmp_path / 'torn'}")
+    model = build(config.model, "model", Loadable)
     with pytest.raises(ValueError, match=r"^model\.path=.*torn: not a readable FLUX model"):
-        open_model(replace(USUAL, path=str(tmp_path / "torn")), device="cpu")
+        open_model(model, device="cpu")

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from pairedit.bases.quiet import quiet
-from pairedit.machine.hardware import AUTO, ON_GPU, PROFILES, Hardware, choose
+from pairedit.machine.hardware import AUTO, ON_GPU, Hardware, choose
 from pairedit.problems import Invalid
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def settle(
     device: str,
     precision: str,
     changes: Mapping[str, Any],
-    needs: Mapping[str, float] = PROFILES,
+    needs: Mapping[str, float],
     fuses: bool = True,
 ) -> Hardware:
     """Settle how a transformer runs, once it is there; see `machine.hardware.choose`.

@@ -24,7 +24,7 @@ from pairedit.settings import Size
 if TYPE_CHECKING:
     import torch
 
-MIN_SIDE = 16  # px; one latent token of FLUX covers 16 x 16 px
+MIN_SIDE = 16  # px; one latent token covers so many of every base model that is known here
 MAX_PIXELS = 2**28  # px, 1 GiB as Pillow holds them; the largest sensors of phones have 200 million
 MAX_TEXT = 2**26  # bytes of text in a PNG, and of its colour profile, unzipped
 

@@ -33,9 +33,9 @@ class Start:
         """Write it as a part of a sentence, given the rank that is trained."""
         parts = [f"{self.taken} modules"]
         if self.new:
-            parts.append(f"{self.new} targets are not in it and start new")
+            parts.append(f"{self.new} of the targets are not in it and start new")
         if self.left:
-            parts.append(f"{self.left} of its modules are no targets and are left out")
+            parts.append(f"{self.left} of its modules are not among the targets and are left out")
         if self.ranks != (rank,):
             there = "-".join(map(str, sorted({self.ranks[0], self.ranks[-1]})))
             cut = (
@@ -64,7 +64,7 @@ def start_from(
     """
     common = [module for module in modules if module in lora.weights]
     if not common:
-        raise ValueError(f"{lora.path}: none of its modules is a target")
+        raise ValueError(f"{lora.path}: none of its modules is among the targets")
     kept = whole = 0.0
     for module, down, up in zip(modules, weights[::2], weights[1::2], strict=True):
         if module not in lora.weights:

@@ -18,8 +18,7 @@ from pairedit.settings import LARGEST
 
 AUTO = "auto"
 PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
-# GiB that must be free for FLUX.1-dev; the last is taken where nothing fits.
-PROFILES = {"80gb": 32.0, "24gb": 21.5, "12gb": 0.0}
+PROFILES = ("80gb", "24gb", "12gb")  # each needs less memory, and more time, than the one before
 ON_GPU = (*PROFILES, "8gb")
 SMALL = 1e9  # parameters; smaller models have nothing to gain from a profile
 
@@ -75,7 +74,7 @@ def choose(
     parameters: int,
     precision: str,
     changes: Mapping[str, Any],
-    needs: Mapping[str, float] = PROFILES,
+    needs: Mapping[str, float],
 ) -> Hardware:
     """Settle what is left open, once device and model are known.
 
@@ -86,7 +85,7 @@ def choose(
         parameters: of the transformer.
         precision: float32 or bf16, which `auto` stands for.
         changes: fields that the user set apart from the profile.
-        needs: GiB that must be free for each profile, most first; the last needs none.
+        needs: GiB that must be free for each profile of this base, most first; the last needs none.
 
     Raises:
         ValueError: the profile or the precision needs a GPU.

@@ -23,7 +23,7 @@ from pairedit.measure.intervals import Summary, summarise
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject
-from pairedit.measure.verdict import NO_PAIRS, Verdict, judge
+from pairedit.measure.verdict import NO_PAIRS, NOT_ASKED, Verdict, judge
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
 
@@ -230,7 +230,7 @@ def _lack(measured: Measure, seen: Evidence, missing: Mapping[str, str]) -> str:
         **missing,
     }
     lacking = sorted(measured.needs - seen.has, key=lambda need: need not in missing)
-    return known.get(lacking[0], f"the reader {lacking[0]} was not asked for")
+    return known.get(lacking[0], NOT_ASKED.format(lacking[0]))
 
 
 def _lanes(setting: Setting) -> list[tuple[str, int]]:

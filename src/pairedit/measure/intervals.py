@@ -39,7 +39,9 @@ def summarise(measured: Measure, seen: Evidence) -> Summary:
     if value.ndim:
         mean, means = value.nanmean(0), value[picked].nanmean(1)
     else:
-        mean, means = value, torch.stack([measured(seen.pick(p)) for p in picked[::5]])
+        # Of few lanes many draws are the same: each is measured once.
+        draws, which = picked[::5].unique(dim=0, return_inverse=True)
+        mean, means = value, torch.stack([measured(seen.pick(draw)) for draw in draws])[which]
     # What a resample does not reach lies beyond every value that others reach.
     means = means.nan_to_num(nan=float("inf"))
     ends = torch.tensor([0.025, 0.975])

@@ -35,6 +35,7 @@ ADVICE = {
 }
 NAME_IT = "if it is another one, name it with attribute="
 NO_PAIRS = "the pairs are not there; name them with pairs="
+NOT_ASKED = "reader={} was not asked for"
 
 
 @dataclass(frozen=True, kw_only=True)

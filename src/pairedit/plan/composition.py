@@ -6,10 +6,12 @@ import argparse
 import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -24,6 +26,28 @@ from pairedit.runs.words import key_of
 
 # Without these, the rest of a command line cannot be judged.
 DECISIVE = {"dataset", "model"}
+
+
+# What may say that a command is a sweep, besides `-m`.
+SAYS_MODE = re.compile(r"[+~]*(sweep|hydra|hydra\.mode)=|-c|--config")
+
+
+@contextmanager
+def composed_once(words: Sequence[str]) -> Iterator[None]:
+    """Keep Hydra from composing a configuration twice, the first time only for its `hydra.mode`.
+
+    Args:
+        words: the command line; where it may set the mode, nothing changes.
+    """
+    if any(SAYS_MODE.match(word) for word in words):
+        yield
+        return
+    before = Hydra.get_mode
+    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = before  # type: ignore[method-assign]
 
 
 def compose_problems(
@@ -55,7 +79,7 @@ def compose_problems(
         return f"--config-dir={arguments.config_dir}: no such folder"
     groups = {path.name for folder in (CONF, *own) for path in folder.iterdir() if path.is_dir()}
     name = arguments.config_name or config_name
-    composed = _Compositions(name, groups)
+    composed = Compositions(name, groups)
     several = arguments.multirun or any(word.startswith("sweep=") for word in arguments.overrides)
     with searching(own):
         # Which keys there are depends on the options that are chosen: these come first.
@@ -100,7 +124,7 @@ def compose_problems(
     return Problems(dict.fromkeys(problems)).text(of="the command")
 
 
-class _Compositions:
+class Compositions:
     """Compose one command's configuration with many lists of overrides, as `compose` does.
 
     Hydra takes a tenth of a second for each. Keys are set after all files are merged, so those of
@@ -108,10 +132,12 @@ class _Compositions:
     """
 
     def __init__(self, name: str, groups: Collection[str]) -> None:
+        """Take the command's file in conf/, and the names of all groups."""
         self._name, self._groups = name, groups
         self._merged: dict[tuple[str, ...], DictConfig] = {}
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
+        """Compose with the words of one list."""
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         keys = [override for override in parsed if self._sets_akey_of(override)]
         chosen = tuple(str(override.input_line) for override in parsed if override not in keys)

@@ -154,14 +154,20 @@ class ExportConfig:
 
 def register() -> None:
     """Make the trunk and the resolvers of `conf/` known to Hydra."""
+    _register_trunks()
+    OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
+    # Asked for again within one command it must answer the same; the next one gets its own.
+    OmegaConf.register_new_resolver("pairedit.fresh", cache(fresh_folder), replace=True)
+
+
+@cache
+def _register_trunks() -> None:
+    """Make the keys of every command known to Hydra, once in a process."""
     store = ConfigStore.instance()
     store.store(name="train_trunk", node=TrainConfig)
     store.store(name="gen_trunk", node=GenConfig)
     store.store(name="export_trunk", node=ExportConfig)
     store.store(name="eval_trunk", node=EvalConfig)
-    OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
-    # Asked for again within one command it must answer the same; the next one gets its own.
-    OmegaConf.register_new_resolver("pairedit.fresh", cache(fresh_folder), replace=True)
 
 
 def folder_name(overrides: Sequence[str]) -> str:

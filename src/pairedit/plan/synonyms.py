@@ -40,7 +40,7 @@ NAMES = {
     "scales": "scale strength strengths weight weights lora_scale lora_weight multiplier "
     "network_multiplier lora_strength slider_scale",
     "guidance_scale": "guidance cfg cfg_scale guidance_strength",
-    "negative_prompt": "negative neg_prompt negative_prompts neg uncond_prompt",
+    "negative_prompt": "negative neg_prompt n_prompt negative_prompts neg uncond_prompt",
     "cfg_eta": "eta",
     "noise_scale": "noise_scales",
     "skip": "skips skip_steps start_at",
@@ -77,9 +77,9 @@ THEIRS = {word for theirs in NAMES.values() for word in theirs.split()}
 # Words without a key of ours; why there is none.
 NONE = {
     "negative prompts": (
-        "",
+        "train",
         "negative_prompt neg_prompt n_prompt",
-        "FLUX is distilled and takes no negative prompt",
+        "a training takes none; pairedit-gen does, on base models with true guidance",
     ),
     "optimisers": (
         "train",

@@ -93,14 +93,30 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         f"model={model and model.name}: renders only, train on model={model and model.train_on}",
     )
     pairs = _examples(config, method, method_name, problems)
+    problems.expect(
+        config.resume in (None, "auto"),
+        f"resume={config.resume}: expected one run's folder, or auto",
+    )
+    problems.expect(config.stop in (None, "auto"), f"stop={config.stop}: expected auto, or null")
     notes: list[str] = []
     init = {name: {} for name in pairs}
     if config.init is not None and method and pairs:
         roles = method.roles
         init = problems.attempt(lambda: find_starts(config.init, pairs, roles, model, notes))
+    problems.expect(
+        config.steps != 0 or config.init is not None,
+        "steps=0: expected at least 1; 0 writes what init= begins with",
+    )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
     training = problems.attempt(lambda: _training(config, targets), NAMES)
-    _check_course(config, training, problems)
+    problems.expect(
+        training is None or training.save_every > 0 or not config.snapshots,
+        "snapshots=true: without effect, save_every is 0",
+    )
+    problems.expect(
+        config.preview_every >= 0,
+        f"preview_every={config.preview_every}: expected a number of steps; 0: none",
+    )
     hardware, changes = build_hardware(config, problems)
     problems.done()
     if training.steps < hardware.compile_from:
@@ -110,11 +126,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     changes.pop("batch_size", None)
     if training.batch_size > 1:
         changes["graphs"] = False
-    notes += [
-        f"method={method_name} does not use {key}={config[key]}"
-        for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
-        if config[key] != default and f"${{{key}}}" not in json.dumps(raw["method"])
-    ]
+    notes += _unused(config, json.dumps(raw["method"]), method_name)
     return TrainPlan(
         method=method,
         pairs=pairs,
@@ -142,25 +154,13 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     )
 
 
-def _check_course(config: DictConfig, training: Training | None, problems: Problems) -> None:
-    """Check the keys of how a training begins, is looked at, and ends."""
-    problems.expect(
-        config.resume in (None, "auto"),
-        f"resume={config.resume}: expected one run's folder, or auto",
-    )
-    problems.expect(config.stop in (None, "auto"), f"stop={config.stop}: expected auto, or null")
-    problems.expect(
-        config.steps != 0 or config.init is not None,
-        "steps=0: expected at least 1; 0 writes what init= begins with",
-    )
-    problems.expect(
-        training is None or training.save_every > 0 or not config.snapshots,
-        "snapshots=true: without effect, save_every is 0",
-    )
-    problems.expect(
-        config.preview_every >= 0,
-        f"preview_every={config.preview_every}: expected a number of steps; 0: none",
-    )
+def _unused(config: DictConfig, method: str, name: str) -> list[str]:
+    """Name the keys that were set although the method, as its config is written, reads none."""
+    return [
+        f"method={name} does not use {key}={config[key]}"
+        for key, default in (("cfg_eta", 4.0), ("noise_scale", 1.0))
+        if config[key] != default and f"${{{key}}}" not in method
+    ]
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:

@@ -12,6 +12,9 @@ from pairedit.bases.flux1.flux import PLAIN, Flux
 from pairedit.bases.loading import dtypes, readable, settle
 from pairedit.machine.hardware import Hardware
 
+# GiB that must be free at 512 px; the last profile is taken where nothing fits.
+NEEDS = {"80gb": 32.0, "24gb": 21.5, "12gb": 0.0}
+
 
 @functools.lru_cache(maxsize=1)
 def load(
@@ -51,5 +54,5 @@ def load(
         pipeline,
         device=torch.device(device),
         max_sequence_length=max_sequence_length,
-        hardware=settle(hardware, pipeline.transformer, device=device, **settings),
+        hardware=settle(hardware, pipeline.transformer, device=device, needs=NEEDS, **settings),
     )
