@@ -35,7 +35,9 @@ def run_export(plan: ExportPlan) -> Path:
     lora = _merged(plan) if plan.parts else read_lora(plan.lora, plan.names)
     metadata = {key: value for key, value in lora.metadata.items() if key != "version"}
     try:
-        write_lora(plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts)
+        write_lora(
+            plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts, lora.biases
+        )
     except ValueError as error:
         raise ValueError(f"{lora.path}: {error}") from error
     log.info("%s: %s", plan.layout, plan.out.resolve())
