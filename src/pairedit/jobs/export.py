@@ -14,7 +14,6 @@ from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.lora.spec import skip_of
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.use import AUTO, use_of
-from pairedit.settings import Use
 
 log = logging.getLogger(__name__)
 
@@ -97,19 +96,17 @@ def _use(lora: LoraFile) -> dict[str, Any]:
         )
     skip, steps = skip_of(lora.metadata) or (0, 28)
     use = use_of(lora.metadata, AUTO, AUTO, AUTO, steps)
-    plain = Use(skip=use.skip) if "calibration" in lora.metadata else Use()
-    if use != plain:
+    if use.local:
         log.warning(
-            "%s: best used with %s; the workflow lets it act on the whole picture, evenly, from "
-            "step %d of %d on",
+            "%s: best used with local=true, which ComfyUI's own nodes cannot do; in the workflow "
+            "the slider acts on the whole picture",
             lora.path,
-            use,
-            skip,
-            steps,
         )
     return {
         "strength": strength,
-        "skip": skip,
+        # What a trial has found counts before what the base model is used with.
+        "skip": skip if use.skip is None else use.skip,
+        "lean": use.lean,
         "steps": steps,
         "guidance_scale": config.get("guidance_scale", 3.5),
         "resolution": config.get("resolution", 1024),
