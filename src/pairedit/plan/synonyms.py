@@ -40,7 +40,7 @@ NAMES = {
     "scales": "scale strength strengths weight weights lora_scale lora_weight multiplier "
     "network_multiplier lora_strength slider_scale",
     "guidance_scale": "guidance cfg cfg_scale guidance_strength",
-    "negative_prompt": "negative neg_prompt negative_prompts neg uncond_prompt",
+    "negative_prompt": "negative neg_prompt negative_prompts neg n_prompt uncond_prompt",
     "cfg_eta": "eta",
     "noise_scale": "noise_scales",
     "skip": "skips skip_steps start_at",
@@ -76,10 +76,10 @@ COUNTS = "n_samples num_images num_samples num_images_per_prompt count count_gen
 THEIRS = {word for theirs in NAMES.values() for word in theirs.split()}
 # Words without a key of ours; why there is none.
 NONE = {
-    "negative prompts": (
-        "",
-        "negative_prompt neg_prompt n_prompt",
-        "FLUX is distilled and takes no negative prompt",
+    "prompts of a training": (
+        "train",
+        "prompts prompt prompts_file caption validation_prompt sample_prompts negative_prompt",
+        "pairs are learnt without words; model.prompt= is that of the preview",
     ),
     "optimisers": (
         "train",
