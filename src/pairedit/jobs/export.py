@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pairedit.bases.known import usual_workflow
 from pairedit.files import replacing
@@ -14,6 +14,9 @@ from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.lora.spec import skip_of
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.use import AUTO, use_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ def _merged(plan: ExportPlan) -> LoraFile:
             ],
         },
         sha256="",
+        biases=_added(loras),
     )
     if plan.rank is None:
         log.info("%d sliders, exactly: rank %d", len(loras), merged.rank)
@@ -78,6 +82,15 @@ def _merged(plan: ExportPlan) -> LoraFile:
             100 * lost,
         )
     return merged
+
+
+def _added(loras: Sequence[tuple[LoraFile, float]]) -> dict[str, Tensor]:
+    """Add up the biases of LoRAs, each at its scale."""
+    biases: dict[str, Tensor] = {}
+    for lora, scale in loras:
+        for module, bias in lora.biases.items():
+            biases[module] = scale * bias + biases.get(module, 0)
+    return biases
 
 
 def _use(lora: LoraFile) -> dict[str, Any]:

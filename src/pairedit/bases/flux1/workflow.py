@@ -83,9 +83,7 @@ def make_workflow(
         nodes["guided"] = _node("FluxGuidance", conditioning=positive, guidance=guidance_scale)
         positive = ["guided", 0]
     if first or lean:
-        keyframes = [(step, round(at_step(lean, step, first, steps), 4)) for step in range(steps)]
-        keyframes = [(0, 0.0)] * (first > 0) + keyframes[first : None if lean else first + 1]
-        nodes |= _hooked(lora, strength, keyframes, steps, positive)
+        nodes |= _hooked(lora, strength, _keyframes(lean, first, steps), steps, positive)
         positive = ["hooked", 0]
     else:
         nodes["slider"] = _node(
@@ -108,6 +106,13 @@ def make_workflow(
     nodes["image"] = _node("VAEDecode", samples=["sampled", 0], vae=["vae", 0])
     nodes["saved"] = _node("SaveImage", images=["image", 0], filename_prefix="pairedit")
     return nodes
+
+
+def _keyframes(lean: float, first: int, steps: int) -> list[tuple[int, float]]:
+    """List the steps at which a slider's strength changes, each with its factor."""
+    acting = range(first, steps if lean else first + 1)
+    changes = [(step, round(at_step(lean, step, first, steps), 4)) for step in acting]
+    return [(0, 0.0), *changes] if first else changes
 
 
 def _hooked(
