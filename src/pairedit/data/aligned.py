@@ -19,6 +19,7 @@ CLEARER = 0.8  # of what moving leaves; else moving alone explains it
 LEVEL = 8  # of 255; sides that are nearer are not turned
 ZOOMS = range(101, 111)  # %; editors that draw a picture anew often enlarge it a little
 ANGLES = (0.5, *range(1, 13))  # degrees to either side; a horizon that was made level
+TOUCHED, HARDLY = 0.05, 4  # of the pixels differ by more than so many levels if one side is askew
 SMALL, FINE = 64, 256  # px; sides at which small turns and zooms are looked for
 FINALISTS = 3  # of what was found on small squares are looked at on fine ones
 
@@ -115,6 +116,9 @@ def _warped(before: Image.Image, after: Image.Image) -> Found | None:
         [square(image, min(image.width, side)) for image in (before, after)]
         for side in (SMALL, FINE)
     )
+    counts = ImageChops.difference(*small).histogram()
+    if sum(counts[HARDLY + 1 :]) < TOUCHED * sum(counts):
+        return None  # most of the picture stays where it is
     side = small[0].width
     ratio, tried = fine[0].width / side, []
     for text, warp in _warps():
