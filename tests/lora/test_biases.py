@@ -196,3 +196,16 @@ def test_a_bias_that_does_not_fit_the_model_is_told(flux, tmp_path):
     adapters = Adapters(flux)
     with pytest.raises(ValueError, match=f"the bias of {TO_Q} has 5 numbers, the model 32"):
         adapters.load("x", lora)
+
+
+def test_a_merged_file_adds_biases_up_and_a_new_training_says_that_it_has_none(flux, tmp_path):
+    from pairedit.jobs.export import _added
+    from pairedit.lora.starting import start_from
+
+    lora = read_lora(saved(theirs(flux), tmp_path), NAMES)
+    added = _added([(lora, 0.5), (lora, -2.0)])
+    assert set(added) == set(lora.biases)
+    torch.testing.assert_close(added[TO_Q], -1.5 * lora.biases[TO_Q])
+    weights = [part.clone() for part in lora.weights[TO_Q]]
+    start = start_from(lora, [TO_Q], weights, 1.0)
+    assert "its 14 biases are left out" in start.text(2)
