@@ -72,6 +72,9 @@ def test_prompts_of_one_kind_are_left_in_peace(prompts, tmp_path):
             "prompts=[an old man, smiling]",
             "prompts: no such key; pairs are learnt without",
         ),
+        ("train", "steps=20,", "steps=20,: ends with a comma; write steps=20"),
+        ("gen", "scales=[0 0.5 -1]", "expected a number; write scales=[0,0.5,-1]"),
+        ("gen", "scales=0 0.5 1", "expected a list, such as [1,2]; write scales=[0,0.5,1]"),
         ("train", "prompt=an old man", "prompt: no such key; pairs are learnt without"),
     ],
 )

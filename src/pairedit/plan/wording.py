@@ -90,6 +90,9 @@ def describe_composition(
     said = reason(cause or text)
     if override and said == WANTED["to string"] and (texts := _listed(override)):
         said += f"; for one text with commas write {as_one_text(key_of(override), texts)}"
+    key, _, value = (override or "").partition("=")
+    if re.fullmatch(r"\[?\s*[\d.+-]+(\s+[\d.+-]+)+\s*\]?", value):
+        said += f"; write {key}=[{','.join(value.strip(' []').split())}]"
     return f"{override}: {said}" if override else said
 
 
@@ -107,6 +110,8 @@ def _unreadable(word: str) -> str:
         return f"{word}: expected key=value"
     if value[:1] in ("[", "{", "'", '"'):
         return f"{word}: cannot be read; are all brackets and quotes closed?"
+    if re.fullmatch(r"[\w.+-]+,", value):
+        return f"{word}: ends with a comma; write {key}={value[:-1]}"
     return f"{word}: cannot be read as it stands; write {shell(f'{key}={double_quoted(value)}')}"
 
 
