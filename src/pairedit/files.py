@@ -106,8 +106,18 @@ def read_yaml(path: Path, kind: type) -> Any:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise ValueError(f"{path}: cannot be read ({reason})") from error
+        raise ValueError(f"{path}: cannot be read ({yaml_reason(error)})") from error
     if not isinstance(content, kind):
         raise ValueError(f"{path}: damaged, expected a {kind.__name__}")
     return content
+
+
+def yaml_reason(error: BaseException) -> str:
+    """Say in one line what a YAML reader found, and where."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return (str(error).splitlines() or [repr(error)])[0]
+    problem = str(getattr(error, "problem", None) or "").strip()
+    if "'\\t'" in problem:
+        problem = "a tab; YAML takes spaces only, so replace each tab by two of them"
+    return f"line {mark.line + 1}: {problem}"

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from pairedit.data import examples, folders, images, kinds
+from tiny import QUICK
 
 PHONE = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 MOVIE = b"\0\0\0\x14ftypqt  \0\0\0\0qt  "
@@ -161,6 +162,22 @@ def test_every_file_is_used_or_named_with_the_reason(junk, caplog):
     assert every == set(USED) | {name.rstrip("/") for name in expected}
 
 
+def test_a_training_accounts_for_every_file_in_its_output(junk, command, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run") / "junk"
+    words = ["dataset=folder", f"pairs={junk}", "method=sliders", "preview=false", "report=false"]
+    code, out, err = command("train", *words, f"hydra.run.dir={run}", *QUICK)
+    assert (code, err) == (0, "")
+    assert f"10 pairs in {junk}: " in out
+    lines = "\n".join(line for line in out.splitlines() if line.startswith("left out ("))
+    named = {name for line in lines.splitlines() for name in line.split(": ", 1)[1].split(", ")}
+    left = {f"source/{name}".replace("\r", "\\r") for name in LEFT_OUT} | {"readme.md"}
+    left |= {f"source/{n}" for n in ("__MACOSX/", ".git/", "x.jpg/", "circle", "nowhere", "again/")}
+    left.add("source/pipe")
+    assert named == left
+    assert len(left) + len(USED) >= 50
+    assert list(run.glob("*/semantic.safetensors"))
+
+
 def test_an_error_names_the_others_too(junk):
     write(junk / "source", {name: content for name, (content, _) in BROKEN.items()})
     write(junk / "target", {Path(name).stem + ".png": encoded("PNG", 50) for name in BROKEN})
@@ -207,8 +224,13 @@ def test_images_of_a_folder_are_accounted_for_too(tmp_path, caplog):
 
 @pytest.mark.skipif("AVIF" not in images.formats(), reason="this Pillow has no AVIF")
 def test_avif_is_read_where_pillow_reads_it(tmp_path):
-    write(tmp_path, {"a.avif": encoded("AVIF", quality=95)})
-    assert images.read_image(tmp_path / "a.avif").size == (32, 32)
+    drawn = Image.new("RGB", (64, 48), (200, 40, 40))
+    drawn.paste((40, 40, 200), (0, 0, 32, 48))
+    drawn.save(tmp_path / "a.avif", quality=95)
+    image = images.read_image(tmp_path / "a.avif")
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+    assert image.getpixel((8, 24)) == pytest.approx((40, 40, 200), abs=12)
+    assert image.getpixel((56, 24)) == pytest.approx((200, 40, 40), abs=12)
     assert list(examples.find_images(tmp_path)) == ["a"]
 
 
@@ -225,6 +247,29 @@ def test_heic_says_what_to_install(tmp_path, monkeypatch):
     assert "HEIF" in images.formats()
     assert opened
     assert kinds.kind_of(tmp_path / "phone.heic") in images.formats()
+    images.formats.cache_clear()
+
+
+def test_a_picture_of_a_phone_is_decoded(tmp_path):
+    """HEIC as a phone writes it, told by content and turned as its EXIF says."""
+    heif = pytest.importorskip(
+        "pillow_heif", reason="HEIC needs pillow-heif: pip install 'pairedit[heic]'"
+    )
+    images.formats.cache_clear()
+    drawn = Image.new("RGB", (64, 48), (200, 40, 40))
+    drawn.paste((40, 40, 200), (0, 0, 32, 48))
+    for name in ("source/IMG_1.HEIC", "source/IMG_2.jpg", "target/IMG_1.heic", "target/IMG_2.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shown = drawn if name.startswith("source") else drawn.transpose(Image.Transpose.ROTATE_180)
+        heif.from_pillow(shown if "1" in name else shown.convert("L").convert("RGB")).save(
+            tmp_path / name, format="HEIF", quality=95
+        )
+    pairs = examples.find_pairs(tmp_path)
+    assert [pair.stem for pair in pairs] == ["IMG_1", "IMG_2"]
+    image = images.read_image(pairs[0].source)
+    assert (image.mode, image.size) == ("RGB", (64, 48))
+    assert image.getpixel((8, 24)) == pytest.approx((40, 40, 200), abs=12)
+    assert image.getpixel((56, 24)) == pytest.approx((200, 40, 40), abs=12)
     images.formats.cache_clear()
 
 

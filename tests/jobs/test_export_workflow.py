@@ -8,6 +8,9 @@ import torch
 from pairedit.bases.flux1.names import NAMES
 from pairedit.bases.flux1.workflow import make_workflow
 from pairedit.lora.file import write_lora
+from pairedit.schedules import strength
+from pairedit.settings import step_of
+from tiny import open_flux
 
 # Nodes of ComfyUI 0.3.64 and 0.19.3: fields, those that are optional, kinds of outputs.
 NODES = {
@@ -78,6 +81,7 @@ def check(nodes):
                 assert not isinstance(value, list), field
                 continue
             source, output = value
+            assert source in nodes
             assert NODES[nodes[source]["class_type"]][2][output] == KINDS[field]
             waiting.append(source)
     assert reached == set(nodes)
@@ -105,12 +109,14 @@ def test_fields_and_links_are_those_of_native_nodes(skip, guidance):
 def test_the_keyframe_starts_exactly_at_the_step(steps):
     """ComfyUI's rule: a keyframe acts once sigma is at or below that of its percent."""
     for skip in range(1, steps):
-        p = make_workflow(**WORDS | {"steps": steps}, skip=skip)["on"]["inputs"]["start_percent"]
+        p = make_workflow(**WORDS | {"steps": steps}, skip=skip)
+        p = p[f"from{skip}"]["inputs"]["start_percent"]
         assert p == round(p, 3)
         # `simple` takes every steps-th part of the schedule, so a step's percent is k / steps.
         assert next(k for k in range(steps) if k / steps >= p) == skip
-    assert make_workflow(**WORDS, skip=11)["on"]["inputs"]["start_percent"] == 0.375
-    assert make_workflow(**WORDS, skip=18)["on"]["inputs"]["start_percent"] == 0.625
+    for skip, p in ((11, 0.375), (18, 0.625), (20, 0.696)):
+        nodes = make_workflow(**WORDS, skip=skip)
+        assert nodes[f"from{skip}"]["inputs"]["start_percent"] == p
 
 
 @pytest.fixture
@@ -137,7 +143,7 @@ def test_the_command_writes_one(export, lora, tmp_path):
         "lora_name": "age-kohya.safetensors",
         "strength_model": 0.37,
     }
-    assert nodes["on"]["inputs"]["start_percent"] == round(13.5 / 28, 3)
+    assert nodes["from14"]["inputs"]["start_percent"] == round(13.5 / 28, 3)
     assert nodes["sampled"]["inputs"]["steps"] == 28
     assert nodes["guided"]["inputs"]["guidance"] == 2.5
     assert nodes["noise"]["inputs"] == {"width": 768, "height": 768, "batch_size": 1}
@@ -152,19 +158,83 @@ def test_a_slider_without_calibration_is_told_of(export, lora):
     assert (code, err) == (0, "")
     assert "not calibrated, so the workflow has strength 0.4; pairedit-eval lora=" in out
     nodes = json.loads(lora.with_name("x-workflow.json").read_text())
-    assert nodes["on"]["inputs"]["start_percent"] == round(7.5 / 20, 3)
+    assert nodes["from8"]["inputs"]["start_percent"] == round(7.5 / 20, 3)
 
 
-def test_a_use_that_the_workflow_does_not_follow_is_told_of(export, lora):
+def factors(nodes):
+    """Return what the hook multiplies the strength by at each step, by ComfyUI's rule.
+
+    A keyframe acts from the first step on whose percent has come, and the last one set counts.
+    """
+    frames, name = [], nodes["timed"]["inputs"]["hook_kf"][0]
+    while name:
+        inputs = nodes[name]["inputs"]
+        frames.insert(0, (inputs["start_percent"], inputs["strength_mult"]))
+        name = inputs.get("prev_hook_kf", [None])[0]
+    assert frames == sorted(frames)
+    assert frames[0][0] == 0
+    steps = nodes["sampled"]["inputs"]["steps"]
+    return [[m for p, m in frames if p <= k / steps][-1] for k in range(steps)]
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20, 28, 50])
+@pytest.mark.parametrize("lean", [0.0, 1.0, -1.0, 0.4])
+def test_the_hook_is_as_strong_as_the_slider_at_every_step(steps, lean):
+    for skip in {0, steps // 3, steps - 1}:
+        nodes = make_workflow(**WORDS | {"steps": steps}, skip=skip, lean=lean)
+        check(nodes)
+        if not skip and not lean:
+            assert "timed" not in nodes
+            continue
+        expected = [0.0] * skip + [strength(lean, k, skip, steps) for k in range(skip, steps)]
+        assert factors(nodes) == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_noise_level_is_the_step_that_the_model_has_there(tiny_flux_folder):
+    """The base counts its levels in torch, the workflow without."""
+    flux = open_flux(tiny_flux_folder)
+    for resolution in (256, 512, 1024):
+        for steps in (20, 28):
+            sigmas = flux.sigmas((resolution, resolution), steps)
+            for level in (0.95, 0.8, 0.6, 0.31):
+                words = WORDS | {"steps": steps, "resolution": resolution}
+                ours = factors(make_workflow(**words, skip=level))
+                assert ours.count(0.0) == step_of(level, sigmas), (resolution, steps, level)
+    even = make_workflow(**WORDS | {"steps": 4}, skip=0.5, model="flux-schnell")
+    assert factors(even) == [0, 0, 1, 1]
+    shifts = even["shifted"]["inputs"]
+    assert (shifts["max_shift"], shifts["base_shift"]) == (0, 0)
+
+
+def test_a_noted_use_is_followed(export, lora):
     from pairedit.lora.file import annotate_lora
 
-    annotate_lora(lora, use={"skip": 0.6, "local": True, "schedule": 1.0, "by": "probe"})
-    code, out, _ = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
-    assert code == 0
-    assert "best used with skip=0.6 local=true schedule=early; the workflow lets it act" in out
-    # A calibration brings its skip along; with nothing else noted the workflow is as measured.
-    annotate_lora(lora, use={"skip": 0.6, "local": False, "schedule": 0.0, "by": "probe"})
-    assert "best used" not in export(f"lora={lora}", "out=y.safetensors", "workflow=true")[1]
+    def written(name, **notes):
+        annotate_lora(lora, **notes)
+        code, out, _ = export(f"lora={lora}", f"out={name}.safetensors", "workflow=true")
+        assert code == 0
+        nodes = json.loads(lora.with_name(f"{name}-workflow.json").read_text())
+        check(nodes)
+        return nodes, out
+
+    use = {"skip": 0.6, "local": True, "schedule": 1.0, "by": "probe"}
+    nodes, out = written("x", use=use)
+    assert out.count("best used with local=true, which ComfyUI's own nodes cannot do") == 1
+    found = factors(nodes)
+    first = found.count(0.0) - 1  # early ends at nothing, too
+    assert first == 17
+    assert found == pytest.approx(
+        [0] * 17 + [strength(1, k, 17, 28) for k in range(17, 28)], abs=1e-4
+    )
+    # Nobody has calibrated it: the steps of the base model, and the noted level among them.
+    nodes, out = written("y", use=use | {"local": False, "schedule": 0.0}, calibration=None)
+    assert "best used" not in out
+    assert factors(nodes) == [0] * 12 + [1] * 8
+    # A use without skip: where the base model's sliders set in.
+    nodes, _ = written("z", use={"local": False, "schedule": -1.0, "by": "pairs"})
+    assert factors(nodes) == pytest.approx(
+        [0] * 8 + [strength(-1, k, 8, 20) for k in range(8, 20)], abs=1e-4
+    )
 
 
 def test_what_comfyui_cannot_read_is_refused(export, lora):

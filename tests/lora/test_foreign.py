@@ -48,12 +48,19 @@ class File:
     def __init__(self, sizes, kind=torch.float32):
         self.sizes, self.kind = sizes, kind
         self.generator = torch.Generator().manual_seed(1)
-        self.tensors, self.texts, self.truth = {}, {}, {}
+        self.tensors, self.texts, self.truth, self.biases = {}, {}, {}, {}
         self.beside = {}
 
     def draw(self, rank, inner, outer):
-        down = torch.randn(rank, inner, generator=self.generator).to(self.kind)
-        return down, torch.randn(outer, rank, generator=self.generator).to(self.kind)
+        # Whole numbers of 8 bits need some room; uint8 has no sign.
+        large = 1 if self.kind.is_floating_point else 30
+        down, up = (
+            torch.randn(shape, generator=self.generator) * large
+            for shape in ((rank, inner), (outer, rank))
+        )
+        if self.kind is torch.uint8:
+            down, up = down.abs(), up.abs()
+        return down.to(self.kind), up.to(self.kind)
 
     def own(self, module, form, *, rank=RANK, scale=1.0, alpha=None):
         """Add a LoRA of one module, under the key that `form` makes of its name and side."""
@@ -148,6 +155,15 @@ def patterns(file):
         file.own(module, keys("transformer."), rank=rank, scale=alpha / rank)
 
 
+def lora_bias(file):
+    noted(file, lora_bias=True)
+    for module in blocks(file.sizes):
+        file.own(module, keys("transformer."), scale=2)
+        bias = torch.randn(file.sizes[module][1], generator=file.generator)
+        file.tensors[f"transformer.{module}.lora_B.bias"] = bias
+        file.biases[module] = bias.double() * 2
+
+
 def sd_scripts(file, alpha=None):
     for part in parts():
         form = keys("lora_unet_", flat=True, ends=KOHYA)
@@ -198,7 +214,10 @@ def xlabs(file):
 def comfy_saved(file):
     for part in parts():
         file.original(part, keys("diffusion_model.", ends=KOHYA))
-    file.tensors["diffusion_model.double_blocks.0.img_attn.proj.diff_b"] = torch.ones(3072)
+    # ComfyUI adds it; diffusers drops it.
+    proj = torch.ones(3072, dtype=file.kind)
+    file.tensors["diffusion_model.double_blocks.0.img_attn.proj.diff_b"] = proj
+    file.biases["transformer_blocks.0.attn.to_out.0"] = proj.double()
 
 
 def last_ben(file):
@@ -260,6 +279,7 @@ LAYOUTS = {
     "diffusers, alpha 8": (diffusers_alpha, True),
     "diffusers, rslora": (rslora, True),
     "diffusers, alpha and rank patterns": (patterns, True),
+    "diffusers, biases": (lora_bias, True),
     "sd-scripts": (sd_scripts, True),
     "sd-scripts, int64 alpha": (int_alpha, True),
     "sd-scripts with CLIP-L": (with_clip, True),
@@ -281,7 +301,7 @@ LAYOUTS = {
 
 
 def by_diffusers(path):
-    """Load a file as diffusers does; {module: (A, B)} with all scales in B."""
+    """Load a file as diffusers does; {module: (A, B)} and {module: b}, with all scales in B."""
     state, alphas, metadata = FluxPipeline.lora_state_dict(
         str(path.parent), weight_name=path.name, return_alphas=True, return_lora_metadata=True
     )
@@ -300,14 +320,24 @@ def by_diffusers(path):
             adapter_name="x",
             low_cpu_mem_usage=True,
         )
-    return {
+    layers = {
+        name: layer
+        for name, layer in transformer.named_modules()
+        if hasattr(layer, "lora_A") and "x" in layer.lora_A
+    }
+    weights = {
         name: (
             layer.lora_A["x"].weight.detach().double(),
             layer.lora_B["x"].weight.detach().double() * layer.scaling["x"],
         )
-        for name, layer in transformer.named_modules()
-        if hasattr(layer, "lora_A") and "x" in layer.lora_A
+        for name, layer in layers.items()
     }
+    biases = {
+        name: layer.lora_B["x"].bias.detach().double() * layer.scaling["x"]
+        for name, layer in layers.items()
+        if layer.lora_B["x"].bias is not None
+    }
+    return weights, biases
 
 
 def norm(down, up):
@@ -330,6 +360,13 @@ def largest_difference(one, other):
     return worst
 
 
+def farthest_bias(one, other):
+    """Return the largest relative difference of any module's bias."""
+    assert set(one) == set(other)
+    apart = ((bias.double() - other[m].double()).norm() / bias.norm() for m, bias in one.items())
+    return max(map(float, apart), default=0.0)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_file_of_another_program_is_the_edit_that_it_was(layout, sizes, tmp_path, caplog):
     make, theirs = LAYOUTS[layout]
@@ -337,32 +374,44 @@ def test_a_file_of_another_program_is_the_edit_that_it_was(layout, sizes, tmp_pa
     make(file)
     path = file.save(tmp_path)
     inspect_lora(path, NAMES)
-    ours = read_lora(path, NAMES).weights
-    apart = largest_difference(file.truth, ours)
+    lora = read_lora(path, NAMES)
+    ours = lora.weights
+    apart = max(largest_difference(file.truth, ours), farthest_bias(file.biases, lora.biases))
     line = f"{layout:38} {len(ours):3} modules  pairedit {apart:.1e}"
     assert apart < 1e-6
     if theirs:
-        both = largest_difference(by_diffusers(path), ours)
+        weights, biases = by_diffusers(path)
+        both = largest_difference(weights, ours)
+        if layout == "diffusers, biases":
+            both = max(both, farthest_bias(biases, lora.biases))
         line += f"  against diffusers {both:.1e}"
         assert both < 1e-6
     print(line)
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2, torch.float64),
+        *(torch.int8, torch.uint8, torch.int16, torch.int32, torch.int64),
+    ],
+)
 def test_small_numbers_are_read_as_they_stand(kind, sizes, tmp_path):
     for make in (bare, comfy_saved):
         file = File(sizes, kind)
         make(file)
         path = file.save(tmp_path)
         inspect_lora(path, NAMES)
-        assert largest_difference(file.truth, read_lora(path, NAMES).weights) < 1e-6
+        lora = read_lora(path, NAMES)
+        assert largest_difference(file.truth, lora.weights) < 1e-6
+        assert farthest_bias(file.biases, lora.biases) < 1e-6
 
 
 def test_what_is_left_out_is_counted(sizes, tmp_path, caplog):
     file = File(sizes)
     with_clip(file)
     file.tensors |= {f"text_encoder_2.a.{i}.lora_A.weight": torch.ones(1, 1) for i in range(4)}
-    file.tensors["lora_unet_double_blocks_0_img_attn_proj.diff_b"] = torch.ones(3072)
+    file.tensors["lora_unet_double_blocks_0_img_norm.diff_b"] = torch.ones(3072)
     file.tensors["lora_unet_double_blocks_0_img_norm.diff"] = torch.ones(3072)
     path = file.save(tmp_path)
     with caplog.at_level(logging.WARNING):
@@ -370,8 +419,8 @@ def test_what_is_left_out_is_counted(sizes, tmp_path, caplog):
     assert len(lora.weights) == 20
     (line,) = caplog.messages
     assert line == (
-        f"{path}: LoRAs of 20 modules; left out: 7 of text encoders, 1 that change biases, "
-        "1 that change norms"
+        f"{path}: LoRAs of 20 modules; left out: 7 of text encoders, 1 that change norms, "
+        "1 that change other biases"
     )
     only = {k: v for k, v in file.tensors.items() if k.startswith("lora_te1_")}
     save_file(only, path)
@@ -401,68 +450,231 @@ ONE = {f"{STEM}.lora_A.weight": torch.ones(2, 8), f"{STEM}.lora_B.weight": torch
 UNET = "lora_unet_down_blocks_0_attentions_0_proj_in"
 
 
-@pytest.mark.parametrize(
-    ("tensors", "texts", "said"),
-    [
-        (ONE | {f"{STEM}.lora_magnitude_vector": torch.ones(8)}, {}, ["is a DoRA", "diffusers"]),
-        (ONE | {f"{STEM}.dora_scale": torch.ones(8)}, {}, ["is a DoRA", "ModelMergeSubtract"]),
-        ({"lycoris_x.lokr_w1": torch.ones(2, 2)}, {}, ["is a LoKr", "by LyCORIS", "LoraSave"]),
-        ({"lora_unet_x.hada_w1_a": torch.ones(2, 2)}, {"ss_v": "1"}, ["is a LoHa", "sd-scripts"]),
-        (ONE | {f"{STEM}.lora_B.bias": torch.ones(8)}, {}, ["is a LoRA with biases"]),
-        ({f"{STEM}.diff": torch.ones(8, 8)}, {}, ["whole differences"]),
-        (
-            {f"{UNET}.lora_{side}.weight": torch.ones(2, 2) for side in ("down", "up")},
-            {},
-            ["no known layout", "LoRA for Stable Diffusion 1.5 or XL", "sd-scripts", "alone"],
-        ),
-        (
-            {
-                f"diffusion_model.layers.0.attention.qkv.lora_{s}.weight": torch.ones(2, 2)
-                for s in "AB"
-            },
-            {},
-            ["LoRA for Z-Image"],
-        ),
-        (
-            {f"transformer.odd.lora_{side}.weight": torch.ones(2, 2) for side in "AB"},
-            {"software": "{}"},
-            ["FLUX.1 has no such module, probably written by ai-toolkit", "docs/files.md"],
-        ),
-        ({"weights.semantic.0": torch.ones(2)}, {"checkpoint": "{}"}, ["is a checkpoint", "above"]),
-        (
-            ONE,
-            {
-                "lora_adapter_metadata": json.dumps(
-                    {"transformer.lora_alpha": 1, "transformer.use_dora": True}
-                )
-            },
-            ["DoRA"],
-        ),
-        (
-            ONE,
-            {
-                "lora_adapter_metadata": json.dumps(
-                    {"transformer.lora_alpha": 1, "transformer.alpha_pattern": {"(a+)+$": 1}}
-                )
-            },
-            ["damaged", "no module"],
-        ),
-        (ONE, {"lora_adapter_metadata": '{"transformer.lora_alpha": "1"}'}, ["damaged"]),
-        (ONE | {f"{STEM}.alpha": torch.tensor(1e9)}, {}, ["alpha / rank in", "500000000"]),
-        (
-            ONE | {"transformer.transformer_blocks.0.attn.to_k.alpha": torch.ones(())},
-            {},
-            ["no partner"],
-        ),
-    ],
-)
-def test_what_cannot_be_used_is_told_with_a_way_out(tensors, texts, said, tmp_path):
+TO_K = "transformer.transformer_blocks.0.attn.to_k"
+OTHER = "transformer_blocks.0.attn.to_q"
+MERGE, SUBTRACT, AGAIN = "merge_and_unload", "ModelMergeSubtract", "again"
+# Tensors, texts of the header, the program that is named, what else is said.
+REFUSED = {
+    "DoRA of PEFT": (
+        {f"{STEM}.lora_magnitude_vector": torch.ones(8)},
+        {},
+        ("diffusers", "is a DoRA of PEFT", MERGE),
+    ),
+    "DoRA": ({f"{STEM}.dora_scale": torch.ones(8)}, {}, ("diffusers", "is a DoRA", SUBTRACT)),
+    "LoKr": (
+        {"lycoris_x.lokr_w1": torch.ones(2, 2)},
+        None,
+        ("LyCORIS", "is a LoKr", SUBTRACT, "LoraSave"),
+    ),
+    "LoHa": (
+        {"lora_unet_x.hada_w1_a": torch.ones(2, 2)},
+        {"ss_v": "1"},
+        ("sd-scripts", "is a LoHa", SUBTRACT),
+    ),
+    "GLoRA": (
+        {f"lycoris_{OTHER}.{x}.weight": torch.ones(2, 2) for x in ("a1", "a2", "b1", "b2")},
+        None,
+        ("LyCORIS", "is a GLoRA", SUBTRACT),
+    ),
+    "OFT": (
+        {f"base_model.model.{OTHER}.oft_R.weight": torch.ones(2, 2)},
+        None,
+        ("PEFT", "is an OFT of PEFT", MERGE),
+    ),
+    "BOFT": (
+        {f"base_model.model.{OTHER}.boft_R": torch.ones(2, 2)},
+        None,
+        ("PEFT", "is an OFT of PEFT", MERGE),
+    ),
+    "VeRA": (
+        {f"base_model.model.{OTHER}.vera_lambda_b": torch.ones(2)},
+        None,
+        ("PEFT", "is a VeRA", MERGE, SUBTRACT),
+    ),
+    "IA3": (
+        {f"base_model.model.{OTHER}.ia3_l": torch.ones(2, 1)},
+        None,
+        ("PEFT", "is an IA3", MERGE),
+    ),
+    "IA3 of LyCORIS": (
+        {
+            f"lycoris_{OTHER}.weight": torch.ones(2),
+            f"lycoris_{OTHER}.on_input": torch.ones(()),
+        },
+        None,
+        ("LyCORIS", "is an IA3", MERGE),
+    ),
+    "HRA": (
+        {f"base_model.model.{OTHER}.hra_u": torch.ones(2, 2)},
+        None,
+        ("PEFT", "an adapter of PEFT that is no LoRA", MERGE),
+    ),
+    "AdaLoRA": (
+        {f"base_model.model.{OTHER}.lora_E": torch.ones(2, 2)},
+        None,
+        ("PEFT", "is an AdaLoRA", MERGE),
+    ),
+    "middle matrix": (
+        {"lora_unet_x.lora_mid.weight": torch.ones(2, 2)},
+        None,
+        ("sd-scripts", "middle matrix", SUBTRACT),
+    ),
+    "differences": (
+        {f"diffusion_model.{OTHER}.diff": torch.ones(8, 8)},
+        None,
+        ("ComfyUI", "whole differences", SUBTRACT),
+    ),
+    "scales beside": (
+        {f"{STEM}.lora_A.weight_scale": torch.ones(())},
+        {},
+        ("diffusers", "quantised numbers whose scales stand beside", AGAIN),
+    ),
+    "bitsandbytes": (
+        {f"{STEM}.lora_A.weight.absmax": torch.ones(4)},
+        {},
+        ("diffusers", "quantised numbers", AGAIN),
+    ),
+    "control": (
+        {f"{STEM.replace('to_q', 'norm_q')}.weight": torch.ones(8)},
+        {},
+        ("diffusers", "a control LoRA", "a slider has not"),
+    ),
+    "whole layers beside": (
+        {"transformer.proj_out.weight": torch.ones(8, 8)},
+        {},
+        ("diffusers", "'transformer.proj_out.weight'", "beside 1 LoRA the", "1 tensor of whole"),
+    ),
+    "modules to save": (
+        {
+            f"base_model.model.{OTHER}.lora_A.weight": torch.ones(2, 8),
+            f"base_model.model.{OTHER}.lora_B.weight": torch.ones(8, 2),
+            "base_model.model.transformer_blocks.0.norm1.linear.weight": torch.ones(8, 8),
+            "base_model.model.transformer_blocks.0.norm1.linear.bias": torch.ones(8),
+        },
+        None,
+        ("PEFT", "2 tensors of whole layers", "modules_to_save"),
+    ),
+    "half of a LoRA": (
+        {f"{TO_K}.lora_A.weight": torch.ones(2, 8)},
+        {},
+        ("diffusers", "has no partner", AGAIN),
+    ),
+    "alpha alone": ({f"{TO_K}.alpha": torch.ones(())}, {}, ("diffusers", "no partner", AGAIN)),
+    "alpha as a matrix": (
+        {f"{STEM}.alpha": torch.ones(2)},
+        {},
+        ("diffusers", "expected a number", AGAIN),
+    ),
+    "ranks": (
+        {
+            f"{TO_K}.lora_A.weight": torch.ones(3, 8),
+            f"{TO_K}.lora_B.weight": torch.ones(8, 2),
+        },
+        {"ot_branch": "x"},
+        ("OneTrainer", "ranks of", "differ", AGAIN),
+    ),
+    "three dimensions": (
+        {
+            f"{TO_K}.lora_A.weight": torch.ones(2, 8, 1),
+            f"{TO_K}.lora_B.weight": torch.ones(8, 2, 1),
+        },
+        {},
+        ("diffusers", "expected two dimensions", AGAIN),
+    ),
+    "NaN": (
+        {
+            f"{TO_K}.lora_A.weight": torch.full((2, 8), math.nan),
+            f"{TO_K}.lora_B.weight": torch.ones(8, 2),
+        },
+        {},
+        ("diffusers", "NaN or infinity", AGAIN),
+    ),
+    "rows": (
+        {
+            "lora_unet_double_blocks_0_img_attn_qkv.lora_down.weight": torch.ones(2, 8),
+            "lora_unet_double_blocks_0_img_attn_qkv.lora_up.weight": torch.ones(23, 2),
+        },
+        None,
+        ("sd-scripts", "23 rows of", "do not fit width 8", AGAIN),
+    ),
+    "true and false": (
+        {
+            f"{TO_K}.lora_A.weight": torch.ones(2, 8, dtype=torch.bool),
+            f"{TO_K}.lora_B.weight": torch.ones(8, 2),
+        },
+        {},
+        ("diffusers", "lora_A.weight is BOOL, expected one of", "float16"),
+    ),
+    "our own, damaged": (
+        {f"{TO_K}.lora_A.weight": torch.ones(2, 8)},
+        {"pairedit": "{}", "ss_network_dim": "4"},
+        ("pairedit", "has no partner", AGAIN),
+    ),
+    "Stable Diffusion": (
+        {f"{UNET}.lora_{side}.weight": torch.ones(2, 2) for side in ("down", "up")},
+        None,
+        ("sd-scripts", "no known layout", "LoRA for Stable Diffusion 1.5 or XL", "alone"),
+    ),
+    "Z-Image": (
+        {f"diffusion_model.layers.0.attention.qkv.lora_{s}.weight": torch.ones(2, 2) for s in "AB"},
+        None,
+        ("ai-toolkit or fal", "LoRA for Z-Image", "alone"),
+    ),
+    "odd names": (
+        {f"transformer.odd.lora_{side}.weight": torch.ones(2, 2) for side in "AB"},
+        {"software": "{}"},
+        ("ai-toolkit", "FLUX.1 has no such module", "docs/files.md"),
+    ),
+    "noted DoRA": (
+        {},
+        {
+            "lora_adapter_metadata": json.dumps(
+                {"transformer.lora_alpha": 1, "transformer.use_dora": True}
+            )
+        },
+        ("diffusers", "DoRA", MERGE),
+    ),
+    "a pattern of a stranger": (
+        {},
+        {
+            "lora_adapter_metadata": json.dumps(
+                {"transformer.lora_alpha": 1, "transformer.alpha_pattern": {"(a+)+$": 1}}
+            )
+        },
+        ("diffusers", "damaged", "no module", AGAIN),
+    ),
+    "alpha as text": (
+        {},
+        {"lora_adapter_metadata": '{"transformer.lora_alpha": "1"}'},
+        ("diffusers", "damaged", AGAIN),
+    ),
+    "a huge alpha": (
+        {f"{STEM}.alpha": torch.tensor(1e9)},
+        {},
+        ("diffusers", "alpha / rank in", "500000000", AGAIN),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_used_is_told_with_its_program_and_a_way_out(kind, tmp_path):
+    tensors, texts, (program, *said) = REFUSED[kind]
     path = tmp_path / "odd.safetensors"
-    save_file(tensors, path, metadata=texts or None)
+    # No header at all: nothing but the odd keys is in the file.
+    save_file(tensors if texts is None else ONE | tensors, path, metadata=texts or None)
     with pytest.raises(ValueError, match=r"odd\.safetensors: ") as refused:
         read_lora(path, NAMES)
-    assert all(part in str(refused.value) for part in said), refused.value
-    assert "\n" not in str(refused.value)
+    told = str(refused.value)
+    assert f", probably written by {program};" in told or f"by {program}, and" in told, told
+    assert all(part in told for part in said), told
+    assert "\n" not in told
+
+
+def test_a_checkpoint_is_told_as_one(tmp_path):
+    path = tmp_path / "odd.safetensors"
+    save_file({"weights.semantic.0": torch.ones(2)}, path, metadata={"checkpoint": "{}"})
+    with pytest.raises(ValueError, match=r"is a checkpoint of a training.* above"):
+        read_lora(path, NAMES)
 
 
 def test_modules_outside_the_blocks_act_where_the_model_has_them(flux, tmp_path):

@@ -30,7 +30,7 @@ def test_both_sides_and_their_amplified_difference(faint, monkeypatch):
     monkeypatch.setattr(sheets, "contact_sheet", sheet)
     sheets.draw_pairs(faint, (32, 32), title="lighter")
     assert seen["heads"] == ["source", "target", "difference x 16"]
-    assert seen["title"] == "lighter: the first 12 of 14 pairs, 32 x 32 px"
+    assert seen["title"] == "lighter: the first 12 of 14 pairs, 2 left out, 32 x 32 px"
     assert seen["labels"] == [f"{index:02d}" for index in range(12)]
     source, target, difference = (np.asarray(image) for image in seen["rows"][3])
     assert source.shape == (32, 32, 3)

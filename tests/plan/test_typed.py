@@ -15,6 +15,19 @@ from pairedit.plan.wording import name_comma
 from pairedit.runs.words import double_quoted, quoted, shell
 
 MEANT = {
+    "train 'steps = 20'": "pairedit-train steps=20",
+    "train 'steps =20'": "pairedit-train steps=20",
+    "train 'lr = 1e-4'": "pairedit-train learning_rate=1e-4",
+    "train 'lora.rank = 8' steps=3": "pairedit-train lora.rank=8 steps=3",
+    "train 'method = full'": "pairedit-train method=full",
+    "train 'steps 20'": "pairedit-train steps=20",
+    "train 'steps: 20'": "pairedit-train steps=20",
+    "train 'lr: 1e-4'": "pairedit-train learning_rate=1e-4",
+    "train '--steps 20'": "pairedit-train steps=20",
+    "train '--steps = 20'": "pairedit-train steps=20",
+    "train 'dataset=age steps=20 lr=3'": "pairedit-train dataset=age steps=20 lr=3",
+    "gen 'prompts = an old man, smiling'": "pairedit-gen 'prompts=\"an old man, smiling\"'",
+    "gen 'scales = [0, 1]'": "pairedit-gen 'scales=[0, 1]'",
     "train --steps 20": "pairedit-train steps=20",
     "train --steps=20 dataset=age": "pairedit-train steps=20 dataset=age",
     "train --learning-rate 1e-4": "pairedit-train learning_rate=1e-4",
@@ -65,6 +78,16 @@ def test_paths_without_a_key_are_known_by_what_they_are(tmp_path, monkeypatch):
         with pytest.raises(ValueError, match="write: ") as refused:
             arrange(command, [word], get_args_parser())
         assert str(refused.value).endswith(f"write: pairedit-{command} {meant_words}")
+
+
+def test_words_with_blanks_that_hydra_reads_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "image of me.png").touch()
+    words = ["prompts=an old man", "scales=[0, 1]", "image=image of me.png", "steps= 20"]
+    assert arrange("gen", words, get_args_parser()) == words
+    with pytest.raises(ValueError, match="write: pairedit-gen edit=real") as refused:
+        arrange("gen", ["image of me.png"], get_args_parser())
+    assert "image of me.png" in str(refused.value)
 
 
 def test_options_come_first_wherever_they_are_typed():

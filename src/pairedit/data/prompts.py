@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from pairedit.data.images import _reason
+from pairedit.files import yaml_reason
 
 YAML = (".yaml", ".yml")
 
@@ -54,8 +55,7 @@ def _read_list(path: Path, text: str) -> list[str] | None:
         # Every scalar is text to this loader: 1, no and null are words of a prompt.
         content = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path}: not a YAML list of prompts ({reason})") from error
+        raise ValueError(f"{path}: not a YAML list of prompts ({yaml_reason(error)})") from error
     if isinstance(content, str):
         return None
     if not isinstance(content, list):

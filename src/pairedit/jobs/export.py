@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pairedit.bases.known import usual_workflow
 from pairedit.files import replacing
@@ -14,7 +14,9 @@ from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.lora.spec import skip_of
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.use import AUTO, use_of
-from pairedit.settings import Use
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +37,9 @@ def run_export(plan: ExportPlan) -> Path:
     lora = _merged(plan) if plan.parts else read_lora(plan.lora, plan.names)
     metadata = {key: value for key, value in lora.metadata.items() if key != "version"}
     try:
-        write_lora(plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts)
+        write_lora(
+            plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts, lora.biases
+        )
     except ValueError as error:
         raise ValueError(f"{lora.path}: {error}") from error
     log.info("%s: %s", plan.layout, plan.out.resolve())
@@ -65,6 +69,7 @@ def _merged(plan: ExportPlan) -> LoraFile:
             ],
         },
         sha256="",
+        biases=_added(loras),
     )
     if plan.rank is None:
         log.info("%d sliders, exactly: rank %d", len(loras), merged.rank)
@@ -77,6 +82,15 @@ def _merged(plan: ExportPlan) -> LoraFile:
             100 * lost,
         )
     return merged
+
+
+def _added(loras: Sequence[tuple[LoraFile, float]]) -> dict[str, Tensor]:
+    """Add up the biases of LoRAs, each at its scale."""
+    biases: dict[str, Tensor] = {}
+    for lora, scale in loras:
+        for module, bias in lora.biases.items():
+            biases[module] = scale * bias + biases.get(module, 0)
+    return biases
 
 
 def _use(lora: LoraFile) -> dict[str, Any]:
@@ -95,19 +109,17 @@ def _use(lora: LoraFile) -> dict[str, Any]:
         )
     skip, steps = skip_of(lora.metadata) or (0, 28)
     use = use_of(lora.metadata, AUTO, AUTO, AUTO, steps)
-    plain = Use(skip=use.skip) if "calibration" in lora.metadata else Use()
-    if use != plain:
+    if use.local:
         log.warning(
-            "%s: best used with %s; the workflow lets it act on the whole picture, evenly, from "
-            "step %d of %d on",
+            "%s: best used with local=true, which ComfyUI's own nodes cannot do; in the workflow "
+            "the slider acts on the whole picture",
             lora.path,
-            use,
-            skip,
-            steps,
         )
     return {
         "strength": strength,
-        "skip": skip,
+        # What a trial has found counts before what the base model is used with.
+        "skip": skip if use.skip is None else use.skip,
+        "lean": use.lean,
         "steps": steps,
         "guidance_scale": config.get("guidance_scale", 3.5),
         "resolution": config.get("resolution", 1024),

@@ -21,7 +21,7 @@ from pairedit.machine.devices import memory_advice
 from pairedit.measure.choice import Choice, by_pairs
 from pairedit.measure.gauge import probe_gauge, size_gauge
 from pairedit.measure.readers import AttributeProbe, open_readers
-from pairedit.pictures.pairs import draw_pairs
+from pairedit.pictures.pairs import MOST, draw_pairs
 from pairedit.pictures.png import save_png
 from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
@@ -221,6 +221,8 @@ def _show_pairs(plan: TrainPlan, folder: Path, pairs: Sequence[Example], run: Ru
         return
     save_png(draw_pairs(pairs, plan.training.size, title=folder.name), path, {})
     run.image("pairs", path, 0)
+    if (left := len(pairs) - MOST) > 0:
+        log.info("%s: shows the first %d of %d pairs, %d left out", path, MOST, len(pairs), left)
 
 
 def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:

@@ -18,6 +18,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from pairedit.lora.file import LoraFile
+from pairedit.lora.fitting import check_fit, whole_weights
 from pairedit.lora.names import Names
 from pairedit.lora.rows import Row
 from pairedit.lora.rowwise import Routing, RowwiseLinear, Segment
@@ -105,28 +106,12 @@ class Adapters:
             ValueError: names the file and each module or shape that this transformer lacks.
         """
         linears = dict(_linears(self.transformer))
-        problems = []
-        for module, (down, up) in lora.weights.items():
-            if module not in linears:
-                problems.append(f"{module} is no linear layer of this model")
-                continue
-            base = linears[module]
-            if (up.shape[0], down.shape[1]) != (base.out_features, base.in_features):
-                problems.append(
-                    f"{module} maps {down.shape[1]} to {up.shape[0]} features, "
-                    f"the model {base.in_features} to {base.out_features}"
-                )
-        if problems:
-            more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
-            raise ValueError(
-                f"{lora.path}: does not fit the base model: {'; '.join(problems[:3])}{more}"
-            )
-        self._inject(name, {module: len(down) for module, (down, _) in lora.weights.items()})
+        check_fit(lora, linears)
+        weights = whole_weights(lora, linears)
+        self._inject(name, {m: len(down) + (m in lora.biases) for m, (down, _) in weights.items()})
         for module, layer in self._layers(name):
-            down, up = lora.weights[module]
-            layer.lora_A[name].weight.data = down.to(layer.lora_A[name].weight.device)
-            layer.lora_B[name].weight.data = up.to(layer.lora_B[name].weight.device)
-        return len(lora.weights)
+            layer.take(name, *weights[module], lora.biases.get(module))
+        return len(weights)
 
     def parameters(self, name: str) -> list[nn.Parameter]:
         """List the float32 weights of one LoRA, all of them trainable."""

@@ -12,7 +12,6 @@ nothing but tensors, are read and written too.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import re
@@ -27,8 +26,10 @@ from pairedit.files import replacing
 from pairedit.lora import spec
 from pairedit.lora.header import Header, checksum, read_header, with_texts
 from pairedit.lora.keys import Keys, read_keys
-from pairedit.lora.layouts import from_tensors, to_tensors
+from pairedit.lora.layouts import biases_from, from_tensors, to_tensors
 from pairedit.lora.names import UNKNOWN, Names
+from pairedit.lora.pickled import unpickle
+from pairedit.lora.refusals import check_types, damaged
 from pairedit.lora.scaling import Noted, find_noted
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ SUFFIXES = (".safetensors", ".pt")
 READABLE = (*SUFFIXES, ".sft", ".bin", ".pth", ".ckpt")
 OWN = "pairedit"  # our entry of the header
 CHECKPOINT = "checkpoint"  # that of `runs.checkpoints`
-TYPES = ("BF16", "F16", "F32", "F64", "F8_E4M3", "F8_E5M2")
-NUMBERS = (*TYPES, "I64", "I32", "I16", "I8", "U8")  # of an alpha
 TEXTS = ("base_model", "dataset", "method", "role")  # in the metadata, shown to the user
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -57,6 +56,8 @@ class LoraFile:
     # what `write_lora` was given; empty for a foreign file
     metadata: Mapping[str, Any] = field(repr=False)
     sha256: str  # of the tensors' bytes: what is noted in a header later leaves it as it is
+    # module: b [out], float32, added to what comes out at scale 1; few files have any
+    biases: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
     # further entries of the header
     texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -73,6 +74,7 @@ def write_lora(
     layout: str = "diffusers",
     names: Names = UNKNOWN,
     texts: Mapping[str, str] | None = None,
+    biases: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Write one LoRA, by default so that diffusers and ComfyUI read it.
 
@@ -83,6 +85,7 @@ def write_lora(
         layout: see `layouts`.
         names: of the modules of the base model; `diffusers` needs none.
         texts: entries of another header, which are kept as far as they still hold.
+        biases: see `LoraFile`.
 
     Raises:
         ValueError: modules that the layout cannot hold.
@@ -90,7 +93,7 @@ def write_lora(
     import torch
     from safetensors.torch import save
 
-    tensors = to_tensors(weights, layout, names)
+    tensors = to_tensors(weights, layout, names, biases)
     if path.suffix.lower() == ".pt":
         with replacing(path) as temporary:
             torch.save(tensors, temporary)
@@ -165,13 +168,10 @@ def inspect_lora(path: Path, names: Names = UNKNOWN) -> dict[str, Any]:
     if header is None:
         return {}
     keys, _ = _keys(path, header.shapes, names, header.texts)
-    alphas = {entry.alpha for entry in keys.entries}
-    used = alphas | {key for entry in keys.entries for key in (entry.down, entry.up)}
-    for key in used - {None}:
-        known = NUMBERS if key in alphas else TYPES
-        if header.types[key] not in known:
-            kind = header.types[key]
-            raise ValueError(f"{path}: {key} is {kind}, expected one of {', '.join(known)}")
+    try:
+        check_types({key: header.types[key] for key in keys.used}, header.texts)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     return _entry(path, header)
 
 
@@ -194,26 +194,23 @@ def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
     from safetensors.torch import load
 
     metadata, header, content = inspect_lora(path, names), _header(path), path.read_bytes()
-    tensors = _unpickle(path, content) if header is None else load(content)
+    tensors = unpickle(path, content) if header is None else load(content)
     texts = {} if header is None else header.texts
     shapes = {key: list(value.shape) for key, value in tensors.items()}
     keys, noted = _keys(path, shapes, names, texts)
     # As float32, in which a large float64 is infinite.
-    tensors = {
-        key: tensors[key].float()
-        for entry in keys.entries
-        for key in (entry.down, entry.up, entry.alpha)
-        if key is not None
-    }
+    tensors = {key: tensors[key].float() for key in keys.used}
     broken = [key for key, value in tensors.items() if not value.isfinite().all()]
-    if broken:
-        raise ValueError(f"{path}: {len(broken)} tensors hold NaN or infinity, first {broken[0]}")
     try:
+        if broken:
+            raise ValueError(f"{len(broken)} tensors hold NaN or infinity, first {broken[0]}")
         weights = from_tensors(tensors, keys.entries, noted)
+        biases = biases_from(tensors, keys.biases, noted)
+        if not weights:
+            only = "only its biases are not zero" if biases else "every update in it is zero"
+            raise ValueError(only)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not weights:
-        raise ValueError(f"{path}: every update in it is zero")
+        raise ValueError(f"{path}: {damaged(str(error), shapes, texts)}") from error
     if keys.left:
         counts = ", ".join(f"{count} {what}" for what, count in keys.left.items())
         count = f"{len(weights)} module{'s' * (len(weights) > 1)}"
@@ -224,6 +221,7 @@ def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
         metadata=metadata,
         sha256=hashlib.sha256(content).hexdigest() if header is None else checksum(content),
         texts={key: value for key, value in texts.items() if key != OWN},
+        biases=biases,
     )
 
 
@@ -275,23 +273,6 @@ def _keys(
 ) -> tuple[Keys, Noted | None]:
     """Read a file's keys and the alphas that stand elsewhere; a refusal names the file."""
     try:
-        keys = read_keys(shapes, names, texts)
-        return keys, find_noted(path, texts, any(key.startswith("base_model.") for key in shapes))
+        return read_keys(shapes, names, texts), find_noted(path, texts, shapes)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _unpickle(path: Path, content: bytes) -> dict[str, Tensor]:
-    """Read a .pt file that holds named tensors and nothing else."""
-    import torch
-
-    try:
-        tensors = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:
-        # The unpickler raises nearly anything on a damaged file.
-        raise ValueError(f"{path}: not a file of tensors alone, refused unread") from error
-    if not isinstance(tensors, dict) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in tensors.items()
-    ):
-        raise ValueError(f"{path}: not a mapping of names to tensors")
-    return tensors

@@ -8,7 +8,8 @@
 block, the MLP) are one matrix. Their LoRAs are stacked into one whose B is block-diagonal, and
 taken apart again by the rows of B that are not zero. `published` is what the PairEdit code writes,
 alpha 1. Every module has one rank, as old readers need it; ranks that are missing are zeros.
-Here a LoRA is {module: (A [rank, in], B [out, rank])}, alpha = rank.
+Here a LoRA is {module: (A [rank, in], B [out, rank])}, alpha = rank. It may have biases,
+{module: b [out]}, in `.lora_B.bias` or, in kohya, in `.diff_b`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pairedit.lora.keys import Entry
+from pairedit.lora.keys import Bias, Entry
 from pairedit.lora.names import Names, Part
 from pairedit.lora.scaling import Noted, check_scale
 
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Weights = Mapping[str, tuple[Tensor, Tensor]]
+    Biases = Mapping[str, Tensor]
 
 A, B = ".lora_A.weight", ".lora_B.weight"
 DOWN, UP, ALPHA = ".lora_down.weight", ".lora_up.weight", ".alpha"
+B_BIAS, BIAS = ".lora_B.bias", ".diff_b"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,8 @@ class Layout:
     """Hold one way to write a LoRA as the tensors of a file."""
 
     suffix: str  # of the file
-    write: Callable[[Weights, Names], dict[str, Tensor]]  # raises ValueError for what it cannot
+    # Raises ValueError for what it cannot.
+    write: Callable[[Weights, Biases, Names], dict[str, Tensor]]
 
 
 def from_tensors(
@@ -59,28 +63,59 @@ def from_tensors(
     weights: dict[str, tuple[Tensor, Tensor]] = {}
     for entry in entries:
         a, b = tensors[entry.down].float(), tensors[entry.up].float()
-        if entry.alpha is not None:
-            b = b * check_scale(float(tensors[entry.alpha]) / len(a), entry.alpha)
-        elif noted is not None:
-            b = b * noted.scale(entry.name, len(a))
+        if (scale := _scale(entry, tensors, noted)) is not None:
+            b = b * scale
         if entry.part.swapped:
             b = _swapped(b)
         weights |= _split(entry.part, a, b)
     return dict(sorted(weights.items()))
 
 
-def to_tensors(weights: Weights, layout: str, names: Names) -> dict[str, Tensor]:
+def biases_from(
+    tensors: Mapping[str, Tensor], biases: Iterable[Bias], noted: Noted | None = None
+) -> dict[str, Tensor]:
+    """Read what is added to the outputs of modules at scale 1; see `from_tensors`.
+
+    Returns:
+        Float32 [out] by module, modules in alphabetical order; none of nothing but zeros.
+    """
+    found: dict[str, Tensor] = {}
+    for bias in biases:
+        values = tensors[bias.key].float()
+        if bias.of and (scale := _scale(bias.of, tensors, noted)) is not None:
+            values = values * scale
+        if bias.part.swapped:
+            values = _swapped(values)
+        parts = values.split(bias.part.split(len(values)))
+        for module, rows in zip(bias.part.modules, parts, strict=True):
+            if rows.any():
+                found[module] = rows
+    return dict(sorted(found.items()))
+
+
+def _scale(entry: Entry, tensors: Mapping[str, Tensor], noted: Noted | None) -> float | None:
+    """Return what B is multiplied by; None where the file says nothing of it."""
+    rank = len(tensors[entry.down])
+    if entry.alpha is not None:
+        return check_scale(float(tensors[entry.alpha]) / rank, entry.alpha)
+    return None if noted is None else noted.scale(entry.name, rank)
+
+
+def to_tensors(
+    weights: Weights, layout: str, names: Names, biases: Biases | None = None
+) -> dict[str, Tensor]:
     """Write a LoRA as the tensors of a file.
 
     Args:
         weights: A and B by module.
         layout: one of `LAYOUTS`.
         names: of the modules of the base model.
+        biases: by module, where the LoRA has some.
 
     Raises:
         ValueError: modules that the layout cannot hold.
     """
-    tensors = LAYOUTS[layout].write(_one_rank(weights), names)
+    tensors = LAYOUTS[layout].write(_one_rank(weights), biases or {}, names)
     return {key: value.contiguous() for key, value in tensors.items()}
 
 
@@ -121,18 +156,29 @@ def _swapped(up: Tensor) -> Tensor:
     return torch.cat(up.chunk(2)[::-1])
 
 
-def _diffusers(weights: Weights, _: Names) -> dict[str, Tensor]:
+def _diffusers(weights: Weights, biases: Biases, _: Names) -> dict[str, Tensor]:
     """Write modules as they are named here."""
     tensors = {f"transformer.{module}{A}": down for module, (down, _) in weights.items()}
-    return tensors | {f"transformer.{module}{B}": up for module, (_, up) in weights.items()}
+    tensors |= {f"transformer.{module}{B}": up for module, (_, up) in weights.items()}
+    if alone := sorted(biases.keys() - weights.keys()):
+        more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+        raise ValueError(
+            f"layout=diffusers: has no place for a bias without a LoRA, as in {alone[0]}{more}; "
+            "expected layout=kohya"
+        )
+    # peft reads biases of all modules or of none.
+    for module, (_, up) in weights.items() if biases else ():
+        tensors[f"transformer.{module}{B_BIAS}"] = biases.get(module, up.new_zeros(len(up)))
+    return tensors
 
 
-def _kohya(weights: Weights, names: Names) -> dict[str, Tensor]:
+def _kohya(weights: Weights, biases: Biases, names: Names) -> dict[str, Tensor]:
     """Write the original's matrices."""
     import torch
 
     try:
         parts = names.group(list(weights))
+        added = names.group(list(biases))
     except ValueError as error:
         raise ValueError(f"layout=kohya: {error}") from error
     tensors = {}
@@ -140,7 +186,21 @@ def _kohya(weights: Weights, names: Names) -> dict[str, Tensor]:
         stem = "lora_unet_" + name.replace(".", "_")
         down, up = _stack(weights, part)
         tensors |= {stem + DOWN: down, stem + UP: up, stem + ALPHA: torch.tensor(float(len(down)))}
+    for name, part in added.items():
+        tensors["lora_unet_" + name.replace(".", "_") + BIAS] = _joined(biases, part)
     return tensors
+
+
+def _joined(biases: Biases, part: Part) -> Tensor:
+    """Put the biases of a matrix' modules one behind the other; zeros where there is none."""
+    import torch
+
+    if len(part.modules) == 1:
+        bias = biases[part.modules[0]]
+        return _swapped(bias) if part.swapped else bias
+    rows = dict(zip(part.modules, part.rows, strict=True))
+    width, blank = next((len(b) // rows[m], b) for m, b in biases.items() if m in rows)
+    return torch.cat([biases.get(m, blank.new_zeros(share * width)) for m, share in rows.items()])
 
 
 def _stack(weights: Weights, part: Part) -> tuple[Tensor, Tensor]:
@@ -161,7 +221,7 @@ def _stack(weights: Weights, part: Part) -> tuple[Tensor, Tensor]:
     return torch.cat([down for down, _ in pairs]), torch.block_diag(*(up for _, up in pairs))
 
 
-def _published(weights: Weights, names: Names) -> dict[str, Tensor]:
+def _published(weights: Weights, biases: Biases, names: Names) -> dict[str, Tensor]:
     """Write what the published code reads: attention only, one rank, alpha 1."""
     import torch
 
@@ -173,6 +233,8 @@ def _published(weights: Weights, names: Names) -> dict[str, Tensor]:
         raise ValueError(
             f"layout=published: attention projections only, not {', '.join(others[:3])}"
         )
+    if biases:
+        raise ValueError("layout=published: the published code reads no biases; expected kohya")
     tensors = {}
     for module, (down, up) in weights.items():
         stem = "lora_unet_" + module.replace(".", "_")

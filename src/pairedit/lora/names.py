@@ -40,6 +40,14 @@ class Part:
             raise ValueError(f"{rows} rows of {names} do not fit width {width}")
         return sizes
 
+    def split(self, rows: int) -> list[int]:
+        """Return the same where the width is not known, as of a bias.
+
+        Raises:
+            ValueError: a number of rows that the modules cannot share.
+        """
+        return self.sizes(rows, rows // max(1, sum(self.rows)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:

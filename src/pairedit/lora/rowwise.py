@@ -1,6 +1,9 @@
 """Own the LoRA layer: every batch row has its own scales and learners.
 
-    y[b] = W x[b] + sum over LoRAs of scale[b] * alpha / rank * B A x[b]
+    y[b] = W x[b] + sum over LoRAs of scale[b] * alpha / rank * B (A x[b] + c)
+
+c is zero but where a LoRA adds a bias: that is one more rank, of which A is zero, c is 1 and B is
+the bias.
 
 Where a LoRA does not learn from row b its A and B count as constants: the row still passes
 gradient to x, and so to whatever came before. LoRAs act by segments of like rows or, stacked, all
@@ -47,6 +50,16 @@ class RowwiseLinear(PeftLinear):
 
     routing: Routing
 
+    def take(self, name: str, down: Tensor, up: Tensor, bias: Tensor | None) -> None:
+        """Give a LoRA the weights of a file; with a bias it was made for one rank more."""
+        first, second = self.lora_A[name], self.lora_B[name]
+        if bias is not None:
+            down, up = F.pad(down, (0, 0, 0, 1)), torch.cat([up, bias[:, None]], dim=1)
+            constant = F.pad(torch.zeros(len(down) - 1), (0, 1), value=1.0)
+            first.bias = nn.Parameter(constant.to(first.weight.device), requires_grad=False)
+        first.weight.data = down.to(first.weight.device)
+        second.weight.data = up.to(second.weight.device)
+
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, ..., D] to the base layer's output plus the rows' LoRAs.
 
@@ -65,10 +78,10 @@ class RowwiseLinear(PeftLinear):
         loras = _side_by_side([self], x)
         if loras is None:
             return result
-        down, up, scales, learns = loras
-        live = F.linear(F.linear(x, down) * scales * learns, up)
+        down, up, scales, learns, constant = loras
+        live = F.linear(F.linear(x, down, constant) * scales * learns, up)
         down, up = down.detach(), up.detach()
-        return result + live + F.linear(F.linear(x, down) * scales * (1 - learns), up)
+        return result + live + F.linear(F.linear(x, down, constant) * scales * (1 - learns), up)
 
     def _add_segments(self, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of each segment to what the base layer made of [B, ..., D]."""
@@ -88,7 +101,7 @@ class RowwiseLinear(PeftLinear):
 
     def _add(self, segment: Segment, x: Tensor, result: Tensor) -> Tensor:
         """Add the LoRAs of one segment, as one LoRA whose rank is the sum of theirs."""
-        downs, ups, scales = [], [], []
+        downs, ups, scales, firsts = [], [], [], []
         for name, learns, scale in zip(segment.names, segment.learns, segment.scales, strict=True):
             # A file may leave modules out.
             if name not in self.lora_A:
@@ -99,10 +112,11 @@ class RowwiseLinear(PeftLinear):
             downs.append(down)
             ups.append(up)
             scales.append((scale * self.scaling[name]).expand(-1, len(down)))
+            firsts.append(self.lora_A[name])
         if not downs:
             return result
         # Float32 weights, computed in the precision of the base.
-        inner = F.linear(x, torch.cat(downs).to(x.dtype))
+        inner = F.linear(x, torch.cat(downs).to(x.dtype), _constant(firsts, x))
         weight = torch.cat(scales, dim=1).to(x.dtype)
         inner = inner * weight.view(len(x), *[1] * (x.ndim - 2), -1)
         return result + F.linear(inner, torch.cat(ups, dim=1).to(x.dtype)).to(result.dtype)
@@ -139,8 +153,8 @@ def low_rank(layers: Sequence[nn.Linear], x: Tensor) -> tuple[Tensor, Tensor, li
     if loras is None:
         features = sum(layer.out_features for layer in layers)
         return x[..., :0], x.new_zeros(features, 0), [0] * len(layers)
-    down, up, scales, _ = loras
-    return F.linear(x, down) * scales, up, [_rank(layer) for layer in layers]
+    down, up, scales, _, constant = loras
+    return F.linear(x, down, constant) * scales, up, [_rank(layer) for layer in layers]
 
 
 def _rank(layer: nn.Linear) -> int:
@@ -153,17 +167,18 @@ def _rank(layer: nn.Linear) -> int:
 
 def _side_by_side(
     layers: Sequence[nn.Linear], x: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
-    """Gather the LoRAs of layers; see `stacked.multiply` for what is returned, None for none."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None] | None:
+    """Gather the LoRAs of layers; see `product.multiply` for what is returned, None for none."""
     routing = next((layer.routing for layer in layers if isinstance(layer, RowwiseLinear)), None)
     if routing and routing.segments:
         raise ValueError("projections side by side take LoRAs that are stacked")
-    downs, ups, columns = [], [], []
+    downs, ups, columns, firsts = [], [], [], []
     for layer in layers if routing else ():
         # A file may leave modules out.
         there = [i for i, name in enumerate(routing.names) if name in getattr(layer, "lora_A", ())]
         names = [routing.names[i] for i in there]
         downs += [layer.lora_A[name].weight for name in names]
+        firsts += [layer.lora_A[name] for name in names]
         columns += [(i, len(layer.lora_A[routing.names[i]].weight)) for i in there]
         parts = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
         ups.append(torch.cat([x.new_zeros(layer.out_features, 0), *parts], dim=1))
@@ -179,4 +194,16 @@ def _side_by_side(
         torch.block_diag(*ups).to(x.dtype),
         by_rank(routing.scales),
         by_rank(routing.learns),
+        _constant(firsts, x),
     )
+
+
+def _constant(firsts: Sequence[nn.Linear], x: Tensor) -> Tensor | None:
+    """Return what is added to A x, [R]; None where no LoRA has a bias."""
+    if all(first.bias is None for first in firsts):
+        return None
+    parts = [
+        x.new_zeros(len(first.weight)) if first.bias is None else first.bias.to(x.dtype)
+        for first in firsts
+    ]
+    return torch.cat(parts)

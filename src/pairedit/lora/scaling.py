@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from pairedit.lora.refusals import DORA, damaged, writer_of
 
 DIFFUSERS = "lora_adapter_metadata"  # entry of the header
 PEFT = "adapter_config.json"  # beside the weights
@@ -50,27 +52,36 @@ def check_scale(scale: float, where: str) -> float:
     return scale
 
 
-def find_noted(path: Path, texts: Mapping[str, str], peft: bool) -> Noted | None:
+def find_noted(path: Path, texts: Mapping[str, str], keys: Iterable[str]) -> Noted | None:
     """Read the alphas that a file's header notes, or those beside a file of PEFT.
 
     Args:
         path: of the weights.
         texts: of the header.
-        peft: the keys are those that PEFT writes.
+        keys: of all tensors; PEFT's have a prefix of their own.
 
     Raises:
         ValueError: says what is damaged or not supported.
     """
+    keys, beside = list(keys), path.with_name(PEFT)
     if DIFFUSERS in texts:
-        return _read(texts[DIFFUSERS], f"'{DIFFUSERS}'", "transformer.")
-    beside = path.with_name(PEFT)
-    if peft and beside.is_file():
-        return _read(beside.read_text(encoding="utf-8", errors="replace"), PEFT, "")
-    return None
+        text, where, prefix = texts[DIFFUSERS], f"'{DIFFUSERS}'", "transformer."
+    elif any(key.startswith("base_model.") for key in keys) and beside.is_file():
+        text, where, prefix = beside.read_text(encoding="utf-8", errors="replace"), PEFT, ""
+    else:
+        return None
+    try:
+        noted, dora = _read(text, where, prefix)
+    except ValueError as error:
+        raise ValueError(damaged(str(error), keys, texts)) from error
+    if dora:
+        writer = writer_of(keys, texts)
+        raise ValueError(f"{where} says that this is a DoRA{writer}; {DORA}")
+    return noted
 
 
-def _read(text: str, where: str, prefix: str) -> Noted:
-    """Read one LoraConfig of peft, written as JSON."""
+def _read(text: str, where: str, prefix: str) -> tuple[Noted, bool]:
+    """Read one LoraConfig of peft, written as JSON, and whether it is one of a DoRA."""
     try:
         config = json.loads(text)
         alphas = config.get(f"{prefix}alpha_pattern") or {}
@@ -80,14 +91,12 @@ def _read(text: str, where: str, prefix: str) -> Noted:
             alphas={_end(key): _number(value) for key, value in alphas.items()},
             stabilised=bool(config.get(f"{prefix}use_rslora")),
         )
-        dora = config.get(f"{prefix}use_dora")
+        dora = bool(config.get(f"{prefix}use_dora"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{where} is damaged ({error!r})") from error
     except RecursionError as error:
         raise ValueError(f"{where} is damaged (too deep)") from error
-    if dora:
-        raise ValueError(f"{where} says that this is a DoRA; only plain LoRAs are read")
-    return noted
+    return noted, dora
 
 
 def _number(value: Any) -> float:

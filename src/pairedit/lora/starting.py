@@ -26,6 +26,7 @@ class Start:
     taken: int  # modules
     new: int  # modules that the file lacks
     left: int  # modules of the file that are not trained
+    biases: int  # of the file; a training has none
     ranks: tuple[int, ...]  # of the file, ascending
     lost: float  # share of the update's Frobenius norm, over all modules that were taken
 
@@ -36,6 +37,8 @@ class Start:
             parts.append(f"{self.new} of the targets are not in it and start new")
         if self.left:
             parts.append(f"{self.left} of its modules are not among the targets and are left out")
+        if self.biases:
+            parts.append(f"its {self.biases} biases are left out")
         if self.ranks != (rank,):
             there = "-".join(map(str, sorted({self.ranks[0], self.ranks[-1]})))
             cut = (
@@ -82,6 +85,7 @@ def start_from(
         taken=len(common),
         new=len(modules) - len(common),
         left=len(lora.weights) - len(common),
+        biases=len(lora.biases),
         ranks=tuple(sorted({len(lora.weights[module][0]) for module in common})),
         lost=max(0.0, 1 - kept / whole) ** 0.5 if whole else 0.0,
     )

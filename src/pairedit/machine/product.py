@@ -1,9 +1,10 @@
 """Own the product of a frozen layer and all LoRAs beside it, as one operation there and back.
 
-    y = x W^T + b + ((x A^T) * scales) B^T
+    y = x W^T + b + ((x A^T + c) * scales) B^T
 
 A is the A of all LoRAs below each other, B their B side by side; the columns of `scales` and
 `learns` [B, 1, R] belong to the rows of A. A and B learn from the batch rows that `learns` marks.
+c [R] is there where a LoRA adds something whatever comes in.
 Shape letters: B rows, N tokens, R the ranks of all LoRAs together.
 """
 
@@ -17,7 +18,13 @@ from pairedit.machine.quantised import Float8, back_through, weight_of
 
 
 def multiply(
-    layer: nn.Linear, x: Tensor, down: Tensor, up: Tensor, scales: Tensor, learns: Tensor
+    layer: nn.Linear,
+    x: Tensor,
+    down: Tensor,
+    up: Tensor,
+    scales: Tensor,
+    learns: Tensor,
+    constant: Tensor | None = None,
 ) -> Tensor:
     """Map [B, N, in] to [B, N, out].
 
@@ -28,10 +35,11 @@ def multiply(
         up: B, [out, R].
         scales: of every LoRA in each row, [B, 1, R].
         learns: 1 where a LoRA learns, else 0, [B, 1, R].
+        constant: c, [R]; it never learns.
     """
     if torch.is_grad_enabled():
-        return _Product.apply(x, down, up, scales, learns, layer)
-    return _both(layer, x, F.linear(x, down) * scales, up)
+        return _Product.apply(x, down, up, scales, learns, layer, constant)
+    return _both(layer, x, F.linear(x, down, constant) * scales, up)
 
 
 class _Product(torch.autograd.Function):
@@ -46,8 +54,9 @@ class _Product(torch.autograd.Function):
         scales: Tensor,
         learns: Tensor,
         layer: nn.Linear,
+        constant: Tensor | None,
     ) -> Tensor:
-        inner = F.linear(x, down) * scales
+        inner = F.linear(x, down, constant) * scales
         ctx.layer = layer
         ctx.save_for_backward(x, down, up, scales, learns, inner)
         return _both(layer, x, inner, up)
@@ -61,7 +70,7 @@ class _Product(torch.autograd.Function):
         add_product(to_x, *back_through(ctx.layer, grad))
         to_down = (to_inner * learns).flatten(0, -2).T @ x
         to_up = grad.T @ (inner * learns).flatten(0, -2)
-        return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None
+        return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None, None
 
 
 def _both(layer: nn.Linear, x: Tensor, inner: Tensor, up: Tensor) -> Tensor:

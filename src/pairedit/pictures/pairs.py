@@ -33,7 +33,7 @@ def draw_pairs(pairs: Sequence[Pair], size: Size, *, title: str) -> Image.Image:
     ]
     count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
     if len(pairs) > MOST:
-        count = f"the first {MOST} of {count}"
+        count = f"the first {MOST} of {count}, {len(pairs) - MOST} left out"
     heads = ["source", "target", "difference" + f" x {louder}" * (louder > 1)]
     labels = [pair.stem for pair in pairs[:MOST]]
     return contact_sheet(rows, labels, heads, f"{title}: {count}, {size[1]} x {size[0]} px")

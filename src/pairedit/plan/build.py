@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.problems import Invalid
+from pairedit.runs.words import as_one_text
 
 # What OmegaConf says about a type, and what a user reads.
 WANTED = {
@@ -164,4 +165,7 @@ def _as_declared(value: Any, name: str, hint: Any) -> Any:
     try:
         return OmegaConf.to_container(OmegaConf.structured(shape(value)))["value"]
     except OmegaConfBaseException as error:
-        raise ValueError(f"{name}={value}: {reason(error)}") from error
+        said = reason(error)
+        if isinstance(value, list) and said == WANTED["to string"]:
+            said += f"; for one text with commas write {as_one_text(name, value)}"
+        raise ValueError(f"{name}={value}: {said}") from error

@@ -94,7 +94,7 @@ def _plan(config: DictConfig) -> EvalPlan:
     )
     default = model.prompt if model else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
-    notes += split_prompts(config.prompts)
+    notes += split_prompts(config.prompts, config.prompts_file)
     usual = rendering.skip if rendering else 0
     subjects = _subjects(config, model, usual, list(readers.values()), problems, notes)
     problems.done()

@@ -20,6 +20,7 @@ from pairedit.lora.names import Names
 from pairedit.plan.keys import ExportConfig
 from pairedit.plan.merging import Part, describe_merged, parse_merge
 from pairedit.plan.model import check_keys
+from pairedit.plan.roles import note_content
 from pairedit.problems import Problems
 from pairedit.settings import LARGEST
 
@@ -98,6 +99,8 @@ def plan_export(config: DictConfig) -> ExportPlan:
         all(out.resolve() != file.resolve() for file in files), f"out={out}: is the file to export"
     )
     problems.done()
+    if lora:  # the parts of a merged one have been asked
+        note_content(lora, notes)
     return ExportPlan(
         lora=lora,
         parts=parts,

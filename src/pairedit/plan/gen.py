@@ -98,7 +98,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     # Photographs are edited without words, as the edits were learnt.
     default = model.prompt if model and not photos else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
-    notes += split_prompts(config.prompts)
+    notes += split_prompts(config.prompts, config.prompts_file)
     chosen = problems.attempt(
         lambda: choose_prompts(prompts or [default], seeds or [0], config.prompts_per_seed)
     )

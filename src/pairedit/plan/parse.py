@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate
 from pairedit.problems import Problems
-from pairedit.runs.words import double_quoted, shell
+from pairedit.runs.words import as_one_text, shell
 from pairedit.settings import SEED, is_seed
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
@@ -190,19 +191,33 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
     return found
 
 
-def split_prompts(prompts: Any) -> list[str]:
-    """Say so where a list of prompts looks like one text that its comma has split."""
-    if not OmegaConf.is_list(prompts) or len(prompts) < 2:
+def split_prompts(prompts: Any, file: str | None = None) -> list[str]:
+    """Say so where a list of prompts looks like one text that its commas have split.
+
+    Args:
+        prompts: as `parse_prompts` takes it.
+        file: the same; a list in brackets in it is split in the same way.
+    """
+    if file is not None:
+        try:
+            text = (path := _prompts_path(file)).read_text(encoding="utf-8-sig")
+            prompts = read_prompts(path) if text.lstrip().startswith("[") else []
+        except (OSError, ValueError):
+            return []  # said by `parse_prompts`
+    elif not OmegaConf.is_list(prompts):
         return []
     texts = [str(prompt) for prompt in prompts]
-    # A phrase that goes on behind a comma is short, and shares no beginning with the first.
-    head = texts[0].split()[:1]
-    if all(text.split()[:1] == head for text in texts) or all(
-        len(t.split()) > 3 for t in texts[1:]
-    ):
+    # Whoever has put a comma into a prompt knows how; prompts of one kind share words.
+    if len(texts) < 2 or any("," in text for text in texts) or all(map(_is_like(texts[0]), texts)):
         return []
-    whole = shell(f"prompts={double_quoted(', '.join(texts))}")
-    return [f"prompts: {len(texts)} of them, {' and '.join(texts)}; for a single one write {whole}"]
+    one = f"put it in quotes in {file}" if file else f"write {as_one_text('prompts', texts)}"
+    return [f"prompts: {len(texts)} of them, {' and '.join(texts)}; for a single one {one}"]
+
+
+def _is_like(first: str) -> Callable[[str], bool]:
+    """Tell prompts that share half of their words with the first."""
+    words = first.split()
+    return lambda text: SequenceMatcher(None, words, text.split()).ratio() >= 0.5
 
 
 def check_pairs_folder(pairs: str) -> bool:

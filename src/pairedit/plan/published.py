@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pairedit.files import expand_home
+from pairedit.files import expand_home, yaml_reason
 from pairedit.plan.oldgen import GEN
 from pairedit.plan.oldtrain import TRAIN
 from pairedit.plan.oldvalues import KINDS, device_and_index
@@ -125,8 +125,7 @@ def _read(path: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise ValueError(f"old={path}: {(error.strerror or str(error)).lower()}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = (str(error).splitlines() or [repr(error)])[0]
-        raise ValueError(f"old={path}: not a YAML file ({reason})") from error
+        raise ValueError(f"old={path}: not a YAML file ({yaml_reason(error)})") from error
     if not isinstance(old, Mapping):
         raise ValueError(f"old={path}: expected keys with values")
     return old

@@ -42,9 +42,15 @@ def inspect_role(
         notes.append(f"{path}: a checkpoint; the {role} LoRA of step {step} is taken from it")
         return {"role": role, "step": step}
     known = inspect_lora(path, names)
-    if role == SEMANTIC and role_of(path) == CONTENT:
-        notes.append(_note(path))
+    if role == SEMANTIC:
+        note_content(path, notes)
     return known
+
+
+def note_content(path: Path, notes: list[str]) -> None:
+    """Note that a file given as a slider is a content LoRA."""
+    if role_of(path) == CONTENT:
+        notes.append(_note(path))
 
 
 def note_base(path: Path, metadata: Mapping[str, Any], model: Any, notes: list[str]) -> None:

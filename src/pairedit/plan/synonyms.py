@@ -81,6 +81,11 @@ NONE = {
         "negative_prompt neg_prompt n_prompt",
         "a training takes none; pairedit-gen does, on base models with true guidance",
     ),
+    "prompts of a training": (
+        "train",
+        "prompts prompt prompts_file caption validation_prompt sample_prompts",
+        "pairs are learnt without words; model.prompt= is that of the preview",
+    ),
     "optimisers": (
         "train",
         "optimizer optim optimizer_type lr_scheduler scheduler weight_decay lr_warmup_steps",

@@ -17,10 +17,11 @@ from hydra.errors import HydraException
 from pairedit.data import kinds
 from pairedit.files import expand_home
 from pairedit.lora.file import READABLE
-from pairedit.plan.synonyms import SIDES, keys_of, meant, written
+from pairedit.plan.synonyms import SIDES, THEIRS, keys_of, meant, written
 from pairedit.runs.resume import has_begun
 from pairedit.runs.words import key_of, line, quoted_path
 
+TEXTS = ("prompts", "prompts_file")  # values that may need quotes of their own
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 
 
@@ -104,7 +105,7 @@ def _meant(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Write words as they were probably meant; return them, and those that were wrong."""
     fixed: list[str] = []
     wrong: list[str] = []
-    left = list(words)
+    left = [part for word in words for part in _unquoted(command, word, wrong)]
     while left:
         word = left.pop(0)
         spaced = _spaced(word, left)
@@ -130,6 +131,30 @@ def _meant(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
         else:
             fixed.append(word)
     return fixed, wrong
+
+
+def _unquoted(command: str, word: str, wrong: list[str]) -> list[str]:
+    """Take apart what quotes have made one word of: `steps = 5`, `--steps 5`, `a=1 b=2`."""
+    known = keys_of(command)
+    if re.match(r"--?[A-Za-z][\w-]*\s", word):
+        wrong.append(word)
+        return word.split(maxsplit=1)
+    found = re.fullmatch(r"\s*([\w./-]+)(\s+=|\s*:\s|\s)\s*([^=\s].*)", word, re.DOTALL)
+    sign = found and found[2].strip()
+    # Without a sign it may be a path with blanks in it.
+    mine = found and (found[1] in known or (sign and found[1] in THEIRS))
+    if sign == "=" or (mine and not expand_home(word).exists()):
+        wrong.append(word)
+        key, value = found[1], found[3].strip()
+        if key in known:
+            return written(key, value, command) if key in TEXTS else [f"{key}={value}"]
+        return _key(command, key, value) or [f"{key}={value}"]
+    parts = word.split()
+    several = len(parts) > 1 and all(re.fullmatch(r"[+~]*[\w./@-]+=\S+", p) for p in parts)
+    if several and not _is_readable(word):
+        wrong.append(word)
+        return parts
+    return [word]
 
 
 def _spaced(word: str, after: Sequence[str]) -> tuple[list[str], str] | None:

@@ -9,10 +9,10 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.files import CONF
-from pairedit.plan.build import reason
+from pairedit.plan.build import WANTED, reason
 from pairedit.plan.synonyms import THEIRS, TRUNKS, keys_of, kind_of, meant, why_not
 from pairedit.problems import ITEM
-from pairedit.runs.words import double_quoted, line, shell
+from pairedit.runs.words import as_one_text, double_quoted, key_of, line, shell
 
 # Keys that take several values in brackets, and keys that are text whatever is in them.
 LISTS = (
@@ -87,8 +87,20 @@ def describe_composition(
         return name_comma(override, command)
     if isinstance(error, OverrideParseException):
         return _unreadable(override or error.override)
-    where = f"{override}: " if override else ""
-    return where + reason(cause or text)
+    said = reason(cause or text)
+    if override and said == WANTED["to string"] and (texts := _listed(override)):
+        said += f"; for one text with commas write {as_one_text(key_of(override), texts)}"
+    key, _, value = (override or "").partition("=")
+    if re.fullmatch(r"\[?\s*[\d.+-]+(\s+[\d.+-]+)+\s*\]?", value):
+        said += f"; write {key}=[{','.join(value.strip(' []').split())}]"
+    return f"{override}: {said}" if override else said
+
+
+def _listed(word: str) -> list[str]:
+    """Return the entries of a list as they were typed; none for another value."""
+    value = word.partition("=")[2].strip()
+    inside = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else ""
+    return [entry.strip() for entry in inside.split(",")] if inside else []
 
 
 def _unreadable(word: str) -> str:
@@ -98,6 +110,8 @@ def _unreadable(word: str) -> str:
         return f"{word}: expected key=value"
     if value[:1] in ("[", "{", "'", '"'):
         return f"{word}: cannot be read; are all brackets and quotes closed?"
+    if re.fullmatch(r"[\w.+-]+,", value):
+        return f"{word}: ends with a comma; write {key}={value[:-1]}"
     return f"{word}: cannot be read as it stands; write {shell(f'{key}={double_quoted(value)}')}"
 
 

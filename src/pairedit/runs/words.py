@@ -56,6 +56,11 @@ def shell(word: str) -> str:
     return word if re.fullmatch(SAFE, word, flags=re.ASCII) else shlex.quote(word)
 
 
+def as_one_text(key: str, texts: Iterable[Any]) -> str:
+    """Write the word, for a shell, of one text that its commas have made a list of."""
+    return shell(f"{key}={double_quoted(', '.join(map(str, texts)))}")
+
+
 def line(program: str, words: Iterable[str]) -> str:
     """Write a whole command for a shell."""
     return " ".join([program, *map(shell, words)])

@@ -1,17 +1,20 @@
 """Own FLUX.1's workflow for ComfyUI: the slider as pairedit renders it, with native nodes alone.
 
 This is ComfyUI's API form: {id: {class_type, inputs}}, where [id, n] is the n-th output of a node.
-A LoRA that is off in the first steps hangs on the prompt as a hook with two keyframes. ComfyUI
-counts a keyframe's start on the schedule `simple`; with
+A LoRA that is off in the first steps, or not equally strong in all of them, hangs on the prompt as
+a hook with keyframes. ComfyUI counts a keyframe's start on the schedule `simple`; with
 
-    p = (skip - 0.5) / steps,  three decimals
+    p = (step - 0.5) / steps,  three decimals
 
 it starts exactly at that step. ModelSamplingFlux gives the sigmas of FLUX.1's own schedule.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from pairedit.schedules import strength as at_step
 
 # Files as Black Forest Labs and ComfyUI's own examples name them.
 FILES = {
@@ -20,6 +23,8 @@ FILES = {
     "flux-schnell": "flux1-schnell.safetensors",
 }
 SHIFT = {"max_shift": 1.15, "base_shift": 0.5}
+EVEN = {"max_shift": 0.0, "base_shift": 0.0}  # of schnell, whose noise falls evenly
+TOKENS = 256, 4096  # of an image, at which the shifts are those two
 
 Node = dict[str, Any]
 
@@ -28,7 +33,8 @@ def make_workflow(
     *,
     lora: str,
     strength: float,
-    skip: int,
+    skip: int | float,
+    lean: float = 0.0,
     steps: int,
     guidance_scale: float | None,
     resolution: int,
@@ -41,7 +47,8 @@ def make_workflow(
     Args:
         lora: the file's name in ComfyUI's folder of LoRAs.
         strength: of the LoRA.
-        skip: first steps without it.
+        skip: first steps without it, or the noise level below which it acts.
+        lean: to the early (1) or late (-1) steps, see `schedules`.
         steps: of the whole run.
         guidance_scale: None for a model that takes none.
         resolution: px, of both sides.
@@ -53,6 +60,8 @@ def make_workflow(
         Nodes by id.
     """
     size = {"width": resolution, "height": resolution}
+    shift = EVEN if model == "flux-schnell" else SHIFT
+    first = skip if isinstance(skip, int) else _nearest(skip, steps, resolution, shift)
     nodes = {
         "model": _node(
             "UNETLoader", unet_name=FILES.get(model, FILES["flux-dev"]), weight_dtype="default"
@@ -64,7 +73,7 @@ def make_workflow(
             type="flux",
         ),
         "vae": _node("VAELoader", vae_name="ae.safetensors"),
-        "shifted": _node("ModelSamplingFlux", model=["model", 0], **SHIFT, **size),
+        "shifted": _node("ModelSamplingFlux", model=["model", 0], **shift, **size),
         "prompt": _node("CLIPTextEncode", clip=["clip", 0], text=prompt),
         "nothing": _node("CLIPTextEncode", clip=["clip", 0], text=""),
         "noise": _node("EmptySD3LatentImage", **size, batch_size=1),
@@ -73,8 +82,8 @@ def make_workflow(
     if guidance_scale is not None:
         nodes["guided"] = _node("FluxGuidance", conditioning=positive, guidance=guidance_scale)
         positive = ["guided", 0]
-    if skip:
-        nodes |= _hooked(lora, strength, skip, steps, positive)
+    if first or lean:
+        nodes |= _hooked(lora, strength, _keyframes(lean, first, steps), steps, positive)
         positive = ["hooked", 0]
     else:
         nodes["slider"] = _node(
@@ -99,20 +108,32 @@ def make_workflow(
     return nodes
 
 
+def _keyframes(lean: float, first: int, steps: int) -> list[tuple[int, float]]:
+    """List the steps at which a slider's strength changes, each with its factor."""
+    acting = range(first, steps if lean else first + 1)
+    changes = [(step, round(at_step(lean, step, first, steps), 4)) for step in acting]
+    return [(0, 0.0), *changes] if first else changes
+
+
 def _hooked(
-    lora: str, strength: float, skip: int, steps: int, positive: list[str | int]
+    lora: str,
+    strength: float,
+    keyframes: list[tuple[int, float]],
+    steps: int,
+    positive: list[str | int],
 ) -> dict[str, Node]:
-    """Hang a LoRA on the prompt that starts after some steps."""
+    """Hang a LoRA on the prompt whose strength changes at some steps: step, factor."""
+    nodes = {"slider": _node("CreateHookLoraModelOnly", lora_name=lora, strength_model=strength)}
+    before: dict[str, Any] = {}
+    for step, factor in keyframes:
+        start = round((step - 0.5) / steps, 3) if step else 0.0
+        nodes[f"from{step}"] = _node(
+            "CreateHookKeyframe", strength_mult=factor, start_percent=start, **before
+        )
+        before = {"prev_hook_kf": [f"from{step}", 0]}
     return {
-        "slider": _node("CreateHookLoraModelOnly", lora_name=lora, strength_model=strength),
-        "off": _node("CreateHookKeyframe", strength_mult=0.0, start_percent=0.0),
-        "on": _node(
-            "CreateHookKeyframe",
-            strength_mult=1.0,
-            start_percent=round((skip - 0.5) / steps, 3),
-            prev_hook_kf=["off", 0],
-        ),
-        "timed": _node("SetHookKeyframes", hooks=["slider", 0], hook_kf=["on", 0]),
+        **nodes,
+        "timed": _node("SetHookKeyframes", hooks=["slider", 0], hook_kf=before["prev_hook_kf"]),
         "hooked": _node(
             "ConditioningSetProperties",
             cond_NEW=positive,
@@ -121,6 +142,21 @@ def _hooked(
             hooks=["timed", 0],
         ),
     }
+
+
+def _nearest(level: float, steps: int, resolution: int, shift: dict[str, float]) -> int:
+    """Return the step whose noise level is nearest to one.
+
+    Source: ComfyUI's ModelSamplingFlux, as FluxPipeline's calculate_shift.
+    """
+    few, many = TOKENS
+    part = ((resolution // 16) ** 2 - few) / (many - few)
+    mu = shift["base_shift"] + part * (shift["max_shift"] - shift["base_shift"])
+
+    def sigma(step: int) -> float:
+        return math.exp(mu) / (math.exp(mu) + steps / (steps - step) - 1)
+
+    return min(range(steps), key=lambda step: abs(sigma(step) - level))
 
 
 def _node(kind: str, **inputs: Any) -> Node:
