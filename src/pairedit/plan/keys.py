@@ -13,8 +13,10 @@ from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import MISSING, OmegaConf
 
+from pairedit.files import CONF
 from pairedit.runs.resume import fresh_folder
 from pairedit.settings import Rendering, Training
 
@@ -159,6 +161,11 @@ def register() -> None:
     store.store(name="gen_trunk", node=GenConfig)
     store.store(name="export_trunk", node=ExportConfig)
     store.store(name="eval_trunk", node=EvalConfig)
+    # Hydra would hold our launchers against those of the same name that its plugins have stored.
+    Plugins.instance()
+    stored = store.repo["hydra"]["launcher"]
+    for path in (CONF / "hydra/launcher").glob("*.yaml"):
+        stored.pop(path.name, None)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
     # Asked for again within one command it must answer the same; the next one gets its own.
     OmegaConf.register_new_resolver("pairedit.fresh", cache(fresh_folder), replace=True)
