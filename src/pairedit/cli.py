@@ -44,6 +44,7 @@ from pairedit.runs.resume import (
 )
 from pairedit.runs.stopping import Stopped, Stopping
 from pairedit.sweeps.jobs import Jobs, Task
+from pairedit.sweeps.search import go_on
 
 log = logging.getLogger(__name__)
 
@@ -86,19 +87,22 @@ def export() -> None:
 COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export}
 
 
-def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> None:
-    """Check, also that a run that is repeated is still the same, then train."""
+def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> float | None:
+    """Check, also that a run that is repeated is still the same, then train; return its score."""
     hydra_config = HydraConfig.get()
     plan = plan_train(config, method_name=hydra_config.runtime.choices.get("method", "?"))
     if again:
         check_again(again, plan.resolved)
     with collector_at_rest():
+        from pairedit.jobs.scoring import check_score, score_of
         from pairedit.jobs.train import run_training
 
+    check_score(config.score)
     overrides, sources = hydra_config.overrides, hydra_config.runtime.config_sources
     options = hydra_options(sources, list(overrides.hydra))
     words = [*options, *overrides.task]
     run_training(plan, _folder(), words=words, stopping=stopping)
+    return score_of([_folder() / name for name in plan.pairs], config.score)
 
 
 def _gen(config: DictConfig, stopping: Stopping) -> None:
@@ -210,7 +214,7 @@ def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
     notes: list[str] = []
     words = arrange(name, words, parser)
     if name == "train":
-        words = expand_resume(words)
+        words = go_on(expand_resume(words))
     words = place(expand(name, words, notes))
     if name == "eval":
         # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless

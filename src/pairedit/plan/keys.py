@@ -67,6 +67,7 @@ class TrainConfig:
     preview: bool = True
     preview_every: int = 0
     report: bool = True
+    score: str | None = None  # the measure that a search goes by
     hardware: Any = MISSING
     device: str = "auto"
     precision: str = "auto"

@@ -7,10 +7,14 @@ an error, or a text where the job was lost with its process.
 from __future__ import annotations
 
 import importlib
+import logging
 import os
+import signal
 import subprocess
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +22,14 @@ from hydra.core.utils import JobReturn, JobStatus, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pairedit.runs.resume import resume_command
+from pairedit.runs.stopping import Stopped
 from pairedit.sweeps import gpus, outcome
 from pairedit.sweeps.composed import Planned
 from pairedit.sweeps.jobs import Jobs
 from pairedit.sweeps.resources import Needs
+
+log = logging.getLogger(__name__)
 
 Found = dict[int, JobReturn | str]  # by the job's number
 
@@ -46,7 +54,6 @@ class Site:
     jobs: Jobs
     needs: Needs
     keys: Mapping[str, Any]  # of hydra.launcher
-    joined: Callable[[], None]  # to be called now and then while waiting
 
 
 def plugin(engine: str, site: Site, **keys: Any) -> Any:
@@ -74,7 +81,6 @@ def run_here(site: Site, planned: Sequence[Planned]) -> Found:
     for job in planned:
         config = site.context.config_loader.load_sweep_config(site.config, job.overrides)
         _number(config, job)
-        site.joined()
         found[job.number] = run_job(
             hydra_context=site.context,
             task_function=site.jobs.attempt,
@@ -94,11 +100,38 @@ def run_joblib(site: Site, planned: Sequence[Planned]) -> Found:
     keys = {key: value for key, value in site.keys.items() if value is not None}
     launcher = plugin("joblib", site, **{**keys, "n_jobs": count})
     try:
-        returns = launcher.launch([job.overrides for job in planned], planned[0].number)
+        with site.jobs.stopping.held(), _passed_on(site, planned):
+            returns = launcher.launch([job.overrides for job in planned], planned[0].number)
     except Exception as error:
         # The death of one worker ends all of them; what each had done stands in its folder.
         return {job.number: _noted(job, site, type(error).__name__) for job in planned}
     return {job.number: found for job, found in zip(planned, returns, strict=True)}
+
+
+@contextmanager
+def _passed_on(site: Site, planned: Sequence[Planned]) -> Iterator[None]:
+    """Pass a signal that asks this process to stop on to the workers, which save first."""
+    ended, told = threading.Event(), set()
+
+    def watch() -> None:
+        while not ended.wait(PAUSE / 4):
+            if site.jobs.stopping.pending is None:
+                continue
+            for job in planned:
+                note = outcome.read(job.folder)
+                mine = note and note.launch == site.jobs.launch and note.status == outcome.BEGUN
+                if mine and job.number not in told:
+                    told.add(job.number)
+                    with suppress(ProcessLookupError):
+                        os.kill(note.process, signal.SIGTERM)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def run_ray(site: Site, planned: Sequence[Planned]) -> Found:
@@ -125,7 +158,6 @@ def run_ray(site: Site, planned: Sequence[Planned]) -> Found:
         found: Found = {}
         while waiting:
             done, _ = ray.wait(list(waiting), timeout=1.0)
-            site.joined()
             for one in done:
                 job = waiting.pop(one)
                 try:
@@ -166,7 +198,16 @@ def run_submitit(site: Site, planned: Sequence[Planned]) -> Found:
     running = dict(
         zip(executor.map_array(launcher, *zip(*rows, strict=True)), planned, strict=True)
     )
-    return _wait(running, site, queued if cluster == "slurm" else None)
+    try:
+        return _wait(running, site, queued if cluster == "slurm" else None)
+    except Stopped:
+        ids = " ".join(sorted({one.job_id.split("_")[0] for one in running}))
+        if cluster == "slurm":
+            log.warning("the jobs go on under Slurm; `scancel %s` ends them", ids)
+        else:
+            for one in running:
+                one.cancel()
+        raise
 
 
 def _wait(running: dict[Any, Planned], site: Site, look: Callable[[], set[str]] | None) -> Found:
@@ -175,7 +216,6 @@ def _wait(running: dict[Any, Planned], site: Site, look: Callable[[], set[str]] 
     absent: dict[str, int] = {}
     while running:
         time.sleep(PAUSE)
-        site.joined()
         there = look() if look else None
         for one in list(running):
             if one.paths.result_pickle.exists():
@@ -189,8 +229,25 @@ def _wait(running: dict[Any, Planned], site: Site, look: Callable[[], set[str]] 
             absent[one.job_id] = 0 if here else absent.get(one.job_id, 0) + 1
             if absent[one.job_id] > LOST_AFTER:
                 job = running.pop(one)
-                found[job.number] = _noted(job, site, "its process was killed")
+                found[job.number] = _gone(job, site)
     return found
+
+
+def _gone(job: Planned, site: Site) -> JobReturn | str:
+    """Return what became of a job that Slurm no longer knows; only what was killed is lost."""
+    note = outcome.read(job.folder)
+    if note is None or note.launch != site.jobs.launch:
+        return _failed(job, "was taken from the queue before it began")
+    if note.status == outcome.STOPPED:
+        return _failed(job, f"{note.text}; continue with: {resume_command(job.folder.parent)}")
+    return _noted(job, site, "its process was killed")
+
+
+def _failed(job: Planned, text: str) -> JobReturn:
+    """Return what a job returns that failed."""
+    known = JobReturn(overrides=job.overrides)
+    known.status, known.return_value = JobStatus.FAILED, RuntimeError(text)
+    return known
 
 
 def queued() -> set[str]:
@@ -212,8 +269,7 @@ def _noted(job: Planned, site: Site, why: str) -> JobReturn | str:
         known.status, known.return_value = JobStatus.COMPLETED, note.score
         return known
     if note.status == outcome.FAILED:
-        known.status, known.return_value = JobStatus.FAILED, RuntimeError(note.text)
-        return known
+        return _failed(job, note.text)
     return why
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +132,7 @@ class Jobs:
         except Stopped as stopped:
             log.warning("%s", stopped)
             if requeues:
-                # submitit's own handler, which stands again by now, asks for another turn.
-                signal.raise_signal(_requeue_signal())
+                _queue_again(stopped.number)
             _asked.append(stopped.number)
             raise JobStopped(str(stopped)) from None
 
@@ -166,8 +167,26 @@ def _settle(start: Path, known: Sequence[str]) -> None:
         signal.signal(signal.SIGTERM, lambda number, _: _asked.append(number))
 
 
-def _requeue_signal() -> int:
-    """Name the signal at which submitit puts a job back into the queue."""
+def _queue_again(number: int) -> None:
+    """Put this job back into the queue, unless whoever stopped it wants it gone.
+
+    Never returns: a job that is to come again leaves no result.
+    """
     from submitit import JobEnvironment
 
-    return JobEnvironment._usr_sig()
+    environment = JobEnvironment()
+    if number == signal.SIGTERM and not _runs(environment.job_id):
+        sys.exit(128 + number)  # cancelled, or put back by Slurm itself
+    with suppress(subprocess.SubprocessError):
+        # submitit's own handler stands again by now.
+        signal.raise_signal(environment._usr_sig())
+    sys.exit(128 + number)
+
+
+def _runs(job: str) -> bool:
+    """Say whether Slurm still counts a job as running; what it is about to cancel it does not."""
+    ask = ["squeue", "--noheader", f"--jobs={job}", "--format=%T"]
+    with suppress(OSError):
+        done = subprocess.run(ask, capture_output=True, text=True, check=False)
+        return done.stdout.strip() == "RUNNING"
+    return False

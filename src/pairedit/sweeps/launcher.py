@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from pairedit.sweeps.composed import Composed, Planned
 from pairedit.sweeps.naming import Names
+from pairedit.sweeps.search import scored, searches, take_up
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,10 @@ class SweepLauncher(Launcher):
         with open_dict(config):
             config.hydra.sweep.dir = str(folder)
         self._folder = self._jobs.folder = folder
+        self._searches = searches(config)
+        if self._searches:
+            folder.mkdir(parents=True, exist_ok=True)
+            take_up(config, folder)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -80,8 +84,7 @@ class SweepLauncher(Launcher):
         Raises:
             ValueError: two of them are the same job.
         """
-        searched = not self._config.hydra.sweeper["_target_"].endswith(".BasicSweeper")
-        names = Names(self._folder).of(job_overrides, searched=searched)
+        names = Names(self._folder).of(job_overrides, searched=self._searches)
         return [
             Planned(number=first + place, overrides=tuple(words), folder=self._folder / name)
             for place, (words, name) in enumerate(zip(job_overrides, names, strict=True))
@@ -108,25 +111,24 @@ class SweepLauncher(Launcher):
                 else value
                 for key, value in self._keys.items()
             },
-            joined=partial(watch.look),
         )
         run = ENGINES[self._engine]
         found: dict[int, JobReturn | str] = {}
         left = list(planned)
         loader, shelf = self._context.config_loader, self._folder / SHELF
-        try:
-            if self._engine in ("joblib", "submitit"):
-                loader.lay_out(shelf, planned)
-            with watch:
-                for _ in range(self._tries):
-                    found |= run(site, left)
-                    left = [job for job in left if isinstance(found[job.number], str)]
-                    if not left:
-                        break
+        if self._engine in ("joblib", "submitit"):
+            loader.lay_out(shelf, planned)
+        with watch:
+            for turn in range(self._tries):
+                found |= run(site, left)
+                left = [job for job in left if isinstance(found[job.number], str)]
+                if not left:
+                    break
+                if turn + 1 < self._tries:
                     names = ", ".join(job.folder.name for job in left)
                     log.warning("lost: %s; each goes on from its last checkpoint", names)
-        finally:
-            loader.clear(shelf)
+        # Not when stopped: jobs that wait in a cluster's queue still need theirs.
+        loader.clear(shelf)
         return found
 
     def _returned(self, job: Planned, found: JobReturn | str) -> JobReturn:
@@ -136,9 +138,11 @@ class SweepLauncher(Launcher):
             lost.status = JobStatus.FAILED
             lost.return_value = RuntimeError(f"lost {self._tries} times ({found})")
             found = lost
+        if self._searches and found.status == JobStatus.COMPLETED:
+            found = scored(found, self._config)
         if found.status == JobStatus.FAILED:
             error = found._return_value
             self._jobs.failures.append((job.folder, str(error)))
-            if self._config.hydra.sweeper["_target_"].endswith(".BasicSweeper"):
+            if not self._searches:
                 found.status, found.return_value = JobStatus.COMPLETED, None
         return found

@@ -7,6 +7,8 @@ the job ran on. Never imports torch.
 from __future__ import annotations
 
 import json
+import os
+import platform
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +31,8 @@ class Outcome:
     text: str = ""  # why it failed
     score: float | None = None  # what a search goes by
     seconds: float | None = None  # that the last start took
+    machine: str = ""
+    process: int = 0
 
 
 def begin(folder: Path, launch: str) -> Outcome:
@@ -36,7 +40,14 @@ def begin(folder: Path, launch: str) -> Outcome:
     last = read(folder)
     again = last is not None and last.launch == launch and last.status in (BEGUN, STOPPED)
     starts = last.starts + 1 if again and last else 1
-    outcome = Outcome(launch=launch, starts=starts, status=BEGUN, since=time.time())
+    outcome = Outcome(
+        launch=launch,
+        starts=starts,
+        status=BEGUN,
+        since=time.time(),
+        machine=platform.node(),
+        process=os.getpid(),
+    )
     write(folder, outcome)
     return outcome
 

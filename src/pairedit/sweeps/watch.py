@@ -25,8 +25,8 @@ class Watch:
     def __init__(self, planned: Sequence[Planned], launch: str) -> None:
         """Take the jobs of one launch."""
         self._planned, self._launch = planned, launch
-        self._started = self._said = time.monotonic()
-        self._ended, self._last = threading.Event(), ""
+        self._started = time.monotonic()
+        self._ended = threading.Event()
         self._first = 0.0
         self._thread = threading.Thread(target=self._go_on, daemon=True)
 
@@ -40,9 +40,6 @@ class Watch:
         """End, and say how it ended."""
         self._ended.set()
         self._thread.join()
-
-    def look(self) -> None:
-        """Say how far the sweep is, if that is due."""
 
     def _go_on(self) -> None:
         while not self._ended.wait(EVERY):
