@@ -36,13 +36,15 @@ class Composed:
         self._known: dict[tuple[str, ...], bytes] = {}
         self._shelf: Path | None = None
 
-    def load_sweep_config(self, master: DictConfig, overrides: Sequence[str]) -> DictConfig:
-        """Return the configuration of one job."""
-        key = tuple(overrides)
+    def load_sweep_config(
+        self, master_config: DictConfig, sweep_overrides: Sequence[str]
+    ) -> DictConfig:
+        """Return the configuration of one job; see Hydra's `ConfigLoader`."""
+        key = tuple(sweep_overrides)
         if self._loader is None and self._shelf:
             return pickle.loads(self._place(key).read_bytes())
         if key not in self._known:
-            config = self._loader.load_sweep_config(master, list(overrides))
+            config = self._loader.load_sweep_config(master_config, list(sweep_overrides))
             self._known[key] = pickle.dumps(config)
         return pickle.loads(self._known[key])
 
