@@ -1,4 +1,4 @@
-"""Own an evaluation job: from a checked plan to report.html, eval.json, curves.png, sheets/."""
+"""Own an evaluation job: from a checked plan to report.html, eval.json, eval.csv, curves.png."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.measure.curves import write_curves
 from pairedit.measure.evaluate import Result, Setting, evaluate, render
+from pairedit.measure.families import comparisons
 from pairedit.measure.readers import open_readers
 from pairedit.measure.report import write_report
 from pairedit.measure.table import comparable, heads, named, numbers, table, text_table, to_json
+from pairedit.measure.tidy import write_tidy
 from pairedit.measure.verdict import NAME_IT
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
@@ -41,7 +43,7 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
 
     Args:
         plan: a checked configuration.
-        folder: receives config.yaml, report.html, eval.json, curves.png and sheets/.
+        folder: receives config.yaml, report.html, eval.json, eval.csv, curves.png and sheets/.
 
     Returns:
         The report.
@@ -140,6 +142,7 @@ def _write(
         settings=settings,
         notes=notes,
     )
+    write_tidy(results, folder / "eval.csv")
     with replacing(folder / "eval.json") as temporary:
         text = json.dumps(to_json(results, settings), indent=1, ensure_ascii=False)
         temporary.write_text(text, encoding="utf-8")
@@ -148,6 +151,8 @@ def _write(
 def _say(results: Sequence[Result]) -> None:
     """Log the table, and what to do about sliders that do not work."""
     log.info("\n%s\n", text_table(heads(), table(results)))
+    for text in comparisons(results):
+        log.info("%s", text)
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:

@@ -47,6 +47,7 @@ class Result:
     summaries: Mapping[Measure, Summary]
     missing: Mapping[Measure, str]  # those that could not run, and why
     verdict: Verdict
+    lanes: Sequence[tuple[int, str]] = ()  # seed and prompt of each
 
 
 def render(
@@ -187,6 +188,9 @@ def measure_slider(
             if measured not in able
         },
         verdict=judge(seen),
+        lanes=[
+            (samples[lane, 0].seed, samples[lane, 0].prompt) for lane in range(len(seen.distance))
+        ],
     )
 
 

@@ -18,6 +18,8 @@ import pairedit
 from pairedit.files import replacing
 from pairedit.measure.curves import PANELS, labels_of, panel_png
 from pairedit.measure.evaluate import Result
+from pairedit.measure.families import comparisons
+from pairedit.measure.grids import grid_png
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.table import comparable, heads, moved, named, table
 from pairedit.measure.verdict import NAME_IT
@@ -80,12 +82,15 @@ def write_report(
         f"<p class=quiet>{escape(_describe(settings))}</p>",
         *(f"<p>{escape(note)}</p>" for note in notes),
         _overview(results, settings["match"]),
+        _differences(results),
         _advice(results),
     ]
     for edit, group in groups.items():
         parts.append(f"<h2>{escape(edit)}</h2>")
         parts.append(_figure(_webp(sheets[edit]), _sheet_caption(group), "sheet wide"))
         panels = "".join(_figure(panel_png(draw, group, labels), "") for draw in PANELS)
+        if grid := grid_png(group):
+            panels += _figure(grid, "")
         parts.append(f"<div class=panels>{panels}</div>")
         for result in group:
             label = result.subject.label
@@ -129,7 +134,7 @@ def _overview(results: Sequence[Result], match: float) -> str:
         edit, label, verdict, *rest = row
         body += (
             f"<tr><th scope=row>{escape(label)}</th><td>{escape(edit)}</td>"
-            f"<td class='{verdict}'>{verdict}</td>"
+            f"<td class='{escape(verdict.split()[0])}'>{escape(verdict)}</td>"
             + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
             + "</tr>"
         )
@@ -141,6 +146,13 @@ def _overview(results: Sequence[Result], match: float) -> str:
         f"where a slider reaches {100 * match:.0f} % of a pair's worth, because a weak edit "
         "always preserves well.</p>"
     )
+
+
+def _differences(results: Sequence[Result]) -> str:
+    """Say which settings differ, where several trainings of each allow to tell."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in comparisons(results))
+    note = "± is the standard deviation over the trainings of one row, which differ in their seeds."
+    return f"<p class=quiet>{note}</p><ul>{items}</ul>" if items else ""
 
 
 def _advice(results: Sequence[Result]) -> str:
