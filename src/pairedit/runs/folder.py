@@ -2,7 +2,8 @@
 
     config.yaml      the resolved configuration
     overrides.yaml   the command's words, so that `resume=<folder>` needs no others
-    started.yaml     the working folder, which relative paths among them belong to
+    started.yaml     the working folder, which relative paths among them belong to; by which
+                     versions, commit and machine
     .lock            locked while a process works here; the system unlocks it when that ends
 
 Nothing here imports torch: a resume that cannot be is refused at once.
