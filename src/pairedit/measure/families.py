@@ -16,6 +16,7 @@ from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
 
 SURE = 0.05  # a smaller p counts as a difference
+SHOWN = 14  # sliders side by side, in pictures and curves
 MOST = 6  # families that are compared in words, each with each
 
 
@@ -42,6 +43,20 @@ def value_of(result: Result, measured: Measure) -> float | None:
     summary = result.summaries.get(measured)
     value = math.nan if summary is None else float(summary.mean.flatten()[-1])
     return value if math.isfinite(value) else None
+
+
+def leading(results: Sequence[Result]) -> list[Result]:
+    """Pick the sliders of one edit that pictures have room for: those that cost least."""
+    if len(results) <= SHOWN:
+        return list(results)
+
+    def cost(result: Result) -> float:
+        known = (measures.matched_off_target, measures.matched_identity)
+        values = [v for m in known if (v := value_of(result, m)) is not None]
+        return values[0] if values else math.inf
+
+    best = sorted(range(len(results)), key=lambda place: cost(results[place]))[:SHOWN]
+    return [results[place] for place in sorted(best)]
 
 
 def spread(values: Sequence[float]) -> tuple[float, float]:
