@@ -18,9 +18,13 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 # was trained run in the same one.
 TESTS := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
+# Sweeps on what is installed of Slurm, Ray and joblib; the others are skipped. One process: they
+# share one Slurm.
+CLUSTER := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests/cluster
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-heavy test-faults check format data clean FORCE
+.PHONY: help setup demo test test-heavy test-faults test-cluster check format data clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
@@ -76,11 +80,18 @@ test-heavy: $(STAMP) ## run the heavy tests: longer trainings, every script and 
 test-faults: $(STAMP) ## kill, starve and feed it rubbish for long; write docs/reliability.md
 	$(OFFLINE) PYTHONPATH=tests/faults $(BIN)/python -m pytest -p figures tests/faults
 
+test-cluster: $(STAMP) ## run sweeps on a real Slurm (as root) and a real Ray, which it installs
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  -e '.[joblib,ray,slurm,tune,tensorboard]'
+	bash tests/cluster/install.sh
+	$(CLUSTER)
+
 check: $(STAMP) ## what CI runs: format, lint, all tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(TESTS)
 	$(TESTS) -m heavy
+	$(CLUSTER)
 
 format: $(STAMP) ## format the code and fix what the linter can
 	$(BIN)/ruff format .

@@ -28,12 +28,16 @@ QUICK = {
 def commands(page: Path) -> list[list[str]]:
     blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
+    split = [shlex.split(line) for line in lines if line and not line.startswith("#")]
+    return [words for words in split if words[0] != "pip" and not AFAR & set(words)]
 
 
 def files(page: Path) -> dict[str, str]:
     return dict(re.findall(r"Save as `(.+?)`:\n\n```\w+\n(.*?)```", page.read_text(), flags=re.S))
 
+
+# Need what is not installed everywhere; tests/cluster and tests/sweeps run these.
+AFAR = {f"hydra/launcher={name}" for name in ("joblib", "ray", "submitit")} | {"sweep=tune"}
 
 PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
 LONG = {"evaluate", "real", "sweep"}  # whose trainings and evaluations are many

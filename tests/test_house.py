@@ -22,6 +22,7 @@ PACKAGE = SOURCE / "pairedit"
 FLOORS = [
     "__main__",
     "cli notebook",
+    "sweeps",
     "jobs",
     "plan",
     "measure pictures",
@@ -193,7 +194,7 @@ def test_an_architecture_is_entered_by_nobody_but_the_one_that_names_the_usual_m
 
 def test_only_commands_and_plans_read_a_configuration():
     knowing = {name for name in modules() if outer(name) & {"hydra", "omegaconf"}}
-    assert {room(name) for name in knowing} <= {"cli", "plan"}, knowing
+    assert {room(name) for name in knowing} <= {"cli", "sweeps", "plan"}, knowing
 
 
 # What a text may not name: a place in a configuration, with a dot, or a key of a command.

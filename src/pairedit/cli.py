@@ -21,7 +21,6 @@ from pathlib import Path
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import CONF
@@ -35,7 +34,6 @@ from pairedit.plan.published import expand
 from pairedit.plan.train import plan_train
 from pairedit.plan.typed import arrange, place
 from pairedit.plan.wording import describe, on_its_lines
-from pairedit.problems import ITEM
 from pairedit.runs.folder import check_again
 from pairedit.runs.resume import (
     again_folder,
@@ -45,11 +43,12 @@ from pairedit.runs.resume import (
     resume_command,
 )
 from pairedit.runs.stopping import Stopped, Stopping
+from pairedit.sweeps.jobs import Jobs, Task
+from pairedit.sweeps.search import go_on
 
 log = logging.getLogger(__name__)
 
 FULL = "HYDRA_FULL_ERROR"
-Task = Callable[[DictConfig, Stopping], None]
 
 
 def train() -> None:
@@ -88,19 +87,22 @@ def export() -> None:
 COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export}
 
 
-def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> None:
-    """Check, also that a run that is repeated is still the same, then train."""
+def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> float | None:
+    """Check, also that a run that is repeated is still the same, then train; return its score."""
     hydra_config = HydraConfig.get()
     plan = plan_train(config, method_name=hydra_config.runtime.choices.get("method", "?"))
     if again:
         check_again(again, plan.resolved)
     with collector_at_rest():
+        from pairedit.jobs.scoring import check_score, score_of
         from pairedit.jobs.train import run_training
 
+    check_score(config.score)
     overrides, sources = hydra_config.overrides, hydra_config.runtime.config_sources
     options = hydra_options(sources, list(overrides.hydra))
     words = [*options, *overrides.task]
     run_training(plan, _folder(), words=words, stopping=stopping)
+    return score_of([_folder() / name for name in plan.pairs], config.score)
 
 
 def _gen(config: DictConfig, stopping: Stopping) -> None:
@@ -159,7 +161,7 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     """
     _spell_anything()
     full = os.environ.get(FULL) == "1"
-    jobs = _Jobs(task, full)
+    jobs = Jobs(task, full)
     # A log file on a full disk must not print tracebacks.
     logging.raiseExceptions = full
     register()
@@ -203,43 +205,6 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         _exit(jobs.text())
 
 
-class _Jobs:
-    """Do the jobs of one command, and remember which failed."""
-
-    def __init__(self, task: Task, full: bool) -> None:
-        """Take what does one job, and whether its error is to be shown with a traceback."""
-        self._task, self._full, self._mode = task, full, RunMode.RUN
-        self.stopping = Stopping()
-        self.folder: Path | None = None  # of the run or sweep, once there is one
-        self.failures: list[tuple[Path, str]] = []
-
-    def attempt(self, config: DictConfig) -> None:
-        """Do one job; in a multirun the next ones still get their turn."""
-        self._mode = HydraConfig.get().mode
-        single = self._mode == RunMode.RUN
-        self.folder = _folder() if single else Path(HydraConfig.get().sweep.dir)
-        try:
-            self._task(config, self.stopping)
-        except Exception as error:
-            if self._full and single:
-                raise
-            text = describe(error)
-            # What the user asked for would fail again; what the machine failed at may go on.
-            if isinstance(error, OSError | MemoryError | RuntimeError) and has_begun(_folder()):
-                text += f"; continue with: {resume_command(_folder())}"
-            self.failures.append((_folder(), text))
-            if not single:
-                log.error("failed: %s", on_its_lines(text), exc_info=self._full)
-
-    def text(self) -> str:
-        """Say what failed."""
-        if self._mode == RunMode.RUN:
-            return self.failures[0][1]
-        count = len(self.failures)
-        lines = "".join(f"{ITEM}{folder}: {text}" for folder, text in self.failures)
-        return f"{count} {'job' if count == 1 else 'jobs'} failed:{lines}"
-
-
 def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
     """Turn what was typed into what Hydra reads.
 
@@ -249,7 +214,7 @@ def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
     notes: list[str] = []
     words = arrange(name, words, parser)
     if name == "train":
-        words = expand_resume(words)
+        words = go_on(expand_resume(words))
     words = place(expand(name, words, notes))
     if name == "eval":
         # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless

@@ -1,10 +1,11 @@
-"""Own an evaluation job: from a checked plan to report.html, eval.json, curves.png, sheets/."""
+"""Own an evaluation job: from a checked plan to report.html, eval.json, eval.csv, curves.png."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +18,16 @@ from pairedit.data.names import plain_names
 from pairedit.files import locate, replacing, write_yaml
 from pairedit.jobs.noting import calibrate, settle
 from pairedit.jobs.opening import at_work, open_model
-from pairedit.lora.file import LoraFile, read_lora
+from pairedit.lora.file import LoraFile
+from pairedit.lora.several import LoraFiles
 from pairedit.measure.curves import write_curves
 from pairedit.measure.evaluate import Result, Setting, evaluate, render
+from pairedit.measure.families import comparisons, leading
 from pairedit.measure.readers import open_readers
-from pairedit.measure.report import write_report
+from pairedit.measure.report import webp, write_report
+from pairedit.measure.subject import Subject
 from pairedit.measure.table import comparable, heads, named, numbers, table, text_table, to_json
+from pairedit.measure.tidy import write_tidy
 from pairedit.measure.verdict import NAME_IT
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.pictures.sheet import contact_sheet
@@ -33,6 +38,8 @@ log = logging.getLogger(__name__)
 
 SHOWN = 4  # lanes on a sheet of sliders side by side
 SHOWN_ALONE = 8  # lanes on the sheet of a single slider
+MANY = 24  # sliders, whose pictures are made smaller so that a browser opens the report
+SMALL = (1000, 1000)  # px at most
 SHOWN_ROWS = 3  # lanes on the sheets of every slider's scales
 
 
@@ -41,7 +48,7 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
 
     Args:
         plan: a checked configuration.
-        folder: receives config.yaml, report.html, eval.json, curves.png and sheets/.
+        folder: receives config.yaml, report.html, eval.json, eval.csv, curves.png and sheets/.
 
     Returns:
         The report.
@@ -50,7 +57,7 @@ def run_evaluation(plan: EvalPlan, folder: Path) -> Path:
         log.warning("%s", note)
     # Small files first: a bad LoRA is refused before the model is loaded.
     names = plan.model.names
-    loras = {subject.path: read_lora(subject.path, names) for subject in plan.subjects}
+    loras = LoraFiles([subject.path for subject in plan.subjects], names)
     with at_work(plan, folder):
         return _measure(plan, folder, loras)
 
@@ -63,12 +70,12 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
         seeds=plan.seeds,
         rendering=plan.rendering,
     )
-    results = measure_all(plan, base, loras, setting)
+    results = measure_all(plan, base, loras, setting, keep=_keep(plan.subjects))
     groups = by_edit(results)
     sheets = {
         edit: sheet_of_scales(group[0], SHOWN_ALONE, edit)
         if len(group) == 1
-        else sheet_side_by_side(base, group, loras, setting)
+        else sheet_side_by_side(base, leading(group), loras, setting)
         for edit, group in groups.items()
     }
     # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
@@ -91,8 +98,31 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
     return folder / "report.html"
 
 
+def _keep(subjects: Sequence[Subject]) -> Callable[[Result], Result]:
+    """Say what is kept of the images of a slider once it is measured: what the report shows."""
+    count = Counter(subject.dataset for subject in subjects)
+
+    def keep(result: Result) -> Result:
+        alone = count[result.subject.dataset] == 1
+        kept = {
+            (lane, k): sample
+            for (lane, k), sample in result.samples.items()
+            if lane < (SHOWN_ALONE if alone else SHOWN) and (alone or k == result.seen.zero)
+        }
+        strip = sheet_of_scales(result, SHOWN_ROWS)
+        if len(subjects) > MANY:
+            strip.thumbnail(SMALL)
+        return replace(result, samples=kept, strip=webp(strip))
+
+    return keep
+
+
 def measure_all(
-    plan: EvalPlan, base: Base, loras: Mapping[Path, LoraFile], setting: Setting
+    plan: EvalPlan,
+    base: Base,
+    loras: Mapping[Path, LoraFile],
+    setting: Setting,
+    keep: Callable[[Result], Result] = lambda result: result,
 ) -> list[Result]:
     """Open the readers, find how each slider is best used, render the sliders and measure them."""
     readers, missing = open_readers(
@@ -114,6 +144,7 @@ def measure_all(
         readers=readers,
         missing=missing,
         match=plan.match,
+        keep=keep,
     )
 
 
@@ -134,12 +165,10 @@ def _write(
         folder / "report.html",
         groups,
         sheets=sheets,
-        rows={
-            (r.subject.dataset, r.subject.label): sheet_of_scales(r, SHOWN_ROWS) for r in results
-        },
         settings=settings,
         notes=notes,
     )
+    write_tidy(results, folder / "eval.csv")
     with replacing(folder / "eval.json") as temporary:
         text = json.dumps(to_json(results, settings), indent=1, ensure_ascii=False)
         temporary.write_text(text, encoding="utf-8")
@@ -148,6 +177,8 @@ def _write(
 def _say(results: Sequence[Result]) -> None:
     """Log the table, and what to do about sliders that do not work."""
     log.info("\n%s\n", text_table(heads(), table(results)))
+    for text in comparisons(results):
+        log.info("%s", text)
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
@@ -213,7 +244,7 @@ def _sheet(
     title: str | None,
 ) -> Image.Image:
     """Lay rows of lanes out, named by their seeds."""
-    labels = [f"seed {result.samples[lane, 0].seed}" for lane in range(len(rows))]
+    labels = [f"seed {seed}" for seed, _ in result.lanes[: len(rows)]]
     return contact_sheet(rows, labels, heads, title)
 
 

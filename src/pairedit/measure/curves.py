@@ -16,6 +16,7 @@ from pairedit.files import replacing
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
+from pairedit.measure.families import leading
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
 
@@ -74,10 +75,10 @@ def write_curves(groups: Sequence[Sequence[Result]], path: Path) -> None:
     figure = Figure(figsize=(2 * PANEL[0], len(groups) * PANEL[1]), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(groups), len(PANELS), squeeze=False)
-    labels = labels_of([result for results in groups for result in results])
+    labels = labels_of([result for results in groups for result in leading(results)])
     for row, results in zip(grid, groups, strict=True):
         for axes, draw in zip(row, PANELS, strict=True):
-            _panel(axes, draw, results, labels)
+            _panel(axes, draw, leading(results), labels)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png")
 

@@ -8,7 +8,7 @@ Shapes: N lanes (seeds x prompts), K scales, P pairs, H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from pairedit.measure.subject import Subject
 from pairedit.measure.verdict import NO_PAIRS, NOT_ASKED, Verdict, judge
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
+
+TOGETHER = 8  # sliders whose images are in memory at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ class Result:
     summaries: Mapping[Measure, Summary]
     missing: Mapping[Measure, str]  # those that could not run, and why
     verdict: Verdict
+    lanes: Sequence[tuple[int, str]] = ()  # seed and prompt of each
+    strip: bytes = b""  # a few lanes along the scales, as WebP; for a report
 
 
 def render(
@@ -111,8 +115,9 @@ def evaluate(
     readers: Mapping[str, Instrument],
     missing: Mapping[str, str],
     match: float = 0.5,
+    keep: Callable[[Result], Result] = lambda result: result,
 ) -> list[Result]:
-    """Render and measure sliders.
+    """Render and measure sliders, a few at a time: memory does not grow with their number.
 
     Args:
         base: the model, without LoRAs.
@@ -123,12 +128,29 @@ def evaluate(
         readers: instruments by name.
         missing: why others are not open, by name.
         match: share of one pair's worth at which sliders are compared.
+        keep: called with each result while its images are there; returns what is kept of it.
     """
-    ordered, found = render_all(base, subjects, loras, scales=scales, setting=setting)
-    return [
-        measure_slider(subject, samples, ordered, setting.rendering.size, readers, missing, match)
-        for subject, samples in zip(subjects, found, strict=True)
+    results: dict[int, Result] = {}
+    for places in _together(subjects):
+        few, size = [subjects[place] for place in places], setting.rendering.size
+        ordered, found = render_all(base, few, loras, scales=scales, setting=setting)
+        for place, subject in zip(places, few, strict=True):
+            samples = found.pop(0)
+            result = measure_slider(subject, samples, ordered, size, readers, missing, match)
+            results[place] = keep(result)
+    return [results[place] for place in range(len(subjects))]
+
+
+def _together(subjects: Sequence[Subject]) -> Iterator[list[int]]:
+    """Yield the places of sliders that are rendered together, those of one `skip` side by side."""
+    order = [
+        place
+        for skip in dict.fromkeys(subject.skip for subject in subjects)
+        for place, subject in enumerate(subjects)
+        if subject.skip == skip
     ]
+    for start in range(0, len(order), TOGETHER):
+        yield order[start : start + TOGETHER]
 
 
 def render_all(
@@ -187,6 +209,9 @@ def measure_slider(
             if measured not in able
         },
         verdict=judge(seen),
+        lanes=[
+            (samples[lane, 0].seed, samples[lane, 0].prompt) for lane in range(len(seen.distance))
+        ],
     )
 
 

@@ -18,6 +18,8 @@ import pairedit
 from pairedit.files import replacing
 from pairedit.measure.curves import PANELS, labels_of, panel_png
 from pairedit.measure.evaluate import Result
+from pairedit.measure.families import comparisons, leading
+from pairedit.measure.grids import grid_png
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.table import comparable, heads, moved, named, table
 from pairedit.measure.verdict import NAME_IT
@@ -59,7 +61,6 @@ def write_report(
     groups: Mapping[str, Sequence[Result]],
     *,
     sheets: Mapping[str, Image.Image],
-    rows: Mapping[tuple[str, str], Image.Image],
     settings: Mapping[str, Any],
     notes: Sequence[str],
 ) -> None:
@@ -69,29 +70,33 @@ def write_report(
         path: the file to write.
         groups: results by edit, in order.
         sheets: one picture for each edit, its sliders side by side.
-        rows: one picture for each edit and slider, along its scales.
         settings: how images were rendered.
         notes: what the reader should know.
     """
     results = [result for group in groups.values() for result in group]
-    title, labels = ", ".join(groups), labels_of(results)
+    title = ", ".join(groups)
+    labels = labels_of([result for group in groups.values() for result in leading(group)])
     parts = [
         f"<h1>Sliders: {escape(title)}</h1>",
         f"<p class=quiet>{escape(_describe(settings))}</p>",
         *(f"<p>{escape(note)}</p>" for note in notes),
         _overview(results, settings["match"]),
+        _differences(results),
         _advice(results),
     ]
     for edit, group in groups.items():
         parts.append(f"<h2>{escape(edit)}</h2>")
-        parts.append(_figure(_webp(sheets[edit]), _sheet_caption(group), "sheet wide"))
-        panels = "".join(_figure(panel_png(draw, group, labels), "") for draw in PANELS)
+        parts.append(_figure(webp(sheets[edit]), _sheet_caption(group), "sheet wide"))
+        shown = leading(group)
+        panels = "".join(_figure(panel_png(draw, shown, labels), "") for draw in PANELS)
+        if grid := grid_png(group):
+            panels += _figure(grid, "")
         parts.append(f"<div class=panels>{panels}</div>")
         for result in group:
             label = result.subject.label
             parts.append(
                 f"<details><summary>{escape(label)}: all scales, all measures</summary>"
-                + _figure(_webp(rows[edit, label]), "", "sheet wide")
+                + _figure(result.strip, "", "sheet wide")
                 + _measures(result)
                 + "</details>"
             )
@@ -129,7 +134,7 @@ def _overview(results: Sequence[Result], match: float) -> str:
         edit, label, verdict, *rest = row
         body += (
             f"<tr><th scope=row>{escape(label)}</th><td>{escape(edit)}</td>"
-            f"<td class='{verdict}'>{verdict}</td>"
+            f"<td class='{escape(verdict.split()[0])}'>{escape(verdict)}</td>"
             + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
             + "</tr>"
         )
@@ -141,6 +146,13 @@ def _overview(results: Sequence[Result], match: float) -> str:
         f"where a slider reaches {100 * match:.0f} % of a pair's worth, because a weak edit "
         "always preserves well.</p>"
     )
+
+
+def _differences(results: Sequence[Result]) -> str:
+    """Say which settings differ, where several trainings of each allow to tell."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in comparisons(results))
+    note = "± is the standard deviation over the trainings of one row, which differ in their seeds."
+    return f"<p class=quiet>{note}</p><ul>{items}</ul>" if items else ""
 
 
 def _advice(results: Sequence[Result]) -> str:
@@ -168,8 +180,11 @@ def _sheet_caption(group: Sequence[Result]) -> str:
     """Say at which strength a sheet shows its sliders."""
     if len(group) == 1:
         return "Rows are seeds, columns scales; 0 is the base model."
-    late = [r.subject.label for r in group if not comparable(r)[1]]
+    shown = leading(group)
+    late = [r.subject.label for r in shown if not comparable(r)[1]]
     text = "Rows are seeds. Every slider at the scale where it is as strong as the others."
+    if len(shown) < len(group):
+        text += f" The {len(shown)} of {len(group)} that move least beside the edit are shown."
     return text + (f" Too weak for that, at its best instead: {', '.join(late)}." if late else "")
 
 
@@ -252,7 +267,7 @@ def _figure(picture: bytes, caption: str, kind: str = "") -> str:
     return f"<figure class='{kind}'><img alt='{escape(caption)}' src='{url}'>{text}</figure>"
 
 
-def _webp(image: Image.Image) -> bytes:
+def webp(image: Image.Image) -> bytes:
     """Compress a sheet."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=90, method=4)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pairedit.data.examples import Pair
@@ -15,7 +15,7 @@ class Subject:
     """Name one slider to evaluate; a plan holds it before the weights are read."""
 
     path: Path  # of the LoRA file
-    label: str  # of its row among others on the same edit: the method, or the job's folder
+    label: str  # among others on the same edit: the method, and what else differs
     dataset: str
     pairs: Sequence[Pair]  # none where they cannot be found
     attribute: str | None  # None: the one that the pairs move most, where a probe reads them
@@ -23,6 +23,10 @@ class Subject:
     local: bool = False  # see `legs.Slider`, as the next
     lean: float = 0.0
     open: bool = False  # how it is used was neither asked for nor found by trial
+    family: str = ""  # the label without the seed: what several trainings have in common
+    method: str = ""
+    seed: int | None = None  # of the training; None where nobody knows
+    swept: Mapping[str, str] = field(default_factory=dict)  # what differs among all, by key
 
     @property
     def use(self) -> Use:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Column, Evidence, Measure
+from pairedit.measure.families import comparisons, families, spread, value_of
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
 
@@ -24,20 +26,47 @@ def heads() -> tuple[str, ...]:
 
 
 def table(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Write one row for each slider, in the order of `heads`.
+    """Write one row for each slider, or those that differ in their seeds alone, as in `heads`.
 
     `at most` and `one pair at` tell how strong the slider is; `off-target` and `identity` are
     read where it reaches `Evidence.match` of one pair's worth, so that strength does not decide.
     """
-    return [
-        (
-            result.subject.dataset,
-            result.subject.label,
-            result.verdict.name,
-            *(cell(result) for _, cell in _columns()),
+    rows = []
+    for family in families(results):
+        alone = family.members[0] if len(family.members) == 1 else None
+        verdicts = Counter(result.verdict.name for result in family.members)
+        rows.append(
+            (
+                family.dataset,
+                alone.subject.label if alone else f"{family.label} (n={len(family.members)})",
+                ", ".join(name if alone else f"{name} {n}" for name, n in verdicts.items()),
+                *(
+                    cell(alone) if alone else _over(column, family.members)
+                    for column, cell in _columns()
+                ),
+            )
         )
-        for result in results
-    ]
+    return rows
+
+
+def _over(column: Column, members: Sequence[Result]) -> str:
+    """Write mean and standard deviation over several trainings, and how many had a value."""
+    measured = next((m for m in MEASURES.values() if m.column is column), None)
+    if measured is None:
+        starts, ends = (
+            [v for r in members if (v := value_of(r, m)) is not None]
+            for m in (measures.usable_from, measures.usable_to)
+        )
+        end = f"{spread(ends)[0]:.2f}" if len(ends) == len(members) else "…"
+        return f"{spread(starts)[0]:.2f} to {end}" if starts else ABSENT
+    values = [v for r in members if (v := value_of(r, measured)) is not None]
+    if not values:
+        return ABSENT
+    mean, sd = spread(values)
+    some = "" if len(values) == len(members) else f" ({len(values)} of {len(members)})"
+    if column.percent:
+        return f"{100 * mean:.0f} ± {100 * sd:.0f} %{some}"
+    return f"{mean:.{column.digits}f} ± {sd:.{column.digits}f}{some}"
 
 
 def _columns() -> list[tuple[Column, Callable[[Result], str]]]:
@@ -76,12 +105,16 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
     return {
         "settings": dict(settings),
         "measures": {name: measured.meaning for name, measured in MEASURES.items()},
+        "differences": list(comparisons(results)),
         "table": {"heads": list(heads()), "rows": [list(row) for row in table(results)]},
         "sliders": [
             {
                 "lora": str(result.subject.path.resolve()),
                 "edit": result.subject.dataset,
                 "slider": result.subject.label,
+                "method": result.subject.method,
+                "training_seed": result.subject.seed,
+                "swept": dict(result.subject.swept),
                 "attribute": result.seen.attribute,
                 "skip": result.subject.skip,
                 "local": result.subject.local,

@@ -78,6 +78,7 @@ def compose_problems(
     if not all(path.is_dir() for path in own):
         return f"--config-dir={arguments.config_dir}: no such folder"
     groups = {path.name for folder in (CONF, *own) for path in folder.iterdir() if path.is_dir()}
+    groups |= {"hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler"}
     name = arguments.config_name or config_name
     composed = Compositions(name, groups)
     several = arguments.multirun or any(word.startswith("sweep=") for word in arguments.overrides)

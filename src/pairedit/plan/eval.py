@@ -7,7 +7,6 @@ once. Where a slider comes from is read from the metadata of its file.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from pairedit.methods import SEMANTIC
 from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
+from pairedit.plan.labels import told_apart
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
 from pairedit.plan.roles import inspect_role, note_base
@@ -102,7 +102,7 @@ def _plan(config: DictConfig) -> EvalPlan:
         model=model,
         readers=readers,
         tracker=tracker,
-        subjects=relabel(subjects),
+        subjects=subjects,
         scales=scales,
         seeds=seeds,
         prompts=prompts,
@@ -140,7 +140,7 @@ def _subjects(
         problems.attempt(lambda: check_pairs_folder(config.pairs))
         given = problems.attempt(lambda: find_pairs(expand_home(config.pairs))) or []
     usable = check_use(config.local, config.schedule, problems)
-    subjects = []
+    subjects, about = [], []
     read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
         metadata = problems.attempt(
@@ -155,7 +155,8 @@ def _subjects(
             use = use_of(metadata, *asked, config.num_inference_steps)
             unsettled = asked == (AUTO, AUTO, AUTO) and not is_tried(metadata)
             subjects.append(replace(found.used(use), open=unsettled))
-    return subjects
+            about.append(metadata)
+    return told_apart(subjects, about)
 
 
 def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
@@ -265,18 +266,3 @@ def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
         if name and name == metadata.get("dataset"):
             return entry
     return {}
-
-
-def relabel(subjects: Sequence[Subject]) -> list[Subject]:
-    """Order sliders by dataset; tell those of one method apart by their job's folder, or file."""
-    uses = Counter((s.dataset, s.label) for s in subjects)
-    jobs = Counter((s.dataset, s.path.resolve().parents[1].name) for s in subjects)
-    named = []
-    for s in subjects:
-        job = s.path.resolve().parents[1].name
-        label = s.label
-        if uses[s.dataset, s.label] > 1:
-            label = job if jobs[s.dataset, job] == 1 else f"{job}/{s.path.stem}"
-        named.append(replace(s, label=label))
-    order = list(dict.fromkeys(s.dataset for s in named))
-    return sorted(named, key=lambda s: order.index(s.dataset))

@@ -13,8 +13,10 @@ from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from omegaconf import MISSING, OmegaConf
 
+from pairedit.files import CONF
 from pairedit.runs.resume import fresh_folder
 from pairedit.settings import Rendering, Training
 
@@ -65,6 +67,7 @@ class TrainConfig:
     preview: bool = True
     preview_every: int = 0
     report: bool = True
+    score: str | None = None  # the measure that a search goes by
     hardware: Any = MISSING
     device: str = "auto"
     precision: str = "auto"
@@ -168,6 +171,11 @@ def _register_trunks() -> None:
     store.store(name="gen_trunk", node=GenConfig)
     store.store(name="export_trunk", node=ExportConfig)
     store.store(name="eval_trunk", node=EvalConfig)
+    # Hydra would hold our launchers against those of the same name that its plugins have stored.
+    Plugins.instance()
+    stored = store.repo["hydra"]["launcher"]
+    for path in (CONF / "hydra/launcher").glob("*.yaml"):
+        stored.pop(path.name, None)
 
 
 def folder_name(overrides: Sequence[str]) -> str:

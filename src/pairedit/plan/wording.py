@@ -138,6 +138,8 @@ def name_comma(word: str, command: str | None) -> str:
 
 def _no_option(group: str, choice: str, options: list[str]) -> str:
     """Say what a config group offers instead."""
+    if group.startswith("hydra/sweeper"):
+        return f"{group}={choice}: not installed; pip install 'pairedit[tune]'"
     return f"{group}={choice}: no such option; there is {', '.join(sorted(options))}"
 
 

@@ -2,7 +2,8 @@
 
     config.yaml      the resolved configuration
     overrides.yaml   the command's words, so that `resume=<folder>` needs no others
-    started.yaml     the working folder, which relative paths among them belong to
+    started.yaml     the working folder, which relative paths among them belong to; by which
+                     versions, commit and machine
     .lock            locked while a process works here; the system unlocks it when that ends
 
 Nothing here imports torch: a resume that cannot be is refused at once.
@@ -207,7 +208,7 @@ def differences(
         now: the one that it is to go on with.
         folder: the working folder it began in; None for the one of now.
     """
-    before, after = _flat(there), _flat(yaml.safe_load(yaml.safe_dump(dict(now))))
+    before, after = flat(there), flat(yaml.safe_load(yaml.safe_dump(dict(now))))
 
     def same(key: str, value: Any) -> bool:
         other, start = after[key], folder or Path()
@@ -223,11 +224,11 @@ def differences(
     ]
 
 
-def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Turn nested mappings into one with dotted keys."""
     if not isinstance(tree, Mapping):
         return {prefix: tree}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
-    return flat
+        found |= flat(value, f"{prefix}.{key}" if prefix else str(key))
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -36,8 +36,13 @@ class Stopped(BaseException):
 class Stopping:
     """Turn signals into `Stopped` while it is entered as a context."""
 
-    def __init__(self) -> None:
-        """Install nothing yet."""
+    def __init__(self, more: Sequence[str] = ()) -> None:
+        """Install nothing yet.
+
+        Args:
+            more: names of signals that ask to stop beside the usual ones.
+        """
+        self._names = (*SIGNALS, *more)
         self.pending: int | None = None  # the signal that waits for the end of a held block
         self._held = False
         self._before: dict[int, Any] = {}
@@ -45,7 +50,7 @@ class Stopping:
     def __enter__(self) -> Stopping:
         """Install the handlers; signals that the caller ignores stay ignored (nohup, jobs in &)."""
         if threading.current_thread() is threading.main_thread():
-            for name in SIGNALS:
+            for name in self._names:
                 number = getattr(signal, name, None)
                 if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
                     self._before[number] = signal.signal(number, self._receive)

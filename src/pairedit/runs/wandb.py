@@ -11,6 +11,7 @@ from typing import Any
 
 from pairedit.files import replacing
 from pairedit.problems import check
+from pairedit.runs.resume import SWEEP
 from pairedit.runs.tracking import Run
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ class Wandb:
                 entity=self.entity,
                 mode=mode,
                 name=name,
+                group=_group(folder, config),
                 id=note.read_text(encoding="utf-8"),
                 resume="allow",
                 dir=folder,
@@ -80,6 +82,14 @@ class Wandb:
             wandb.teardown()
             run = start("offline")
         return _WandbRun(run)
+
+
+def _group(folder: Path, config: Mapping[str, Any]) -> str | None:
+    """Name the sweep that a run belongs to, or that an evaluation is about."""
+    read = config.get("sweep")
+    about = read.get("folder") if isinstance(read, Mapping) else None
+    sweep = Path(about) if about else folder.parent.parent
+    return sweep.resolve().name if (sweep / SWEEP).is_file() else None
 
 
 class _WandbRun:

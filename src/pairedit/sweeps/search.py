@@ -1,0 +1,107 @@
+"""Own what a search by Optuna needs beside its plugin: a study that goes on after a kill.
+
+The study stands in the sweep's folder. Trials that were at work when everything was killed are
+put in line again with the same values, so that their trainings go on from their checkpoints.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf
+
+from pairedit.files import read_yaml
+from pairedit.runs.resume import RESUME, SWEEP
+
+log = logging.getLogger(__name__)
+
+STUDY = "study.db"
+TRIALS = "hydra.sweeper.n_trials="
+PLAIN = ".BasicSweeper"
+
+
+def searches(config: DictConfig) -> bool:
+    """Say whether the values of a sweep's jobs come from a search."""
+    return not str(config.hydra.sweeper["_target_"]).endswith(PLAIN)
+
+
+def go_on(words: Sequence[str]) -> list[str]:
+    """Let a search that is resumed do the trials that are left, unless it is told how many."""
+    place = [w.partition("=")[2].strip("'\"") for w in words if w.startswith("hydra.sweep.dir=")]
+    resumes = any(word.startswith(RESUME) for word in words)
+    if not place or not resumes or any(word.startswith(TRIALS) for word in words):
+        return list(words)
+    left = trials_left(Path(place[-1]))
+    return [*words, *([] if left is None else [f"{TRIALS}{left}"])]
+
+
+def trials_left(folder: Path) -> int | None:
+    """Count the trials that a search has still to do; None where there is none."""
+    path = folder / STUDY
+    if not path.is_file():
+        return None
+    total = read_yaml(folder / SWEEP, dict)["hydra"]["sweeper"]["n_trials"]
+    with closing(sqlite3.connect(path)) as study:
+        rows = study.execute("select count(*) from trials where state in ('COMPLETE', 'FAIL')")
+        (done,) = rows.fetchone()
+        # Put in line again by `take_up`, where these count once more.
+        (broken,) = study.execute(
+            "select count(*) from trials where state = 'FAIL' and trial_id in "
+            "(select trial_id from trial_user_attributes where key = 'again')"
+        ).fetchone()
+    return max(0, total - done + broken)
+
+
+def take_up(config: DictConfig, folder: Path) -> None:
+    """Note how a search was started; put trials in line again that were cut off."""
+    if not (folder / SWEEP).is_file():
+        # Hydra's own sweeper writes this; `resume` starts from it.
+        OmegaConf.save(config, folder / SWEEP)
+    if not (folder / STUDY).is_file():
+        return
+    import optuna
+
+    study = optuna.load_study(
+        study_name=config.hydra.sweeper.study_name, storage=config.hydra.sweeper.storage
+    )
+    cut = [t for t in study.trials if t.state == optuna.trial.TrialState.RUNNING]
+    for trial in cut:
+        study._storage.set_trial_user_attr(trial._trial_id, "again", True)
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        study.enqueue_trial(trial.params)
+    log.info(
+        "the search goes on: %d trials are done, %d that were cut off come first",
+        sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials),
+        len(cut),
+    )
+
+
+def scored(found: JobReturn, config: DictConfig) -> JobReturn:
+    """Return what a search can take of a job that ended well.
+
+    A slider that does not get as far as its measure needs is as bad as can be; one that was not
+    measured at all is a failure.
+    """
+    value = found.return_value
+    if value is None:
+        found.status = JobStatus.FAILED
+        found.return_value = ValueError(
+            "score=: the closing report does not hold this measure; it needs report=true, and "
+            "pairs that a probe reads"
+        )
+    elif math.isnan(value):
+        found.return_value = -math.inf if _highest(config.hydra.sweeper) else math.inf
+    return found
+
+
+def _highest(sweeper: Any) -> bool:
+    """Say whether a search is for the highest score."""
+    direction = sweeper.get("direction")
+    return str(getattr(direction, "name", direction)) == "maximize"

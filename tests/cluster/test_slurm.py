@@ -1,0 +1,61 @@
+"""A sweep under a real Slurm of two nodes: completed, and with jobs killed and nodes taken away."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from afar import at_work, eventually, loras
+
+from pairedit.sweeps import outcome
+
+pytestmark = pytest.mark.cluster
+
+LAUNCHER = ["hydra/launcher=submitit", "hydra.launcher.mem_gb=3", "hydra.launcher.cpus_per_task=1"]
+# Few and slow, so that there is a middle.
+LONG = ["method=fm", "steps=1500", "save_every=50"]
+
+
+def test_eight_jobs_of_the_ablation_sweep_complete(slurm, sweep, unbroken, tmp_path):
+    code, _, err = sweep.run(tmp_path / "sweep", *LAUNCHER, env=slurm)
+    assert (code, err) == (0, "")
+    assert loras(tmp_path / "sweep") == unbroken
+
+
+def test_a_job_that_is_killed_and_one_whose_node_is_drained_end_with_the_bytes_of_an_unbroken_run(
+    slurm, sweep, tmp_path
+):
+    whole = tmp_path / "whole"
+    assert sweep.run(whole, *LONG)[0] == 0
+    folder = tmp_path / "sweep"
+    process = sweep.start(folder, *LONG, *LAUNCHER, env=slurm)
+    two = eventually(lambda: found if len(found := at_work(folder)) == 2 else None)
+    os.kill(two[0][1].process, signal.SIGKILL)
+    drained = subprocess.run(
+        ["squeue", "--noheader", "--array", "--format=%i %N", "--states=running"],
+        env=slurm, capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    job, node = drained[-2:]
+    subprocess.run(
+        ["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"],
+        env=slurm, check=True,
+    )  # fmt: skip
+    subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
+    _, err = process.communicate(timeout=500)
+    subprocess.run(
+        ["scontrol", "update", f"NodeName={node}", "State=RESUME"], env=slurm, check=True
+    )
+    assert process.returncode == 0, err
+    assert loras(folder) == loras(whole)
+    starts = [outcome.read(path.parent).starts for path in folder.glob(f"*/{outcome.NAME}")]
+    assert sorted(starts) == [2, 2]
+
+
+def test_a_job_that_fails_by_itself_is_named_and_the_rest_done(slurm, sweep, tmp_path):
+    folder = tmp_path / "sweep"
+    words = ["method=fm", "dataset=age", "learning_rate=0.001,-1"]
+    code, _, err = sweep.run(folder, *LAUNCHER, *words, env=slurm)
+    assert code == 1
+    assert "1 job failed" in err
+    assert "learning_rate=-1" in err
+    assert len(loras(folder)) == 1
