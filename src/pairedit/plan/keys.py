@@ -152,6 +152,21 @@ class ExportConfig:
     workflow: bool = False
 
 
+@dataclass
+class StudioConfig:
+    """List every key of pairedit-studio; conf/hydra/help/studio.yaml says what they mean."""
+
+    model: Any = MISSING
+    hardware: Any = MISSING
+    host: str = "127.0.0.1"
+    port: int = 7860
+    password: str | None = None
+    folder: str = "outputs"
+    browser: bool = True
+    device: str = "auto"
+    precision: str = "auto"
+
+
 def register() -> None:
     """Make the trunk and the resolvers of `conf/` known to Hydra."""
     store = ConfigStore.instance()
@@ -159,6 +174,7 @@ def register() -> None:
     store.store(name="gen_trunk", node=GenConfig)
     store.store(name="export_trunk", node=ExportConfig)
     store.store(name="eval_trunk", node=EvalConfig)
+    store.store(name="studio_trunk", node=StudioConfig)
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
     # Asked for again within one command it must answer the same; the next one gets its own.
     OmegaConf.register_new_resolver("pairedit.fresh", cache(fresh_folder), replace=True)
