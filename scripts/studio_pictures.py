@@ -23,6 +23,7 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTHS = (1600, 390)
+FILM = 400  # px, the width of the animation
 COLOURS = 192  # of a screenshot; enough for a calm page
 MOVES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 
@@ -57,12 +58,11 @@ def walk(address: str, chromium: str) -> None:
         for width in WIDTHS:
             page = opened(browser, address, width, "light")
             shoot(page, f"play-{width}")
-            if width == max(WIDTHS):
-                film(page)
             train(page, width)
             photograph(page, width)
             library(page, width)
             page.close()
+        film(opened(browser, address, 560, "light"))
         page = opened(browser, address, max(WIDTHS), "dark")
         page.get_by_label("Second slider").click()
         page.get_by_role("option", name="glasses").first.click()
@@ -75,7 +75,7 @@ def walk(address: str, chromium: str) -> None:
 def opened(browser: Any, address: str, width: int, scheme: str) -> Any:
     """Open the page once it is there."""
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.set_default_timeout(90_000)
+    page.set_default_timeout(200_000)
     for _ in range(400):
         try:
             page.goto(address)
@@ -138,13 +138,10 @@ def film(page: Any) -> None:
     frames = []
     for _ in MOVES:
         page.keyboard.press("ArrowLeft")
-    box = row.bounding_box()
     for _ in MOVES:
-        area = {"x": box["x"] + 190, "y": box["y"], "width": box["width"] - 380, "height": 760}
-        shot = page.screenshot(clip=area, full_page=True)
-        frames.append(Image.open(io.BytesIO(shot)).convert("RGB"))
+        frames.append(Image.open(io.BytesIO(row.screenshot())).convert("RGB"))
         page.keyboard.press("ArrowRight")
-    size = (frames[0].width * 2 // 3, frames[0].height * 2 // 3)
+    size = (FILM, frames[0].height * FILM // frames[0].width)
     small = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
     animate(small, PICTURES / "studio" / "drag.webp", 300)
 

@@ -73,8 +73,9 @@ def test_from_the_start_to_the_first_picture_that_moves(site, opened, record_pro
     assert at(row) == [1.5]
     seconds = time.monotonic() - site.started
     record_property("seconds to the first move", seconds)
-    print(f"start to first move: {seconds:.1f} s")
-    assert seconds < (60 if BUSY else 15)
+    spent = ", ".join(f"{each:.1f}" for each in site.processor_seconds())
+    print(f"start to first move: {seconds:.1f} s; server and worker computed for {spent} s")
+    assert seconds < (240 if BUSY else 15)
 
 
 def test_the_picture_follows_the_mouse_and_nothing_is_asked_for(opened, record_property):
@@ -226,12 +227,10 @@ def test_smile_is_trained_from_dropped_files_watched_reloaded_and_queued(site, o
         words.wait_for()
     assert look.locator("#status").get_by_text("Waiting for their turn").count() == 1
     first, other = sorted(run.run for run in runs(site).values())[:2]
-    # The one that waits is taken back before it begins.
     until(lambda: [run for run in runs(site).values() if run.run == first and run.report])
-    page.locator("#status").get_by_text("Verdict").or_(
-        page.locator("#status").get_by_text("Step")
-    ).first.wait_for()
+    assert list(first.rglob("previews/*.png"))
     until(lambda: is_at_work(other))
+    page.locator("#status").get_by_text("steps a second").wait_for()
     page.get_by_role("button", name="Stop and save").click()
     until(lambda: is_at_work(other) is None)
     states = {run.run: run.state for run in runs(site).values()}
@@ -421,7 +420,7 @@ def test_a_killed_server_loses_no_training(tmp_path, chromium):
     site.start()
     context = chromium.new_context()
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(120_000)
     try:
         page.goto(site.url)
         tab(page, "Train")

@@ -30,7 +30,7 @@ except ImportError:  # Windows
 WAITING, OUTPUT, TITLE = "waiting.yaml", "output.txt", "title.yaml"
 OWN = "studio"  # the folder of what the page itself keeps
 TRASH = "trash"
-SKIPPED = (OWN, TRASH, CHECKPOINTS, "images", "previews", "sheets", "animations")
+SKIPPED = (OWN, TRASH, CHECKPOINTS, "state", "images", "previews", "sheets", "animations")
 DEEPEST = 5  # folders below the outputs folder
 SLIDER = "semantic.safetensors"
 

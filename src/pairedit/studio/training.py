@@ -14,6 +14,7 @@ from pairedit.files import CONF
 from pairedit.pictures.pairs import draw_pairs
 from pairedit.plan.options import composed
 from pairedit.plan.train import TrainPlan, plan_train
+from pairedit.runs.looking import ASKED
 from pairedit.runs.words import line, quoted_path
 from pairedit.studio import markup
 from pairedit.studio.desk import has_begun
@@ -29,6 +30,7 @@ METHODS = {
     "fm: the published method, with the usual noise": "fm",
     "sliders: visual Concept Sliders": "sliders",
 }
+EVERY = 25  # steps between rows of pictures
 NUMBERS = ("steps", "seed", "lora.rank", "learning_rate")
 # Of the same: name on the page, label, where the usual value comes from, decimal places.
 FIELDS = (
@@ -76,6 +78,7 @@ class Parts:
     command: gr.Code
     start: gr.Button
     said: gr.HTML
+    ask: gr.Button
     stop: gr.Button
     go_on: gr.Button
     watch: list[Any]  # what is written anew at every look
@@ -116,13 +119,23 @@ def _lay_out() -> Parts:
     said = gr.HTML(elem_id="train-said")
     far = gr.HTML(elem_id="status")
     with gr.Row():
+        ask = gr.Button("Show a row now", size="md", visible=False, elem_id="look")
         stop = gr.Button("Stop and save", size="md", visible=False, elem_id="stop")
         go_on = gr.Button("Go on", size="md", visible=False, elem_id="go-on")
     hidden: dict[str, Any] = {"visible": False, "height": 240}
     with gr.Row():
         curve = gr.LinePlot(x="step", y="loss", title="Loss", **hidden)
         effect = gr.LinePlot(x="scale", y="change", title="Edit by scale", **hidden)
-    preview = gr.Image(label="Preview", visible=False, elem_id="preview", **shown)
+    preview = gr.Gallery(
+        label="While it trains",
+        visible=False,
+        columns=2,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id="preview",
+    )
     return Parts(
         choice=choice,
         drops=drops,
@@ -136,9 +149,10 @@ def _lay_out() -> Parts:
         command=command,
         start=start,
         said=said,
+        ask=ask,
         stop=stop,
         go_on=go_on,
-        watch=[far, stop, go_on, curve, effect, preview, gr.State(None)],
+        watch=[far, ask, stop, go_on, curve, effect, preview, gr.State(None)],
         timer=gr.Timer(1.0, active=False),
         pairs=gr.State(None),
         watched=gr.State(None),
@@ -187,6 +201,13 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
         wait = f"It waits for {behind} other{'s' * (behind > 1)}." if behind else "It starts."
         return markup.words(f"{wait} Its folder is {place}."), str(place)
 
+    def ask(watched: str | None) -> str:
+        run = current(studio, watched)
+        if run is None or run.state != "running":
+            return markup.words("Nothing is at work.")
+        (run.run / ASKED).touch()
+        return markup.words("A row is rendered after the step it is in.")
+
     def halt(watched: str | None) -> str:
         run = current(studio, watched)
         if run is None or not studio.desk.stop(run.run):
@@ -203,6 +224,7 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     asked = [parts.pairs, parts.title, parts.method, *parts.numbers]
     looks = (partial(status, studio), [parts.watched, parts.watch[-1]], parts.watch)
     parts.start.click(begin, asked, [parts.said, parts.watched], **QUICK).then(*looks, **QUICK)
+    parts.ask.click(ask, parts.watched, parts.said, **QUICK)
     parts.stop.click(halt, parts.watched, parts.said, **QUICK)
     parts.go_on.click(resume, parts.watched, parts.said, **QUICK)
     parts.timer.tick(*looks, **QUICK)
@@ -255,4 +277,4 @@ def _words(studio: Studio, chosen: Chosen, method: str, numbers: Sequence[Any]) 
     name = METHODS[method]
     given = [f"{k}={v:g}" for k, v in zip(NUMBERS, numbers, strict=True) if v is not None]
     usual = [] if name == "graded" else [f"method={name}"]
-    return [*studio.plan.words, *usual, *chosen.words, *given]
+    return [*studio.plan.words, *usual, *chosen.words, *given, f"preview_every={EVERY}"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -37,18 +36,19 @@ def status(studio: Studio, watched: str | None, seen: str | None) -> tuple[Any, 
     hidden = gr.update(visible=False)
     run = current(studio, watched)
     if run is None:
-        return markup.words("No training yet."), *[hidden] * 5, None
+        return markup.words("No training yet."), *[hidden] * 6, None
     waiting = studio.shelf.waiting()
     html = markup.progress(f"{run.name}: {run.state}", _share(run), _sentence(studio, run))
     if others := [place.name for place in waiting if place != run.run]:
         html += markup.words(f"Waiting for their turn: {', '.join(others)}")
     points = losses(run.folder / "metrics.jsonl")
-    picture = next((p for p in _previews(run) if p.is_file()), None)
+    pictures = _previews(run)
     buttons = (
+        gr.update(visible=run.state == "running" and bool(run.step)),
         gr.update(visible=run.state in ("running", "waiting", "starting")),
         gr.update(visible=run.state in ("stopped", "failed") and has_begun(run.run)),
     )
-    shown = f"{run.key} {len(points)} {bool(run.report)} {picture and picture.stat().st_mtime_ns}"
+    shown = f"{run.key} {len(points)} {bool(run.report)} {len(pictures)}"
     if shown == seen:
         return html, *buttons, *[gr.skip()] * 3, seen
     return (
@@ -56,7 +56,7 @@ def status(studio: Studio, watched: str | None, seen: str | None) -> tuple[Any, 
         *buttons,
         _plot(points, ("step", "loss")),
         _plot(_edit(run), ("scale", "change")),
-        hidden if picture is None else gr.update(value=str(picture), visible=True),
+        gr.update(value=pictures, visible=True) if pictures else hidden,
         shown,
     )
 
@@ -90,10 +90,12 @@ def _sentence(studio: Studio, run: Run) -> str:
     return f"{far} {rate:.1f} steps a second, about {left:.0f} s left."
 
 
-def _previews(run: Run) -> list[Path]:
-    """Return the pictures that show how far a training is, the best first."""
-    growing = sorted((run.folder / "previews").glob("*.png"), reverse=True)
-    return [run.folder / "preview.png", *growing[:1], run.folder / "pairs.png"]
+def _previews(run: Run) -> list[tuple[str, str]]:
+    """Return the pictures that show how far a training is, the newest first, with captions."""
+    rows = sorted((run.folder / "previews").glob("[!.]*.png"), reverse=True)
+    found = [(str(path), f"after {path.stem.lstrip('0')} steps") for path in rows]
+    last = run.folder / "preview.png"
+    return [(str(last), "at the end"), *found] if last.is_file() else found
 
 
 def _edit(run: Run) -> list[tuple[float, float]]:
