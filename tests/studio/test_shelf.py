@@ -22,6 +22,9 @@ class Hand:
     def rest(self):
         self.rested += 1
 
+    def start(self):
+        self.started = True
+
     def kill(self):
         pass
 

@@ -140,19 +140,23 @@ class Desk:
     def _look(self) -> None:
         """See what has ended, and what can start."""
         with self._changed:
-            if self._training is not None and not self._is_alive():
+            ended = self._training is not None and not self._is_alive()
+            if ended:
                 self._training = self._child = None
                 self._training = self._foreign()
                 self._changed.notify_all()
             if self._training is not None or self._rendering or self._closed:
                 return
             waiting = self.shelf.waiting()
-            if not waiting:
-                return
-            self._training = waiting[0]
-        # Its weights would stand beside those of the training.
-        self.hand.rest()
-        self._launch(waiting[0])
+            if waiting:
+                self._training = waiting[0]
+        if waiting:
+            # Its weights would stand beside those of the training.
+            self.hand.rest()
+            self._launch(waiting[0])
+        elif ended:
+            # Whoever looks at the slider next need not wait for the imports.
+            self.hand.start()
 
     def _launch(self, place: Path) -> None:
         """Start one training."""

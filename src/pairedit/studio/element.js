@@ -37,19 +37,44 @@
       color: var(--body-text-color-subdued); }`;
 
   class Row extends HTMLElement {
+    static observedAttributes = ["data"];
+
     connectedCallback() {
-      if (this.row) return;
-      this.row = JSON.parse(this.getAttribute("data"));
-      this.build();
-      this.load();
+      if (this.shadowRoot) return;
+      this.attachShadow({ mode: "open" });
+      this.addEventListener("keydown", (event) => this.key(event));
+      this.addEventListener("keyup", (event) => {
+        if (event.key.toLowerCase() === "o") this.hold(false);
+      });
+      this.addEventListener("focusout", () => this.hold(false));
+      this.render();
+    }
+
+    // Gradio changes the element in place where it can.
+    attributeChangedCallback() {
+      if (this.shadowRoot) this.render();
+    }
+
+    render() {
+      const text = this.getAttribute("data"), root = this.shadowRoot;
+      if (text === this.text) return;
+      const focused = (this.ranges || []).indexOf(root.activeElement);
+      this.text = text;
+      this.row = JSON.parse(text);
+      this.held = this.mapped = false;
+      this.removeAttribute("ready");
+      root.replaceChildren();
+      this.build(root);
+      this.load(this.row);
+      // Whoever has changed the person by a key goes on with the keys.
+      this.ranges[focused]?.focus({ preventScroll: true });
     }
 
     get position() { return this.at; }
 
-    build() {
+    build(root) {
       const { axes, panes, key } = this.row;
       const two = axes.length === 2;
-      const root = this.attachShadow({ mode: "open" });
       root.append(make("style", { textContent: STYLE }));
       const frame = make("div", { className: two ? "panes two" : "panes" });
       this.canvases = panes.map((pane) => {
@@ -72,11 +97,6 @@
       root.append(make("div", { className: "keys", textContent: two
         ? "Arrow keys move, Page Up and Page Down change the person, hold O for the original."
         : "Left and right move, up and down change the person, hold O for the original." }));
-      this.addEventListener("keydown", (event) => this.key(event));
-      this.addEventListener("keyup", (event) => {
-        if (event.key.toLowerCase() === "o") this.hold(false);
-      });
-      this.addEventListener("focusout", () => this.hold(false));
       this.at = this.nearest(places.get(key) || axes.map((axis) => axis.start));
     }
 
@@ -138,13 +158,14 @@
       return box;
     }
 
-    async load() {
-      await Promise.all(this.row.panes.flatMap((pane) => pane.pictures.map(async (picture) => {
+    async load(row) {
+      await Promise.all(row.panes.flatMap((pane) => pane.pictures.map(async (picture) => {
         const image = new Image();
         image.src = picture.src;
         await image.decode();
         picture.shown = await createImageBitmap(image);
       }))).catch(() => { this.said.textContent = "Some pictures could not be loaded; reload the page."; });
+      if (row !== this.row) return;  // another one has come meanwhile
       this.setAttribute("ready", "");
       this.draw();
     }

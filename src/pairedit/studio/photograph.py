@@ -34,7 +34,7 @@ def build(studio: Studio) -> gr.Dropdown:
     place = gr.HTML(elem_id="photo")
     more = gr.Button("More like this", size="md")
     with gr.Accordion("The same on the command line", open=False):
-        command = gr.Code(language="shell", label="pairedit-gen", interactive=False)
+        command = gr.Code(language=None, lines=2, label="pairedit-gen", interactive=False)
     position = gr.JSON(visible=False)
 
     def show(name: str | None, label: str, local: str) -> Iterator[tuple[Any, ...]]:

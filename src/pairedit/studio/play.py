@@ -49,7 +49,7 @@ def build(studio: Studio, blocks: gr.Blocks) -> tuple[Any, list[Any], list[Any]]
         after = gr.Button("Next person", size="md", elem_id="next-person")
         more = gr.Button("More like this", size="md", elem_id="more")
     with gr.Accordion("The same on the command line", open=False):
-        command = gr.Code(language="shell", label="pairedit-gen", interactive=False)
+        command = gr.Code(language=None, lines=2, label="pairedit-gen", interactive=False)
     at = gr.JSON(visible=False)
 
     def show(label: str, other: str, seed: float, prompt: str) -> Iterator[tuple[Any, ...]]:

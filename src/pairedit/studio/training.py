@@ -114,7 +114,9 @@ def _lay_out() -> Parts:
             gr.Number(None, label=f"{label} (empty: {usual})", precision=whole, elem_id=name)
             for name, label, usual, whole in FIELDS
         ]
-    command = gr.Code(language="shell", label="The same on the command line", interactive=False)
+    command = gr.Code(
+        language=None, lines=2, label="The same on the command line", interactive=False
+    )
     start = gr.Button("Start the training", variant="primary", size="md", elem_id="start")
     said = gr.HTML(elem_id="train-said")
     far = gr.HTML(elem_id="status")
