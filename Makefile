@@ -24,10 +24,10 @@ CLUSTER := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-heavy test-faults test-cluster check format data clean FORCE
+.PHONY: help setup demo studio test test-heavy test-faults test-cluster test-browser check format data clean FORCE
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## make .venv and install pairedit in it, unless nothing changed
 
@@ -71,6 +71,21 @@ demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
 	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
 
+# Gradio 6.31 takes no Pillow 13, so it has an environment of its own, which borrows all else.
+STUDIO := $(VENV)/studio
+SITE = import sysconfig; print(sysconfig.get_path("purelib"))
+$(STUDIO)/.installed: $(STAMP)
+	$(BIN)/python -m venv $(STUDIO)
+	@echo "import site; site.addsitedir('$$($(BIN)/python -c '$(SITE)')')" \
+	  > "$$($(STUDIO)/bin/python -c '$(SITE)')/borrowed.pth"
+	@grep -v '^pillow' constraints.txt > $(STUDIO)/constraints.txt
+	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c $(STUDIO)/constraints.txt -e '.[studio]'
+	@touch $@
+
+studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the slider, edit a photo
+	$(OFFLINE) $(STUDIO)/bin/pairedit-studio
+
 test: $(STAMP) ## run the tests, heavy ones apart: about 8 minutes on two cores
 	$(TESTS)
 
@@ -85,6 +100,14 @@ test-cluster: $(STAMP) ## run sweeps on a real Slurm (as root) and a real Ray, w
 	  -e '.[joblib,ray,slurm,tune,tensorboard]'
 	bash tests/cluster/install.sh
 	$(CLUSTER)
+
+test-browser: $(STUDIO)/.installed ## drive the page in a real browser; installs chromium if it can
+	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  -c $(STUDIO)/constraints.txt playwright
+	@command -v chromium chromium-browser >/dev/null || test -n "$(CHROMIUM)" \
+	  || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || { echo "No chromium here: install one, or set CHROMIUM to its path" >&2; exit 1; }
+	$(OFFLINE) OMP_NUM_THREADS=1 $(STUDIO)/bin/python -m pytest -m browser tests/studio
 
 check: $(STAMP) ## what CI runs: format, lint, all tests
 	$(BIN)/ruff format --check .

@@ -22,7 +22,7 @@ PACKAGE = SOURCE / "pairedit"
 FLOORS = [
     "__main__",
     "cli notebook",
-    "sweeps",
+    "sweeps studio",
     "jobs",
     "plan",
     "measure pictures",
@@ -48,20 +48,25 @@ DOORS = [
     (TOP, "bases", "base prompts"),
     (TOP, "machine", "devices hardware"),
     # `known` says which base model is meant where none is named.
-    ("jobs plan measure pictures", "bases", "base known"),
+    ("studio jobs plan measure pictures", "bases", "base known"),
     ("machine lora", "bases", ""),
     # Only commands have keys.
     (f"{SCIENCE} measure pictures bases lora runs machine data", "plan", ""),
+    # Who looks at the page never waits for torch: the worker alone runs jobs, and once it is asked.
+    ("studio", "jobs", "row export"),
     # The names of the attributes, for keys, and the probe behind its reader.
     ("plan data", "mini", "attributes"),
     ("measure", "mini", "attributes probe"),
-    (f"{TOP} jobs pictures bases lora runs machine", "mini", ""),
+    (f"{TOP} studio jobs pictures bases lora runs machine", "mini", ""),
 ]
 
 # Each of them works where there is no torch: mistakes are answered before it is imported.
 NO_TORCH = (
     "cli plan.* settings methods schedules edits noising files problems "
-    "data.examples data.sets bases.base bases.known bases.*.model"
+    "data.examples data.sets bases.base bases.known bases.*.model "
+    # Those that need Gradio are imported where it is installed; see tests/studio.
+    "studio.worker studio.hand studio.shelf studio.desk studio.guard studio.uploads studio.rows "
+    "studio.studio studio.markup studio.serve"
 )
 
 # Words of an architecture: names of its modules, parts and settings.

@@ -31,6 +31,7 @@ from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.keys import register
 from pairedit.plan.published import expand
+from pairedit.plan.studio import plan_studio
 from pairedit.plan.train import plan_train
 from pairedit.plan.typed import arrange, place
 from pairedit.plan.wording import describe, on_its_lines
@@ -84,7 +85,12 @@ def export() -> None:
     _command("export", _export, plan_export)
 
 
-COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export}
+def studio() -> None:
+    """Run pairedit-studio."""
+    _command("studio", _studio, plan_studio)
+
+
+COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export, "studio": studio}
 
 
 def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> float | None:
@@ -126,6 +132,19 @@ def _eval(config: DictConfig, stopping: Stopping) -> None:
 def _export(config: DictConfig, stopping: Stopping) -> None:
     """Check, then write a LoRA file in another layout."""
     run_export(plan_export(config))
+
+
+def _studio(config: DictConfig, stopping: Stopping) -> None:
+    """Check, then serve the page until a signal comes."""
+    hydra_config = HydraConfig.get()
+    plan = plan_studio(
+        config,
+        words=hydra_config.overrides.task,
+        choices=hydra_config.runtime.choices,
+    )
+    from pairedit.studio.serve import run_studio
+
+    run_studio(plan)
 
 
 @contextmanager

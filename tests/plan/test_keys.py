@@ -4,7 +4,14 @@ import pytest
 
 from composing import composed
 from pairedit.files import CONF
-from pairedit.plan.keys import EvalConfig, ExportConfig, GenConfig, TrainConfig, folder_name
+from pairedit.plan.keys import (
+    EvalConfig,
+    ExportConfig,
+    GenConfig,
+    StudioConfig,
+    TrainConfig,
+    folder_name,
+)
 from pairedit.plan.model import usual_skip
 
 
@@ -18,7 +25,13 @@ def test_every_sweep_composes(option):
 
 @pytest.mark.parametrize(
     ("command", "trunk"),
-    [("train", TrainConfig), ("gen", GenConfig), ("eval", EvalConfig), ("export", ExportConfig)],
+    [
+        ("train", TrainConfig),
+        ("gen", GenConfig),
+        ("eval", EvalConfig),
+        ("export", ExportConfig),
+        ("studio", StudioConfig),
+    ],
 )
 def test_every_trunk_key_is_explained_in_the_help(command, trunk):
     text = (CONF / f"hydra/help/{command}.yaml").read_text()

@@ -36,6 +36,12 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
     Returns:
         The contact sheet.
     """
+    render_into(folder, plan)
+    return folder / "sheet.png"
+
+
+def render_into(folder: Path, plan: GenPlan) -> list[Sample]:
+    """Do what `run_sampling` does; return the samples."""
     for note in plan.notes:
         log.warning("%s", note)
     sliders, photos = read_parts(plan)
@@ -77,7 +83,7 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
 
 def _render(
     plan: GenPlan, folder: Path, sliders: Sequence[Slider], photos: Sequence[Photo]
-) -> Path:
+) -> list[Sample]:
     """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
     known = list(dict.fromkeys(asked))
@@ -126,7 +132,7 @@ def _render(
         log.info("animations: %s", (folder / "animations").resolve())
     log.info("images: %s", (folder / "images").resolve())
     log.info("sheet: %s", (folder / "sheet.png").resolve())
-    return folder / "sheet.png"
+    return samples
 
 
 def _clear(folder: Path, photos: Sequence[Photo]) -> None:

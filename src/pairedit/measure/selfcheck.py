@@ -152,7 +152,7 @@ def check_content(
         step: updates that the LoRA has seen.
     """
     _say_updates(name, updates)
-    decibels = {sample.seed: _decibel(sample) for sample in samples}
+    decibels = {sample.seed: decibel(sample) for sample in samples}
     found = ", ".join(f"{value:.1f} dB from seed {seed}" for seed, value in decibels.items())
     log.info("%s: reconstruction %s", name, found)
     _write(
@@ -179,7 +179,7 @@ def _say_updates(name: str, updates: Mapping[str, Update]) -> None:
         )
 
 
-def _decibel(sample: Sample) -> float:
+def decibel(sample: Sample) -> float:
     """Return the peak signal-to-noise ratio of an edit against its photograph."""
     error = (to_tensor(sample.image) - to_tensor(sample.photo.image)).div(2).square().mean()
     return float(-10 * error.clamp(min=1e-10).log10())

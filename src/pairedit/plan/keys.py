@@ -155,6 +155,21 @@ class ExportConfig:
     workflow: bool = False
 
 
+@dataclass
+class StudioConfig:
+    """List every key of pairedit-studio; conf/hydra/help/studio.yaml says what they mean."""
+
+    model: Any = MISSING
+    hardware: Any = MISSING
+    host: str = "127.0.0.1"
+    port: int = 7860
+    password: str | None = None
+    folder: str = "outputs"
+    browser: bool = True
+    device: str = "auto"
+    precision: str = "auto"
+
+
 def register() -> None:
     """Make the trunk and the resolvers of `conf/` known to Hydra."""
     _register_trunks()
@@ -171,6 +186,7 @@ def _register_trunks() -> None:
     store.store(name="gen_trunk", node=GenConfig)
     store.store(name="export_trunk", node=ExportConfig)
     store.store(name="eval_trunk", node=EvalConfig)
+    store.store(name="studio_trunk", node=StudioConfig)
     # Hydra would hold our launchers against those of the same name that its plugins have stored.
     Plugins.instance()
     stored = store.repo["hydra"]["launcher"]

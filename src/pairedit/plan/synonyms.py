@@ -15,10 +15,23 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from pairedit.files import CONF
-from pairedit.plan.keys import EvalConfig, ExportConfig, GenConfig, LoraKeys, TrainConfig
+from pairedit.plan.keys import (
+    EvalConfig,
+    ExportConfig,
+    GenConfig,
+    LoraKeys,
+    StudioConfig,
+    TrainConfig,
+)
 from pairedit.runs.words import double_quoted, shell
 
-TRUNKS = {"train": TrainConfig, "gen": GenConfig, "eval": EvalConfig, "export": ExportConfig}
+TRUNKS = {
+    "train": TrainConfig,
+    "gen": GenConfig,
+    "eval": EvalConfig,
+    "export": ExportConfig,
+    "studio": StudioConfig,
+}
 # Ours: theirs. The first of ours that the command has is proposed.
 NAMES = {
     "learning_rate": "lr unet_lr transformer_lr base_lr learningrate network_lr",
@@ -100,7 +113,7 @@ def keys_of(command: str) -> tuple[str, ...]:
     """List the keys of a command, of all where it is unknown."""
     trunks = [TRUNKS[command]] if command in TRUNKS else TRUNKS.values()
     keys = [str(name) for trunk in trunks for name in OmegaConf.structured(trunk)]
-    if command not in ("gen", "eval", "export"):
+    if command not in ("gen", "eval", "export", "studio"):
         keys += [f"lora.{name}" for name in OmegaConf.structured(LoraKeys)] + ["dataset"]
     if command != "export":
         keys += ["model.path", "hydra.run.dir"]

@@ -1,0 +1,150 @@
+"""Take the pictures of docs/studio.md, and the animation of the README, in a real browser.
+
+    python scripts/studio_pictures.py --runs outputs/train
+
+Needs what `make test-browser` installs. Every tab is shown at two widths, some of it in the dark.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "pictures"
+WIDTHS = (1600, 390)
+FILM = 400  # px, the width of the animation
+COLOURS = 192  # of a screenshot; enough for a calm page
+MOVES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+
+
+def main() -> None:
+    """Start a studio, walk through its tabs, end it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, required=True, help="a folder of trainings to show")
+    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
+    asked = parser.parse_args()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(asked.runs, Path(folder) / "outputs" / "train")
+        words = ["browser=false", f"port={port}", "device=cpu"]
+        command = [sys.executable, "-m", "pairedit", "studio", *words]
+        server = subprocess.Popen(command, cwd=folder)
+        try:
+            walk(f"http://127.0.0.1:{port}/", asked.chromium)
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def walk(address: str, chromium: str) -> None:
+    """Take all pictures."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for width in WIDTHS:
+            page = opened(browser, address, width, "light")
+            shoot(page, f"play-{width}")
+            train(page, width)
+            photograph(page, width)
+            library(page, width)
+            page.close()
+        film(opened(browser, address, 560, "light"))
+        page = opened(browser, address, max(WIDTHS), "dark")
+        page.get_by_label("Second slider").click()
+        page.get_by_role("option", name="glasses").first.click()
+        page.locator("#play pairedit-row[ready] .two").wait_for()
+        page.locator("#play pairedit-row input").first.focus()
+        shoot(page, f"pad-{max(WIDTHS)}")
+        browser.close()
+
+
+def opened(browser: Any, address: str, width: int, scheme: str) -> Any:
+    """Open the page once it is there."""
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    page.set_default_timeout(200_000)
+    for _ in range(400):
+        try:
+            page.goto(address)
+            break
+        except Exception:  # nobody answers yet
+            time.sleep(0.3)
+    page.locator("#play pairedit-row[ready]").wait_for()
+    return page
+
+
+def train(page: Any, width: int) -> None:
+    """Show the tab to train in, with the last training."""
+    page.get_by_role("tab", name="Train").click()
+    page.locator("#status progress").wait_for()
+    page.wait_for_timeout(2500)
+    shoot(page, f"train-{width}")
+
+
+def photograph(page: Any, width: int) -> None:
+    """Show a photograph, edited."""
+    page.get_by_role("tab", name="Photograph").click()
+    photo = sorted((ROOT / "data" / "real").glob("*.png"))[0]
+    page.locator("#photograph input[type=file]").set_input_files(str(photo))
+    page.locator("#photo pairedit-row[ready]").wait_for()
+    page.wait_for_function(
+        "JSON.parse(document.querySelector('#photo pairedit-row')?.getAttribute('data') ?? 'null')"
+        "?.panes[0].pictures.length > 1"
+    )
+    page.locator("#photo pairedit-row[ready]").wait_for()
+    page.wait_for_timeout(500)
+    shoot(page, f"photograph-{width}")
+
+
+def library(page: Any, width: int) -> None:
+    """Show all runs, and one of them."""
+    page.get_by_role("tab", name="Library").click()
+    page.locator("#runs button").first.wait_for()
+    page.wait_for_timeout(1500)
+    page.locator("#runs button").first.click()
+    page.locator("#about").get_by_text("by scale").first.wait_for()
+    page.wait_for_timeout(1000)
+    shoot(page, f"library-{width}")
+
+
+def shoot(page: Any, name: str) -> None:
+    """Write the whole page as a small PNG."""
+    page.wait_for_timeout(700)
+    image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
+    path = PICTURES / "studio" / f"{name}.png"
+    path.parent.mkdir(exist_ok=True)
+    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def film(page: Any) -> None:
+    """Write the animation of the README: the slider, dragged."""
+    from pairedit.pictures.png import animate
+
+    row = page.locator("#play pairedit-row")
+    row.locator("input").first.focus()
+    frames = []
+    for _ in MOVES:
+        page.keyboard.press("ArrowLeft")
+    for _ in MOVES:
+        frames.append(Image.open(io.BytesIO(row.screenshot())).convert("RGB"))
+        page.keyboard.press("ArrowRight")
+    size = (FILM, frames[0].height * FILM // frames[0].width)
+    small = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
+    animate(small, PICTURES / "studio" / "drag.webp", 300)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""Own the few pieces of HTML that the page writes itself; all else are Gradio's components."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote
+
+from pairedit.studio.rows import Asked, Picture
+
+ROUTE = "gradio_api/file="
+
+
+def row(key: str, asked: Asked, panes: Sequence[tuple[str, Sequence[Picture]]]) -> str:
+    """Write the element of element.js with its pictures.
+
+    Args:
+        key: rows of one key share where their slider is.
+        asked: what is shown.
+        panes: a title and pictures for each picture side by side.
+    """
+    data = {
+        "key": key,
+        "axes": [_axis(asked, k) for k in range(len(asked.sliders))],
+        "panes": [
+            {
+                "title": title,
+                "pictures": [
+                    {"at": list(p.at), "src": ROUTE + quote(str(p.path)), "note": p.note}
+                    for p in pictures
+                ],
+            }
+            for title, pictures in panes
+        ],
+    }
+    return f'<pairedit-row data="{escape(json.dumps(data))}"></pairedit-row>'
+
+
+def _axis(asked: Asked, k: int) -> dict[str, object]:
+    """Describe one slider."""
+    label = asked.sliders[k].label
+    ticks: list[tuple[float, str]] = [(0, "original")]
+    if asked.calibrated:
+        ticks += [(1, "as in the pairs"), (2, "twice"), (-1, "opposite")]
+        return {
+            "label": f"{label} (1 is as much as the pairs show)",
+            "words": "times as much as the pairs show",
+            "ticks": ticks,
+            "start": 1,
+        }
+    return {
+        "label": f"{label} (LoRA scale: nobody has measured what one pair is worth)",
+        "words": "as LoRA scale",
+        "ticks": ticks,
+        "start": 0.4,
+    }
+
+
+def words(text: str, kind: str = "said") -> str:
+    """Write plain text of several lines, whatever letters are in it."""
+    lines = "".join(f"<p>{escape(line)}</p>" for line in text.splitlines() if line.strip())
+    return f'<div class="{kind}" role="status">{lines}</div>'
+
+
+def problem(text: str) -> str:
+    """Write what is wrong."""
+    return words(text, "problem")
+
+
+def progress(title: str, share: float, text: str) -> str:
+    """Write a progress bar with words beside it."""
+    percent = round(100 * min(max(share, 0.0), 1.0))
+    return (
+        f'<div class="progress"><b>{escape(title)}</b>'
+        f'<progress max="100" value="{percent}" aria-label="{escape(title)}">{percent} %</progress>'
+        f'<div role="status">{escape(text)}</div></div>'
+    )

@@ -1,0 +1,282 @@
+"""Own the tab to train in: pairs are judged, a training is started, watched, stopped, continued."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import gradio as gr
+import yaml
+
+from pairedit.files import CONF
+from pairedit.pictures.pairs import draw_pairs
+from pairedit.plan.options import composed
+from pairedit.plan.train import TrainPlan, plan_train
+from pairedit.runs.looking import ASKED
+from pairedit.runs.words import line, quoted_path
+from pairedit.studio import markup
+from pairedit.studio.desk import has_begun
+from pairedit.studio.play import QUICK
+from pairedit.studio.studio import Studio
+from pairedit.studio.uploads import Dropped, Heard
+from pairedit.studio.watching import current, status
+
+OWN = "my own pictures"
+METHODS = {
+    "graded: changes least besides the edit": "graded",
+    "full: the published method": "full",
+    "fm: the published method, with the usual noise": "fm",
+    "sliders: visual Concept Sliders": "sliders",
+}
+EVERY = 25  # steps between rows of pictures
+NUMBERS = ("steps", "seed", "lora.rank", "learning_rate")
+# Of the same: name on the page, label, where the usual value comes from, decimal places.
+FIELDS = (
+    ("train-steps", "Steps", "by the method", 0),
+    ("train-seed", "Seed", "0", 0),
+    ("train-rank", "Rank", "by the model", 0),
+    ("train-rate", "Learning rate", "by the model", None),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """Hold what is to be learnt from."""
+
+    words: tuple[str, ...]
+    parts: Mapping[str, str]
+    keys: Mapping[str, Any]
+    dropped: Dropped | None = None
+
+
+def shipped() -> list[str]:
+    """List the edits that ship as pairs."""
+    found = []
+    for path in sorted((CONF / "dataset").glob("*.yaml")):
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        folder = str(content.get("folder", ""))
+        if folder.startswith("pkg://") and str(content["_target_"]).endswith(".Dataset"):
+            found.append(path.stem)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """Hold the components of the tab that know of each other."""
+
+    choice: gr.Dropdown
+    drops: gr.Row
+    title: gr.Textbox
+    before: gr.File
+    after: gr.File
+    judged: gr.HTML
+    sheet: gr.Image
+    method: gr.Dropdown
+    numbers: list[gr.Number]
+    command: gr.Code
+    start: gr.Button
+    said: gr.HTML
+    ask: gr.Button
+    stop: gr.Button
+    go_on: gr.Button
+    watch: list[Any]  # what is written anew at every look
+    timer: gr.Timer
+    pairs: gr.State
+    watched: gr.State  # the folder of the training that was started here
+
+
+def build(studio: Studio, tab: gr.Tab) -> gr.Timer:
+    """Lay out the tab; return the timer that it needs while it is looked at."""
+    parts = _lay_out()
+    _choose_pairs(studio, tab, parts)
+    _start_and_watch(studio, tab, parts)
+    return parts.timer
+
+
+def _lay_out() -> Parts:
+    """Make the components, in the order in which they are used."""
+    edits = shipped()
+    usual = "smile" if "smile" in edits else OWN
+    choice = gr.Dropdown([OWN, *edits], value=usual, label="Learn from", elem_id="pairs")
+    with gr.Row(visible=usual == OWN) as drops:
+        title = gr.Textbox("", label="Name", placeholder="of the edit", max_length=60)
+        files: dict[str, Any] = {"file_count": "multiple", "height": 160}
+        before = gr.File(label="Before the edit", elem_id="before", **files)
+        after = gr.File(label="After the edit, of the same names", elem_id="after", **files)
+    judged = gr.HTML(elem_id="judged")
+    shown: dict[str, Any] = {"interactive": False, "buttons": ["fullscreen"]}
+    sheet = gr.Image(label="What the model sees", elem_id="sheet", **shown)
+    method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
+    with gr.Accordion("More", open=False, elem_id="train-more"), gr.Row():
+        numbers = [
+            gr.Number(None, label=f"{label} (empty: {usual})", precision=whole, elem_id=name)
+            for name, label, usual, whole in FIELDS
+        ]
+    command = gr.Code(
+        language=None, lines=2, label="The same on the command line", interactive=False
+    )
+    start = gr.Button("Start the training", variant="primary", size="md", elem_id="start")
+    said = gr.HTML(elem_id="train-said")
+    far = gr.HTML(elem_id="status")
+    with gr.Row():
+        ask = gr.Button("Show a row now", size="md", visible=False, elem_id="look")
+        stop = gr.Button("Stop and save", size="md", visible=False, elem_id="stop")
+        go_on = gr.Button("Go on", size="md", visible=False, elem_id="go-on")
+    hidden: dict[str, Any] = {"visible": False, "height": 240}
+    with gr.Row():
+        curve = gr.LinePlot(x="step", y="loss", title="Loss", **hidden)
+        effect = gr.LinePlot(x="scale", y="change", title="Edit by scale", **hidden)
+    preview = gr.Gallery(
+        label="While it trains",
+        visible=False,
+        columns=2,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id="preview",
+    )
+    return Parts(
+        choice=choice,
+        drops=drops,
+        title=title,
+        before=before,
+        after=after,
+        judged=judged,
+        sheet=sheet,
+        method=method,
+        numbers=numbers,
+        command=command,
+        start=start,
+        said=said,
+        ask=ask,
+        stop=stop,
+        go_on=go_on,
+        watch=[far, ask, stop, go_on, curve, effect, preview, gr.State(None)],
+        timer=gr.Timer(1.0, active=False),
+        pairs=gr.State(None),
+        watched=gr.State(None),
+    )
+
+
+def _choose_pairs(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
+    """Have pairs judged as they are chosen, and the command written."""
+
+    def choose(choice: str, befores: Any, afters: Any) -> tuple[Any, ...]:
+        own = gr.update(visible=choice == OWN)
+        if choice == OWN and not (befores and afters):
+            return None, markup.words("Drop pictures on both sides."), None, own
+        try:
+            chosen = _chosen(studio, choice, befores, afters)
+            return chosen, *_judge(studio, chosen), own
+        except (ValueError, OSError) as error:
+            return None, markup.problem(str(error)), None, own
+
+    def spell(chosen: Chosen | None, method: str, *numbers: Any) -> str:
+        words = _words(studio, chosen, method, numbers) if chosen else []
+        return line("pairedit-train", words) if words else ""
+
+    given = [parts.choice, parts.before, parts.after]
+    found = [parts.pairs, parts.judged, parts.sheet, parts.drops]
+    asked = [parts.pairs, parts.method, *parts.numbers]
+    for event in (parts.choice.input, parts.before.change, parts.after.change, tab.select):
+        event(choose, given, found, **QUICK).then(spell, asked, parts.command, **QUICK)
+    for one in (parts.method, *parts.numbers):
+        one.change(spell, asked, parts.command, **QUICK)
+
+
+def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
+    """Start, watch, stop and continue."""
+
+    def begin(chosen: Chosen | None, title: str, method: str, *numbers: Any) -> tuple[Any, ...]:
+        if chosen is None:
+            return markup.problem("Choose pairs first."), gr.skip()
+        try:
+            _plan(studio, chosen, method, numbers)
+        except ValueError as error:
+            return markup.problem(str(error)), gr.skip()
+        behind = len(studio.shelf.waiting()) + (studio.desk.busy() is not None)
+        words = _words(studio, chosen, method, numbers)
+        place = studio.desk.add(words, title=title.strip() if chosen.dropped else "")
+        wait = f"It waits for {behind} other{'s' * (behind > 1)}." if behind else "It starts."
+        return markup.words(f"{wait} Its folder is {place}."), str(place)
+
+    def ask(watched: str | None) -> str:
+        run = current(studio, watched)
+        if run is None or run.state != "running":
+            return markup.words("Nothing is at work.")
+        (run.run / ASKED).touch()
+        return markup.words("A row is rendered after the step it is in.")
+
+    def halt(watched: str | None) -> str:
+        run = current(studio, watched)
+        if run is None or not studio.desk.stop(run.run):
+            return markup.words("Nothing is at work.")
+        return markup.words("It saves and stops after the step it is in.")
+
+    def resume(watched: str | None) -> str:
+        run = current(studio, watched)
+        if run is None or run.state not in ("stopped", "failed") or not has_begun(run.run):
+            return markup.problem("There is nothing to go on with.")
+        studio.desk.add([f"resume={quoted_path(run.run)}"], run.run)
+        return markup.words("It goes on from its last checkpoint.")
+
+    asked = [parts.pairs, parts.title, parts.method, *parts.numbers]
+    looks = (partial(status, studio), [parts.watched, parts.watch[-1]], parts.watch)
+    parts.start.click(begin, asked, [parts.said, parts.watched], **QUICK).then(*looks, **QUICK)
+    parts.ask.click(ask, parts.watched, parts.said, **QUICK)
+    parts.stop.click(halt, parts.watched, parts.said, **QUICK)
+    parts.go_on.click(resume, parts.watched, parts.said, **QUICK)
+    parts.timer.tick(*looks, **QUICK)
+    tab.select(*looks, **QUICK)
+
+
+def _chosen(studio: Studio, choice: str, befores: Any, afters: Any) -> Chosen:
+    """Say what is learnt from: a shipped edit, or pictures that were dropped."""
+    if choice in shipped():
+        return Chosen(words=(f"dataset={choice}",), parts={"dataset": choice}, keys={})
+    dropped = studio.pairs(befores, afters)
+    return Chosen(
+        words=("dataset=folder", f"pairs={quoted_path(dropped.folder)}"),
+        parts={"dataset": "folder"},
+        keys={"pairs": str(dropped.folder)},
+        dropped=dropped,
+    )
+
+
+def _plan(studio: Studio, chosen: Chosen, method: str, numbers: Sequence[Any]) -> TrainPlan:
+    """Check a training as pairedit-train would; ValueError says what is wrong."""
+    name = METHODS[method]
+    parts = {**studio.plan.parts, **chosen.parts, "method": name}
+    given = {key: value for key, value in zip(NUMBERS, numbers, strict=True) if value is not None}
+    keys = {**studio.plan.keys, **chosen.keys, **given}
+    with studio.planning:
+        return plan_train(composed("train", parts, keys), method_name=name)
+
+
+def _judge(studio: Studio, chosen: Chosen) -> tuple[str, Any]:
+    """Say in words what is to be said of pairs, and draw what the model sees of them."""
+    worded = chosen.dropped.worded if chosen.dropped else str
+    with Heard() as heard:
+        try:
+            plan = _plan(studio, chosen, next(iter(METHODS)), [None] * len(NUMBERS))
+        except ValueError as error:
+            raise ValueError(worded(str(error))) from error
+    (name, pairs), *_ = plan.pairs.items()
+    lines = [f"{len(pairs)} pair{'s' * (len(pairs) > 1)}."]
+    if chosen.dropped and chosen.dropped.by_order:
+        lines.append("No two names are equal, so the pictures were matched in their order.")
+    lines += [f"Look at this: {worded(text)}" for text in heard.lines]
+    lines += [] if heard.lines else ["The two sides fit each other."]
+    title = "your pairs" if chosen.dropped else name
+    return markup.words("\n".join(lines)), draw_pairs(pairs, plan.training.size, title=title)
+
+
+def _words(studio: Studio, chosen: Chosen, method: str, numbers: Sequence[Any]) -> list[str]:
+    """Write the words of pairedit-train."""
+    name = METHODS[method]
+    given = [f"{k}={v:g}" for k, v in zip(NUMBERS, numbers, strict=True) if v is not None]
+    usual = [] if name == "graded" else [f"method={name}"]
+    return [*studio.plan.words, *usual, *chosen.words, *given, f"preview_every={EVERY}"]

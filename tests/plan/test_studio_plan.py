@@ -1,0 +1,65 @@
+"""The plan of the studio: what is refused, what its jobs are given."""
+
+import importlib.util
+
+import pytest
+
+from composing import composed
+from pairedit.plan.studio import is_loopback, plan_studio
+
+
+@pytest.fixture(autouse=True)
+def _gradio(monkeypatch):
+    """Let Gradio be installed."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+
+
+def test_by_default_nobody_but_this_machine_reaches_the_page():
+    plan = plan_studio(composed("studio"))
+    assert plan.alone
+    assert plan.password is None
+    assert (plan.port, plan.folder.name, plan.browser) == (7860, "outputs", True)
+
+
+@pytest.mark.parametrize(
+    ("host", "alone"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.2", False),
+        ("127.0.0.1.example", False),
+    ],
+)
+def test_addresses_of_this_machine_are_known(host, alone):
+    assert is_loopback(host) is alone
+
+
+def test_its_jobs_are_given_the_model_and_the_hardware():
+    words = ["model=flux-mini", "model.resolution=64", "device=cpu", "port=8000"]
+    choices = {"model": "flux-mini", "hardware": "auto", "hydra/help": "studio"}
+    plan = plan_studio(composed("studio", *words), words=words, choices=choices)
+    assert plan.parts == {"model": "flux-mini", "hardware": "auto"}
+    assert plan.keys == {"model.resolution": 64, "device": "cpu"}
+    assert plan.words == words[:3]
+
+
+def test_what_cannot_be_is_said_at_once(tmp_path):
+    (tmp_path / "file").touch()
+    words = ["port=0", "host=a/b", "password=' '", f"folder={tmp_path}/file", "device=tpu"]
+    with pytest.raises(ValueError, match="5 problems") as caught:
+        plan_studio(composed("studio", *words))
+    for word in ("port=0", "host=a/b", "password=", "is a file", "device=tpu"):
+        assert word in str(caught.value)
+
+
+def test_without_gradio_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="needs Gradio") as caught:
+        plan_studio(composed("studio"))
+    assert str(caught.value) == (
+        "pairedit-studio needs Gradio, which is not installed: pip install 'pairedit[studio]'"
+    )
