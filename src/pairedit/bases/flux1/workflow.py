@@ -22,6 +22,7 @@ FILES = {
     "flux-krea": "flux1-krea-dev.safetensors",
     "flux-schnell": "flux1-schnell.safetensors",
 }
+ENCODERS = {"clip_name1": "t5xxl_fp16.safetensors", "clip_name2": "clip_l.safetensors"}
 SHIFT = {"max_shift": 1.15, "base_shift": 0.5}
 EVEN = {"max_shift": 0.0, "base_shift": 0.0}  # of schnell, whose noise falls evenly
 TOKENS = 256, 4096  # of an image, at which the shifts are those two
@@ -66,12 +67,7 @@ def make_workflow(
         "model": _node(
             "UNETLoader", unet_name=FILES.get(model, FILES["flux-dev"]), weight_dtype="default"
         ),
-        "clip": _node(
-            "DualCLIPLoader",
-            clip_name1="t5xxl_fp16.safetensors",
-            clip_name2="clip_l.safetensors",
-            type="flux",
-        ),
+        "clip": _node("DualCLIPLoader", **ENCODERS, type="flux"),
         "vae": _node("VAELoader", vae_name="ae.safetensors"),
         "shifted": _node("ModelSamplingFlux", model=["model", 0], **shift, **size),
         "prompt": _node("CLIPTextEncode", clip=["clip", 0], text=prompt),
