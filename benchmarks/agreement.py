@@ -98,7 +98,7 @@ def agreement(bench: Bench) -> dict[str, Any]:
         "agrees": agrees,
         **compared,
         "images": _images(bench, size, model, naive, yardstick, loras["semantic"]),
-        "quantised": _quantised(bench, size, model, draws),
+        **_quantised(bench, size, model, draws, loras),
     }
 
 
@@ -223,9 +223,9 @@ def _images(
 
 
 def _quantised(
-    bench: Bench, size: Size, model: Flux, draws: Sequence[Draw]
-) -> dict[str, list[float] | str]:
-    """Measure how far the velocity of each precision is from that of bf16."""
+    bench: Bench, size: Size, model: Flux, draws: Sequence[Draw], loras: Loras
+) -> dict[str, dict[str, list[float] | str]]:
+    """Measure how far velocities and LoRA gradients of each precision are from those of bf16."""
 
     @torch.no_grad()
     def velocities(model: Flux) -> list[Tensor]:
@@ -237,13 +237,20 @@ def _quantised(
             for latents, draw in zip(noisy, draws, strict=True)
         ]
 
-    reference, found = velocities(model), {}
+    def gradients(model: Flux) -> list[Tensor]:
+        return [found.gradient for found in _our_gradients(model, size, loras, draws)]
+
+    def errors(found: Sequence[Tensor], reference: Sequence[Tensor]) -> list[float]:
+        return [distance(a, b) for a, b in zip(found, reference, strict=True)]
+
+    expected = velocities(model), gradients(model)
+    found, steep = {}, {}
     # A CPU knows float32 only.
     for precision in QUANTISED if bench.device.type == "cuda" else ("float32",):
         try:
-            other = velocities(opened(bench, size, hardware(bench, "80gb", precision=precision)))
+            other = opened(bench, size, hardware(bench, "80gb", precision=precision))
+            found[precision] = errors(velocities(other), expected[0])
+            steep[precision] = errors(gradients(other), expected[1])
         except ValueError as error:  # a library is missing
-            found[precision] = str(error)
-            continue
-        found[precision] = [distance(a, b) for a, b in zip(other, reference, strict=True)]
-    return found
+            found[precision] = steep[precision] = str(error)
+    return {"quantised": found, "quantised gradients": steep}

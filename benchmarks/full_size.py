@@ -76,6 +76,7 @@ ON_REQUEST = {
     "train-fp8": _ours("train", 60, "80gb", precision="fp8"),
     "train-int8": _ours("train", 60, "80gb", precision="int8"),
     "profile-train": _ours("train", 60, "80gb", profiled=True),
+    "profile-train-fp8": _ours("train", 60, "80gb", profiled=True, precision="fp8"),
     "profile-naive": Variant("naive", "train", 45, {"profiled": True}),
     "profile-sample": _ours("sample", 50, "80gb", profiled=True),
     "profile-sample-fp8": _ours("sample", 50, "80gb", profiled=True, precision="fp8"),

@@ -167,14 +167,18 @@ def agreement(found: Mapping[str, Any]) -> str:
         f"{found['limit']} times as far from float32 as naive bf16 is; this {verdict}. The edit "
         f"itself, scale 1.2 against 0, moves the images by {_error(found['images']['edit'])}.\n\n"
     )
+    steep = found.get("quantised gradients", {})
     rows = [
-        [precision, value if isinstance(value, str) else _error(value)]
-        for precision, value in found["quantised"].items()
+        [precision, *(_error(value) for value in (away, steep.get(precision, "–")))]
+        for precision, away in found["quantised"].items()
     ]
-    return text + markdown_table(["base", "velocity, relative error to bf16"], rows)
+    heads = ["base", "velocity, relative error to bf16", "LoRA gradients, the same"]
+    return text + markdown_table(heads, rows)
 
 
-def _error(value: float | Sequence[float]) -> str:
+def _error(value: float | Sequence[float] | str) -> str:
+    if isinstance(value, str):
+        return value
     return f"{value if isinstance(value, float) else max(value):.1e}"
 
 

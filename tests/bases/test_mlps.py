@@ -22,6 +22,19 @@ def test_an_mlp_gives_the_same_with_and_without_a_gradient(kind, beside):
     assert found.shape == x.shape
 
 
+@pytest.mark.parametrize("beside", [0, 48])
+def test_an_fp8_mlp_passes_gradient_like_the_full_one(beside):
+    layers = [torch.nn.Linear(32, 64).bfloat16(), torch.nn.Linear(64 + beside, 32).bfloat16()]
+    inputs = [draw(2, 5, 32).requires_grad_()]
+    inputs += [draw(2, 5, beside, seed=1).requires_grad_()] if beside else []
+    upstream = draw(2, 5, 32, seed=2)
+    expected = torch.autograd.grad(feed(*layers, *inputs), inputs, upstream)
+    for layer in layers:
+        quantise(layer, Float8)
+    found = torch.autograd.grad(feed(*layers, *inputs), inputs, upstream)
+    assert all(near(a, b, 0.08) for a, b in zip(found, expected, strict=True))
+
+
 @pytest.mark.gpu
 @needs((8, 9))
 @pytest.mark.parametrize("features", [0, 96, 128])

@@ -66,8 +66,12 @@ class _Product(torch.autograd.Function):
         x, down, up, scales, learns, inner = ctx.saved_tensors
         x, grad = x.flatten(0, -2), grad.flatten(0, -2)
         to_inner = (grad @ up).view_as(inner) * scales
-        to_x = to_inner.flatten(0, -2) @ down
-        add_product(to_x, *back_through(ctx.layer, grad))
+        if isinstance(ctx.layer, Float8):
+            to_x = ctx.layer.multiply_back(grad)
+            add_product(to_x, to_inner.flatten(0, -2), down)
+        else:
+            to_x = to_inner.flatten(0, -2) @ down
+            add_product(to_x, *back_through(ctx.layer, grad))
         to_down = (to_inner * learns).flatten(0, -2).T @ x
         to_up = grad.T @ (inner * learns).flatten(0, -2)
         return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None, None

@@ -2,9 +2,10 @@
 
     y = W2 [beside, gelu(W1 x + b1)] + b2        beside: a single block's attention, else nothing
 
-When sampling, gelu is part of the product before it or of the rounding to fp8 after it, and what
-stands side by side is never copied together. Under a gradient, with LoRAs on these layers, and on
-int8 and nf4 bases this is diffusers' own sequence of operations.
+In fp8 gelu is part of the rounding after it, under a gradient too. Otherwise, when sampling, it is
+part of the product before it, and what stands side by side is never copied together. With LoRAs on
+these layers, on int8 and nf4 bases, and under a gradient in bf16 this is diffusers' own sequence of
+operations.
 Shape letters: B rows, N tokens, M = B N, D features, K those in between.
 """
 
@@ -88,10 +89,10 @@ def feed(up: nn.Module, down: nn.Module, x: Tensor, beside: Tensor | None = None
     kinds = {type(up), type(down)}
     if not torch.is_grad_enabled() and kinds == {nn.Linear}:
         y = _feed_plain(up, down, x.flatten(0, 1), None if beside is None else beside.flatten(0, 1))
-    elif not torch.is_grad_enabled() and kinds == {Float8}:
+    elif kinds == {Float8}:
         hidden = up(x).flatten(0, 1)
         beside = hidden[:, :0] if beside is None else beside.flatten(0, 1)
-        y = down.multiply_rounded(*round_gelu(beside, hidden), x.dtype)
+        y = _Rounded.apply(beside, hidden, down)
     else:
         hidden = F.gelu(up(x), approximate="tanh")
         return down(hidden if beside is None else torch.cat([beside, hidden], dim=-1))
@@ -107,6 +108,24 @@ def _feed_plain(up: nn.Linear, down: nn.Linear, x: Tensor, beside: Tensor | None
     y = F.linear(beside, first, down.bias)
     add_product(y, hidden, second.T)
     return y
+
+
+class _Rounded(torch.autograd.Function):
+    """Map [beside, gelu(hidden)], rounded to fp8, by W2, from [M, K] to [M, D]."""
+
+    @staticmethod
+    def forward(ctx, beside: Tensor, hidden: Tensor, down: Float8) -> Tensor:
+        ctx.down = down
+        ctx.save_for_backward(hidden)
+        return down.multiply_rounded(*round_gelu(beside, hidden), hidden.dtype)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (hidden,) = ctx.saved_tensors
+        back = ctx.down.multiply_back(grad)
+        beside, activated = back.split([back.shape[1] - hidden.shape[1], hidden.shape[1]], dim=1)
+        to_hidden = torch.ops.aten.gelu_backward(activated, hidden, approximate="tanh")
+        return beside, to_hidden, None
 
 
 @torch.library.custom_op("pairedit::multiply_gelu", mutates_args=())
