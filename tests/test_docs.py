@@ -68,7 +68,9 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
     for name, content in files(page).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    for index, (program, *words) in enumerate(commands(page)):
+    for index, (program, *typed) in enumerate(commands(page)):
+        # Two steps have a state for each, where a page keeps some.
+        words = [re.sub(r"^save_every=.*", "save_every=1", word) for word in typed]
         name = program.removeprefix("pairedit-")
         if name == "train" and not any(w.startswith(("hydra.", "old=", "resume=")) for w in words):
             # The default folder is named by the second, and takes no other run.

@@ -8,7 +8,8 @@ from pairedit.data.images import to_image
 from pairedit.legs import Slider, cut
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
-from pairedit.sample import generate, metadata
+from pairedit.pictures.metadata import metadata
+from pairedit.sample import generate
 from pairedit.schedules import is_schedule, lean_of, strength
 from pairedit.settings import Rendering, step_of
 

@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
+from pairedit.plan.again import expand_again
 from pairedit.plan.composition import compose_problems, composed_once
 from pairedit.plan.eval import plan_eval
 from pairedit.plan.export import plan_export
@@ -234,6 +235,8 @@ def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
     words = arrange(name, words, parser)
     if name == "train":
         words = go_on(expand_resume(words))
+    if name == "gen":
+        words = expand_again(words, notes)
     words = place(expand(name, words, notes))
     if name == "eval":
         # sweep is a group of pairedit-train, and Hydra takes the name for a group here too, unless

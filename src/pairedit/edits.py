@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from pairedit.flow import Blend, Flow
 
+Key = tuple[str, int | None, str | None]  # prompt, seed, path of the photograph
 OWN_NOISE = ("ode", "both")  # start from the noise of the photograph itself
 INVERSIONS = ("auto", "ode", "lora", "both")
 
@@ -60,6 +61,12 @@ class Lane:
     seed: int | None = None  # None: a photograph's own noise
     photo: Photo | None = None
     content: str | None = None  # the attached LoRA that holds the photograph's content
+
+    @property
+    def key(self) -> Key:
+        """Tell it from others."""
+        path = None if self.photo is None else str(self.photo.path.resolve())
+        return self.prompt, self.seed, path
 
 
 @runtime_checkable

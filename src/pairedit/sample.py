@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice, product
-from pathlib import Path
 from typing import TypeVar
 
 from PIL import Image
@@ -22,7 +21,7 @@ from tqdm import tqdm
 from pairedit.bases.base import Base, Text
 from pairedit.data.images import to_image
 from pairedit.data.names import LONGEST, plain_name
-from pairedit.edits import Edit, Lane, Photo, TextToImage
+from pairedit.edits import Edit, Key, Lane, Photo, TextToImage
 from pairedit.flow import Flow, Guide
 from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
 from pairedit.local import Anchors
@@ -51,6 +50,7 @@ class Sample:
     scales: tuple[float, ...]  # one for each slider
     image: Image.Image
     photo: Photo | None = None  # that it is an edit of
+    beside: tuple[Lane, ...] = ()  # its own lane, and those that ran together with it
 
 
 def generate(
@@ -63,6 +63,7 @@ def generate(
     edit: Edit | None = None,
     photos: Sequence[Photo] = (),
     stage: Stage | None = None,
+    only: Sequence[Key] | None = None,
 ) -> Iterator[Sample]:
     """Render every prompt, photograph, seed and scale.
 
@@ -76,6 +77,7 @@ def generate(
         edit: where the run starts and what it follows; text to image by default.
         photos: what `edit` edits, at the rendering's size.
         stage: what the model carries; its LoRAs are named by sliders and photographs, and stay.
+        only: lanes of all that prompts, photographs and seeds make, in the order to render them.
 
     Yields:
         Images ordered by prompt (where they do not go by seed), photograph, seed and column.
@@ -87,9 +89,8 @@ def generate(
     sigmas = base.sigmas(rendering.size, rendering.num_inference_steps)
     columns, shown = columns_of(sliders)
     legs = cut(sliders, columns, rendering, sigmas)
-    lanes = _lanes(prompts, photos, seeds)
-    weights = base.guidance.weights(rendering.guidance_scale)
-    guide = Guide(weights=weights, negative_prompt=rendering.negative_prompt)
+    lanes = _chosen(_lanes(prompts, photos, seeds), only)
+    guide = _guide(base, rendering)
     set_up = stage or Stage(adapters=Adapters(base), text=base.text)
     text = set_up.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
     base.prepare(sigmas, text, rendering.guidance_scale)
@@ -112,6 +113,12 @@ def generate(
     finally:
         if not stage:
             set_up.adapters.remove()
+
+
+def _guide(base: Base, rendering: Rendering) -> Guide:
+    """Say how many passes a velocity takes."""
+    weights = base.guidance.weights(rendering.guidance_scale)
+    return Guide(weights=weights, negative_prompt=rendering.negative_prompt)
 
 
 def _bar(total: int, *, shown: bool) -> tqdm:
@@ -148,6 +155,14 @@ def _lanes(
         Lane(prompt=prompt, seed=seed, photo=photo, content=content)
         for prompt, (photo, content), seed in runs
     ]
+
+
+def _chosen(lanes: list[Lane], only: Sequence[Key] | None) -> list[Lane]:
+    """Pick lanes in an order; all of them where none are named."""
+    if only is None:
+        return lanes
+    known = {lane.key: lane for lane in lanes}
+    return [known[key] for key in only if key in known]
 
 
 def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], guide: Guide) -> int:
@@ -194,7 +209,8 @@ def _render(
             done |= dict(zip(part, flow.base.decode(latents), strict=True))
             while waiting and waiting[0] in done:
                 lane, column = cell = waiting.popleft()
-                yield _sample(group[lane], column, columns[column], done.pop(cell))
+                found = _sample(group[lane], column, columns[column], done.pop(cell))
+                yield replace(found, beside=tuple(group))
 
 
 def _in_turn(
@@ -261,37 +277,3 @@ def lane_name(sample: Sample, prompt: int) -> str:
     if sample.seed is not None:
         parts.append(f"seed{sample.seed:06d}")
     return "_".join(parts)
-
-
-def metadata(
-    sample: Sample, sliders: Sequence[Slider], settings: Mapping[str, str]
-) -> dict[str, str]:
-    """Gather what renders one sample again, as text for its file.
-
-    Args:
-        sample: the image.
-        sliders: the LoRAs it was rendered with.
-        settings: what holds for the whole run.
-    """
-    lines = {
-        "prompt": sample.prompt,
-        **{key: str(value) for key, value in settings.items()},
-    }
-    if sample.seed is not None:
-        lines["seed"] = str(sample.seed)
-    if sample.photo is not None:
-        lines["image"] = str(sample.photo.path.resolve())
-        if sample.photo.content is not None:
-            lines["content_lora.path"] = str(Path(sample.photo.content.path).resolve())
-            lines["content_lora.sha256"] = sample.photo.content.sha256
-    for index, (slider, scale) in enumerate(zip(sliders, sample.scales, strict=True)):
-        lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
-        lines[f"lora.{index}.sha256"] = slider.lora.sha256
-        lines[f"lora.{index}.scale"] = repr(slider.unit * scale)
-        if slider.skip is not None:
-            lines[f"lora.{index}.skip"] = str(slider.skip)
-        if slider.local:
-            lines[f"lora.{index}.local"] = "true"
-        if slider.lean:
-            lines[f"lora.{index}.schedule"] = repr(slider.lean)
-    return lines

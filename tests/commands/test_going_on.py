@@ -150,3 +150,18 @@ def test_an_interrupted_run_that_started_from_another_goes_on_to_the_same_bytes(
     for role in ROLES:
         left, right = (tmp_path / run / f"disc/{role}.safetensors" for run in ("whole", "parts"))
         assert left.read_bytes() == right.read_bytes()
+
+
+def test_a_longer_training_that_breaks_goes_on_as_well(
+    command, train_disc, finished, tmp_path, monkeypatch
+):
+    assert train_disc(tmp_path / "long", *PLAIN, "steps=7")[0] == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(torch.optim.AdamW, "step", lambda *_, **__: 1 / 0)
+        assert command("train", f"resume={finished}", "steps=7")[0] == 1
+    # The folder remembers that more was asked for.
+    code, out, err = command("train", f"resume={finished}")
+    assert (code, err) == (0, "")
+    assert "disc: goes on after step 4 of 7" in out
+    for role in ROLES:
+        assert payloads(finished)[role].sha256 == payloads(tmp_path / "long")[role].sha256

@@ -30,8 +30,11 @@ from tiny import RESOLUTION, write_flux, write_pairs
 EXPECTED = Path(__file__).with_name("expected.json")
 FINGERPRINT = "fingerprint"
 # What versions, machines and the names of classes decide; results never depend on it.
-# The negative prompt came later, and is empty.
-DROPPED = ("_target_", "version", "pairedit", "seconds", "negative_prompt")
+# The negative prompt came later, and is empty; so did what an image says to be rendered again by.
+DROPPED = (
+    *("_target_", "version", "pairedit", "seconds", "negative_prompt"),
+    *("max_tokens", "together", "batch"),
+)
 STEPS = ["steps=3", "lora.rank=2", "learning_rate=0.05", "preview=false", "report=false"]
 DISC, IMAGE = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}")
 METHODS = {

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from PIL import Image, ImageChops
+
 import pairedit
-from pairedit.data.images import load_image
+from pairedit.bases.base import Base
+from pairedit.data.images import load_image, read_image
 from pairedit.data.kinds import stem_of
 from pairedit.data.names import plain_names
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
+from pairedit.jobs.choosing import show_overview
 from pairedit.jobs.opening import at_work, open_model, read_part
-from pairedit.pictures.lanes import draw_grid, draw_sheet, lanes_of
+from pairedit.pictures.lanes import draw_grid, draw_sheet, draw_snapshots, lanes_of
+from pairedit.pictures.metadata import metadata
 from pairedit.pictures.png import animate, save_png
+from pairedit.plan.again import Batch
 from pairedit.plan.gen import GenPlan
 from pairedit.runs.folder import CONFIG
-from pairedit.sample import Sample, Slider, file_name, generate, lane_name, metadata
+from pairedit.sample import Sample, Slider, file_name, generate, lane_name
 
 log = logging.getLogger(__name__)
 
 NUMBERS = ("num_inference_steps", "guidance_scale", "resolution")  # noted in images
-RENDERED = ("images/prompt[0-9]*_scale*.png", "animations/prompt[0-9]*.webp", "sheet.png")
+RENDERED = (
+    *("images/prompt[0-9]*_scale*.png", "images/step[0-9]*_prompt[0-9]*_scale*.png"),
+    *("animations/prompt[0-9]*.webp", "sheet.png", "overview.png"),
+)
 
 
 def run_sampling(plan: GenPlan, folder: Path) -> Path:
@@ -34,10 +43,10 @@ def run_sampling(plan: GenPlan, folder: Path) -> Path:
         folder: receives config.yaml, images/, sheet.png and, if asked for, animations/.
 
     Returns:
-        The contact sheet.
+        The contact sheet, or the overview.
     """
     render_into(folder, plan)
-    return folder / "sheet.png"
+    return _sheet_of(plan, folder)
 
 
 def render_into(folder: Path, plan: GenPlan) -> list[Sample]:
@@ -93,46 +102,99 @@ def _render(
         "model_path": plan.model.path,
         **{key: plan.resolved[key] for key in NUMBERS},
         "skip": plan.rendering.skip,
+        "max_tokens": plan.model.max_sequence_length,
         "precision": base.hardware.precision,
+        "together": base.hardware.batch_size,
         "pairedit": pairedit.__version__,
     }
     if plan.rendering.negative_prompt:
         settings["negative_prompt"] = plan.rendering.negative_prompt
     if photos:
         settings |= asdict(plan.edit)
-    samples: list[Sample] = []
-    for sample in generate(
-        base,
-        sliders=sliders,
-        prompts=plan.prompts,
-        seeds=plan.seeds,
-        rendering=plan.rendering,
-        edit=plan.edit,
-        photos=photos,
-    ):
-        if not samples:
+    shots: dict[int | None, list[Sample]] = {}
+    for step, shown, sample in _samples(plan, base, sliders, photos):
+        if not shots:
             # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
             _clear(folder, photos)
             write_yaml(folder / CONFIG, plan.resolved)
         name = file_name(sample, known.index(sample.prompt))
-        save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
-        samples.append(sample)
-    lanes = lanes_of(samples)
-    if plan.across < len(lanes[0]):
-        sheet = draw_grid(samples, [slider.name for slider in sliders], across=plan.across)
-    else:
-        title = " + ".join(slider.name for slider in sliders) or plan.model.name
-        sheet = draw_sheet(samples, title=title)
-    save_png(sheet, folder / "sheet.png", {"pairedit": settings["pairedit"]})
+        name = name if step is None else f"step{step:06d}_{name}"
+        save_png(sample.image, folder / "images" / name, metadata(sample, shown, settings))
+        shots.setdefault(step, []).append(sample)
+    sheet, samples = _sheet_of(plan, folder), next(iter(shots.values()))
+    save_png(_sheet(plan, base, sliders, shots), sheet, {"pairedit": settings["pairedit"]})
     if plan.animate:
-        for lane in lanes:
+        for lane in lanes_of(samples):
             name = f"{lane_name(lane[0], known.index(lane[0].prompt))}.webp"
             images = [sample.image for sample in sorted(lane, key=lambda sample: sample.scales)]
             animate(images, folder / "animations" / name)
         log.info("animations: %s", (folder / "animations").resolve())
     log.info("images: %s", (folder / "images").resolve())
-    log.info("sheet: %s", (folder / "sheet.png").resolve())
-    return samples
+    log.info("%s: %s", sheet.stem, sheet.resolve())
+    return [sample for shot in shots.values() for sample in shot]
+
+
+def _samples(
+    plan: GenPlan, base: Base, sliders: Sequence[Slider], photos: Sequence[Photo]
+) -> Iterator[tuple[int | None, Sequence[Slider], Sample]]:
+    """Render a plan, of snapshots one after another; yield the step, the LoRAs and the image."""
+    for step, path in (plan.snapshots or {None: None}).items():
+        if path is not None:
+            sliders = [replace(sliders[0], lora=read_part(path, plan.model))]
+        for sample in generate(
+            base,
+            sliders=sliders,
+            prompts=plan.prompts,
+            seeds=plan.seeds,
+            rendering=plan.rendering,
+            edit=plan.edit,
+            photos=photos,
+            only=plan.again and plan.again.lanes,
+        ):
+            if plan.again is None or _is_again(plan.again, sample):
+                yield step, sliders, sample
+
+
+def _is_again(batch: Batch, sample: Sample) -> bool:
+    """Say whether a sample is the image that is rendered once more; if so, compare the pixels."""
+    path = None if sample.photo is None else sample.photo.path
+    if not batch.wants(sample.prompt, sample.seed, path, sample.scales):
+        return False
+    before = read_image(batch.path)
+    if before.size != sample.image.size:
+        log.warning("again: %s is of another size", batch.path)
+    elif most := max(high for _, high in ImageChops.difference(before, sample.image).getextrema()):
+        log.warning(
+            "again: differs from %s by up to %d of 255: another machine, precision or version",
+            batch.path,
+            most,
+        )
+    else:
+        log.info("again: the same pixels as %s", batch.path)
+    return True
+
+
+def _sheet_of(plan: GenPlan, folder: Path) -> Path:
+    """Name the picture of all that a plan renders."""
+    return folder / ("overview.png" if plan.overview else "sheet.png")
+
+
+def _sheet(
+    plan: GenPlan,
+    base: Base,
+    sliders: Sequence[Slider],
+    shots: Mapping[int | None, Sequence[Sample]],
+) -> Image.Image:
+    """Arrange what was rendered as one picture."""
+    title = " + ".join(slider.name for slider in sliders) or plan.model.name
+    samples = next(iter(shots.values()))
+    if plan.snapshots:
+        return draw_snapshots(shots, title=title)
+    if plan.overview:
+        return show_overview(base, plan, samples)
+    if plan.across < len(lanes_of(samples)[0]):
+        return draw_grid(samples, [slider.name for slider in sliders], across=plan.across)
+    return draw_sheet(samples, title=title)
 
 
 def _clear(folder: Path, photos: Sequence[Photo]) -> None:

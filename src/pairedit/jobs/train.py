@@ -235,7 +235,7 @@ def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
     if has_checkpoints(folder / CHECKPOINTS) or not all(path.exists() for path in files.values()):
         return None
     steps = plan.training.steps
-    end = min(inspect_lora(path, plan.model.names).get("step", steps) for path in files.values())
+    end = min(_planned(inspect_lora(path, plan.model.names), steps) for path in files.values())
     if end < steps:
         check_state(folder, end, steps)
         # They show the end that was, and their presence would say that all has been done.
@@ -244,6 +244,13 @@ def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
         return None
     remove_checkpoints(folder / CHECKPOINTS)
     return files
+
+
+def _planned(metadata: Mapping[str, Any], usual: int) -> int:
+    """Return the steps that a training was to have; it may have stopped by itself before."""
+    config = metadata.get("config")
+    steps = config.get("steps") if isinstance(config, Mapping) else None
+    return steps if isinstance(steps, int) else metadata.get("step", usual)
 
 
 def _less_memory(plan: TrainPlan) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,17 @@ def read_header(path: Path) -> Header:
         if other := _instead(path):
             raise ValueError(f"{path}: is {other}, not the file itself; fetch it again") from error
         raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+
+
+def checksum_of(path: Path) -> str:
+    """Return what `LoraFile.sha256` is for a file; one without our kind of header counts whole.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    content = path.read_bytes()
+    whole = zipfile.is_zipfile(path) or "checkpoint" in read_header(path).texts
+    return hashlib.sha256(content).hexdigest() if whole else checksum(content)
 
 
 def with_texts(content: bytes, texts: Mapping[str, str]) -> bytes:

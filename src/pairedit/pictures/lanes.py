@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from PIL import Image
@@ -34,6 +34,20 @@ def draw_grid(samples: Sequence[Sample], names: Sequence[str], *, across: int) -
         [f"{names[0]} {sample.scales[0]:g}" for sample in lines[0][1]],
         " x ".join(names),
     )
+
+
+def draw_snapshots(shots: Mapping[int, Sequence[Sample]], *, title: str) -> Image.Image:
+    """Arrange the same samples of several steps of a training: for each lane a line a step."""
+    lanes = {step: lanes_of(samples) for step, samples in shots.items()}
+    first = next(iter(lanes.values()))
+    captions = _lane_labels(first)
+    lines = [
+        (f"{captions[number]} · step {step}" if len(first) > 1 else f"step {step}", found[number])
+        for number in range(len(first))
+        for step, found in lanes.items()
+    ]
+    columns = [column_label(sample.scales) for sample in first[0]]
+    return _arrange([line for _, line in lines], [label for label, _ in lines], columns, title)
 
 
 def lanes_of(samples: Sequence[Sample]) -> list[list[Sample]]:

@@ -15,7 +15,7 @@ FRAME = (84, 64, WIDTH - 28, HEIGHT - 64)  # left, top, right and bottom of the 
 TYPE = 16  # px
 FAINT, GRID, LINE = "#c7d2dc", "#ececef", "#0072b2"
 SHARPER = 2  # lines are drawn so many times larger, then reduced
-WINDOW = 0.05  # of the steps; the mean runs over so many
+WINDOW = 0.1  # of the steps; the mean runs over so many
 LINES = 5  # on each axis, about
 
 

@@ -10,9 +10,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pairedit.edits import OWN_NOISE, Edit, RealImage
+from pairedit.files import expand_home
 from pairedit.machine.hardware import Hardware
+from pairedit.measure.subject import Subject
 from pairedit.methods import CONTENT, SEMANTIC
+from pairedit.plan.again import Batch, read_batch
 from pairedit.plan.build import build
+from pairedit.plan.choosing import choose
+from pairedit.plan.eval import subject
 from pairedit.plan.keys import GenConfig
 from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
 from pairedit.plan.parse import (
@@ -53,6 +58,9 @@ class GenPlan:
     changes: Mapping[str, Any]
     resolved: Mapping[str, Any]
     notes: Sequence[str]
+    snapshots: Mapping[int, Path]  # of the one slider, by step; empty for other renderings
+    overview: Subject | None  # the slider, where many seeds are shown in order
+    again: Batch | None  # of the image that is rendered once more with nothing changed
 
 
 def plan_gen(config: DictConfig) -> GenPlan:
@@ -67,7 +75,10 @@ def plan_gen(config: DictConfig) -> GenPlan:
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     rendering = problems.attempt(lambda: rendering_of(config, model))
     hardware, changes = build_hardware(config, problems)
-    sliders = problems.attempt(lambda: parse_sliders(config.lora, config.scales, config.grid)) or []
+    choosing = choose(config, edit, problems)
+    sliders = (
+        problems.attempt(lambda: parse_sliders(choosing.lora, choosing.scales, config.grid)) or []
+    )
     steps = config.num_inference_steps
     for skip in dict.fromkeys(slider.skip for slider in sliders if slider.skip is not None):
         problems.expect(is_skip(skip, steps), f"lora: skip={skip}: expected {skips(steps)}")
@@ -94,7 +105,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         for path, use in zip(paths, uses, strict=False)
         if config.calibrated and known[path] is not None and rendering
     ]
-    seeds = _seeds(config, edit, problems)
+    seeds = _seeds(config, choosing.seeds, edit, problems)
     # Photographs are edited without words, as the edits were learnt.
     default = model.prompt if model and not photos else ""
     prompts = problems.attempt(lambda: parse_prompts(config.prompts, config.prompts_file, default))
@@ -103,7 +114,6 @@ def plan_gen(config: DictConfig) -> GenPlan:
         lambda: choose_prompts(prompts or [default], seeds or [0], config.prompts_per_seed)
     )
     problems.done()
-    resolved = OmegaConf.to_container(config, resolve=True)
     return GenPlan(
         model=model,
         edit=edit,
@@ -119,15 +129,35 @@ def plan_gen(config: DictConfig) -> GenPlan:
         device=config.device,
         hardware=hardware,
         changes=changes,
-        # Random seeds and prompts from a file are written down as they were drawn and read.
-        resolved={
-            **resolved,
-            "seeds": None if seeds == [None] else seeds,
-            "prompts": prompts,
-            "prompts_file": None,
-        },
+        resolved=_resolved(config, seeds, prompts),
         notes=notes,
+        snapshots=choosing.snapshots,
+        overview=_subject(paths[0], known[paths[0]], rendering, notes) if config.overview else None,
+        again=None if config.again is None else read_batch(expand_home(config.again)),
     )
+
+
+def _resolved(config: DictConfig, seeds: Sequence[int | None], prompts: Any) -> dict[str, Any]:
+    """Return what files note of a configuration, as JSON values."""
+    resolved = OmegaConf.to_container(config, resolve=True)
+    later = {"snapshots": False, "overview": False, "again": None}  # noted where they are used
+    return {
+        **{key: value for key, value in resolved.items() if later.get(key, later) != value},
+        # Random seeds and prompts from a file are written down as they were drawn and read.
+        "seeds": None if seeds == [None] else seeds,
+        "prompts": prompts,
+        "prompts_file": None,
+    }
+
+
+def _subject(
+    path: Path, metadata: Mapping[str, Any], rendering: Rendering, notes: list[str]
+) -> Subject:
+    """Say what the slider of an overview was trained on, by which its seeds are sorted."""
+    lost: list[str] = []
+    found = subject(path, metadata, None, None, rendering.skip, lost, {})
+    notes += [f"overview=true: the pairs of {path} are not there to compare with"] * bool(lost)
+    return found
 
 
 def _headers(
@@ -164,9 +194,14 @@ def _uses(
     if not check_use(config.local, config.schedule, problems):
         return []
     run = AUTO if config.skip == AUTO else None  # a skip for the whole run is no slider's own
-    asked = config.local, config.schedule, config.num_inference_steps
     return [
-        use_of(metadata or {}, run if slider.skip is None else slider.skip, *asked)
+        use_of(
+            metadata or {},
+            run if slider.skip is None else slider.skip,
+            config.local if slider.local is None else slider.local,
+            config.schedule if slider.schedule is None else slider.schedule,
+            config.num_inference_steps,
+        )
         for slider, metadata in zip(sliders, headers, strict=True)
     ]
 
@@ -232,12 +267,14 @@ def _photos(
     return edit, list(zip(paths, contents, strict=True))
 
 
-def _seeds(config: DictConfig, edit: Edit | None, problems: Problems) -> list[int | None] | None:
+def _seeds(
+    config: DictConfig, asked: Any, edit: Edit | None, problems: Problems
+) -> list[int | None] | None:
     """Read `seeds`: none where photographs bring their own noise, one for them by default."""
     if not isinstance(edit, RealImage):
-        return problems.attempt(lambda: parse_seeds(config.seeds))
+        return problems.attempt(lambda: parse_seeds(asked))
     if edit.inversion not in OWN_NOISE:
-        return problems.attempt(lambda: parse_seeds(0 if config.seeds is None else config.seeds))
+        return problems.attempt(lambda: parse_seeds(0 if asked is None else asked))
     for key, default in (("seeds", None), ("prompts_per_seed", "all")):
         problems.expect(
             config[key] == default,

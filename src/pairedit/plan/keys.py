@@ -87,6 +87,9 @@ class GenConfig:
     lora: Any = None
     scales: list[float] | None = None
     grid: bool = False
+    snapshots: bool = False
+    overview: bool = False
+    again: str | None = None
     skip: Any = "auto"  # a step, or a noise level; auto: as the file notes, else by the model
     local: Any = "auto"
     schedule: Any = "auto"

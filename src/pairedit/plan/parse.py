@@ -18,12 +18,14 @@ from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate
 from pairedit.problems import Problems
 from pairedit.runs.words import as_one_text, shell
+from pairedit.schedules import ACCEPTED, is_schedule
 from pairedit.settings import SEED, is_seed
 
 DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
 DEFAULT_SEEDS = (0, 1, 2, 3)
 PROMPTS = "pkg://data/prompts"
 SIDES = ("source", "target")
+ENTRY = {"path", "scales", "skip", "local", "schedule"}  # keys of an entry of `lora`
 MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill the memory
 
 
@@ -34,6 +36,8 @@ class Wanted:
     path: Path
     scales: tuple[float, ...]  # one for each column
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
+    local: bool | None = None  # None: as the run's, as the next
+    schedule: Any = None
 
 
 def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False) -> list[Wanted]:
@@ -44,7 +48,7 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
     every scale of the first meets every scale of the second.
 
     Args:
-        lora: None, a path, a mapping of path, scales and skip, or a list of these.
+        lora: None, a path, a mapping of path, scales, skip, local and schedule, or a list of these.
         scales: of the columns; None for `DEFAULT_SCALES`.
         grid: combine two LoRAs instead of zipping them.
 
@@ -81,9 +85,10 @@ def _wanted(entry: Any) -> Wanted:
     """Read one entry of `lora`; its scales are empty where it has none of its own."""
     if isinstance(entry, str):
         entry = {"path": entry}
-    if not isinstance(entry, Mapping) or not {"path"} <= set(entry) <= {"path", "scales", "skip"}:
+    if not isinstance(entry, Mapping) or not {"path"} <= set(entry) <= ENTRY:
         raise ValueError(f"lora: {entry!r} is not a path or {{path: .., scales: [..], skip: ..}}")
     path, own, skip = entry["path"], entry.get("scales"), entry.get("skip")
+    local, schedule = entry.get("local"), entry.get("schedule")
     if not isinstance(path, str):
         raise ValueError(f"lora: path {path!r} is not a path")
     if own is not None and (
@@ -92,7 +97,17 @@ def _wanted(entry: Any) -> Wanted:
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
     if skip is not None and not is_number(skip):
         raise ValueError(f"lora: skip {skip!r} of {path} is neither a step nor a noise level")
-    return Wanted(path=expand_home(path), scales=tuple(map(float, own or ())), skip=skip)
+    if local is not None and not isinstance(local, bool):
+        raise ValueError(f"lora: local {local!r} of {path} is neither true nor false")
+    if schedule is not None and not is_schedule(schedule):
+        raise ValueError(f"lora: schedule {schedule!r} of {path}: expected {ACCEPTED}")
+    return Wanted(
+        path=expand_home(path),
+        scales=tuple(map(float, own or ())),
+        skip=skip,
+        local=local,
+        schedule=schedule,
+    )
 
 
 def _zipped(entries: Sequence[Wanted]) -> list[Wanted]:

@@ -1,0 +1,61 @@
+"""Own what a PNG says of its rendering: all that renders it again, see `plan.again`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pairedit.legs import Slider
+from pairedit.sample import Sample
+
+
+def metadata(
+    sample: Sample, sliders: Sequence[Slider], settings: Mapping[str, str]
+) -> dict[str, str]:
+    """Gather what renders one sample again, as text for its file.
+
+    Args:
+        sample: the image.
+        sliders: the LoRAs it was rendered with.
+        settings: what holds for the whole run.
+    """
+    lines = {
+        "prompt": sample.prompt,
+        **{key: str(value) for key, value in settings.items()},
+    }
+    if sample.seed is not None:
+        lines["seed"] = str(sample.seed)
+    lines["batch"] = json.dumps(_batch(sample, sliders))
+    if sample.photo is not None:
+        lines["image"] = str(sample.photo.path.resolve())
+        if sample.photo.content is not None:
+            lines["content_lora.path"] = str(Path(sample.photo.content.path).resolve())
+            lines["content_lora.sha256"] = sample.photo.content.sha256
+    for index, (slider, scale) in enumerate(zip(sliders, sample.scales, strict=True)):
+        lines[f"lora.{index}.path"] = str(Path(slider.lora.path).resolve())
+        lines[f"lora.{index}.sha256"] = slider.lora.sha256
+        lines[f"lora.{index}.scale"] = repr(slider.unit * scale)
+        if slider.skip is not None:
+            lines[f"lora.{index}.skip"] = str(slider.skip)
+        if slider.local:
+            lines[f"lora.{index}.local"] = "true"
+        if slider.lean:
+            lines[f"lora.{index}.schedule"] = repr(slider.lean)
+    return lines
+
+
+def _batch(sample: Sample, sliders: Sequence[Slider]) -> dict[str, Any]:
+    """Say what ran together with an image: the last digits of its row depend on it."""
+    photos = [lane.photo for lane in sample.beside if lane.photo]
+    contents = {str(photo.path): photo.content for photo in photos if photo.content}
+    return {
+        "lanes": [list(lane.key) for lane in sample.beside],
+        "scales": [[slider.unit * scale for scale in slider.scales] for slider in sliders],
+        **(
+            {"contents": [str(Path(lora.path).resolve()) for lora in contents.values()]}
+            if contents
+            else {}
+        ),
+    }
