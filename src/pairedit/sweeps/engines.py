@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -54,6 +54,7 @@ class Site:
     jobs: Jobs
     needs: Needs
     keys: Mapping[str, Any]  # of hydra.launcher
+    left: Callable[[], str]  # says how long the rest of the sweep will take
 
 
 def plugin(engine: str, site: Site, **keys: Any) -> Any:
@@ -78,9 +79,12 @@ def plugin(engine: str, site: Site, **keys: Any) -> Any:
 def run_here(site: Site, planned: Sequence[Planned]) -> Found:
     """Run jobs in this process, one after the other."""
     found: Found = {}
-    for job in planned:
+    for place, job in enumerate(planned, start=1):
         config = site.context.config_loader.load_sweep_config(site.config, job.overrides)
         _number(config, job)
+        # The job before has sent the log to its own file.
+        configure_log(site.config.hydra.hydra_logging, site.config.hydra.verbose)
+        log.info("job %d of %d: %s%s", place, len(planned), job.folder.name, site.left())
         found[job.number] = run_job(
             hydra_context=site.context,
             task_function=site.jobs.attempt,
