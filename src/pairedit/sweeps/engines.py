@@ -14,6 +14,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -103,10 +104,13 @@ def run_joblib(site: Site, planned: Sequence[Planned]) -> Found:
     count = min(asked, len(planned), most if site.jobs.gpus else asked)
     keys = {key: value for key, value in site.keys.items() if value is not None}
     launcher = plugin("joblib", site, **{**keys, "n_jobs": count})
+    # It would list every word of every job.
+    logging.getLogger("hydra_plugins").setLevel(logging.WARNING)
+    log.info("%d jobs, %d at a time", len(planned), count)
     try:
         with site.jobs.stopping.held(), _passed_on(site, planned):
             returns = launcher.launch([job.overrides for job in planned], planned[0].number)
-    except Exception as error:
+    except BrokenProcessPool as error:
         # The death of one worker ends all of them; what each had done stands in its folder.
         return {job.number: _noted(job, site, type(error).__name__) for job in planned}
     return {job.number: found for job, found in zip(planned, returns, strict=True)}
