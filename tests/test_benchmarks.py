@@ -244,3 +244,12 @@ def test_blocks_share_memory_only_where_weights_do_not_matter(modules):
     )
     assert first is not second
     assert first.data_ptr() == second.data_ptr()
+
+
+@pytest.mark.heavy
+def test_what_a_launcher_and_a_large_report_cost_is_measured(tmp_path):
+    words = ["--work", tmp_path, "--jobs", 2, "--launchers", "basic"]
+    found = json.loads(run("sweep_overhead.py", *words))
+    assert found["seconds inside a job"] < found["seconds a job"]
+    found = json.loads(run("sweep_overhead.py", "--work", tmp_path, "--sliders", 30))
+    assert 0 < found["report, MB"] < 10

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -178,7 +179,8 @@ def register() -> None:
     _register_trunks()
     OmegaConf.register_new_resolver("pairedit.folder", folder_name, replace=True)
     # Asked for again within one command it must answer the same; the next one gets its own.
-    OmegaConf.register_new_resolver("pairedit.fresh", cache(fresh_folder), replace=True)
+    _fresh.cache_clear()
+    OmegaConf.register_new_resolver("pairedit.fresh", _fresh, replace=True)
 
 
 @cache
@@ -195,6 +197,12 @@ def _register_trunks() -> None:
     stored = store.repo["hydra"]["launcher"]
     for path in (CONF / "hydra/launcher").glob("*.yaml"):
         stored.pop(path.name, None)
+
+
+@cache
+def _fresh(parent: str) -> Path:
+    """Answer the same within one command; the next one gets its own."""
+    return fresh_folder(parent)  # a function of this module, for Hydra pickles its resolvers
 
 
 def folder_name(overrides: Sequence[str]) -> str:

@@ -14,11 +14,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from hydra.core.utils import JobReturn, JobStatus, run_job
+from hydra.core.utils import JobReturn, JobStatus, configure_log, run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -54,6 +55,7 @@ class Site:
     jobs: Jobs
     needs: Needs
     keys: Mapping[str, Any]  # of hydra.launcher
+    left: Callable[[], str]  # says how long the rest of the sweep will take
 
 
 def plugin(engine: str, site: Site, **keys: Any) -> Any:
@@ -78,9 +80,12 @@ def plugin(engine: str, site: Site, **keys: Any) -> Any:
 def run_here(site: Site, planned: Sequence[Planned]) -> Found:
     """Run jobs in this process, one after the other."""
     found: Found = {}
-    for job in planned:
+    for place, job in enumerate(planned, start=1):
         config = site.context.config_loader.load_sweep_config(site.config, job.overrides)
         _number(config, job)
+        # The job before has sent the log to its own file.
+        configure_log(site.config.hydra.hydra_logging, site.config.hydra.verbose)
+        log.info("job %d of %d: %s%s", place, len(planned), job.folder.name, site.left())
         found[job.number] = run_job(
             hydra_context=site.context,
             task_function=site.jobs.attempt,
@@ -99,10 +104,13 @@ def run_joblib(site: Site, planned: Sequence[Planned]) -> Found:
     count = min(asked, len(planned), most if site.jobs.gpus else asked)
     keys = {key: value for key, value in site.keys.items() if value is not None}
     launcher = plugin("joblib", site, **{**keys, "n_jobs": count})
+    # It would list every word of every job.
+    logging.getLogger("hydra_plugins").setLevel(logging.WARNING)
+    log.info("%d jobs, %d at a time", len(planned), count)
     try:
         with site.jobs.stopping.held(), _passed_on(site, planned):
             returns = launcher.launch([job.overrides for job in planned], planned[0].number)
-    except Exception as error:
+    except BrokenProcessPool as error:
         # The death of one worker ends all of them; what each had done stands in its folder.
         return {job.number: _noted(job, site, type(error).__name__) for job in planned}
     return {job.number: found for job, found in zip(planned, returns, strict=True)}

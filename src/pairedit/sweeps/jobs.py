@@ -36,7 +36,7 @@ OURS = ("SIGUSR1", "SIGUSR2")  # of Slurm, before a node or the time is taken aw
 _asked: list[int] = []  # a signal asked this worker to stop: its next jobs do not begin
 
 
-class JobFailed(Exception):
+class JobFailed(ValueError):
     """Say in words why a job failed; any process can read it."""
 
 

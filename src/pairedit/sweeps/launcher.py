@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,18 +100,15 @@ class SweepLauncher(Launcher):
         from pairedit.sweeps.watch import Watch
 
         self._jobs.launch, self._jobs.tries = secrets.token_hex(4), self._tries
-        watch = Watch(planned, self._jobs.launch)
+        quiet = self._engine == "basic" and sys.stderr.isatty()
+        watch = Watch(planned, self._jobs.launch, quiet=quiet)
         site = Site(
             context=self._context,
             config=self._config,
             jobs=self._jobs,
             needs=needs_of(configs),
-            keys={
-                key: OmegaConf.to_container(value, resolve=True)
-                if OmegaConf.is_config(value)
-                else value
-                for key, value in self._keys.items()
-            },
+            keys=_plain(self._keys),
+            left=watch.left,
         )
         run = ENGINES[self._engine]
         found: dict[int, JobReturn | str] = {}
@@ -146,3 +144,11 @@ class SweepLauncher(Launcher):
             if not self._searches:
                 found.status, found.return_value = JobStatus.COMPLETED, None
         return found
+
+
+def _plain(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn configuration into plain values."""
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in keys.items()
+    }

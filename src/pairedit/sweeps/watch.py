@@ -22,9 +22,15 @@ EVERY = 30.0  # s between two lines
 class Watch:
     """Say now and then how far the jobs of a sweep have come, by what stands in their folders."""
 
-    def __init__(self, planned: Sequence[Planned], launch: str) -> None:
-        """Take the jobs of one launch."""
-        self._planned, self._launch = planned, launch
+    def __init__(self, planned: Sequence[Planned], launch: str, *, quiet: bool = False) -> None:
+        """Take the jobs of one launch.
+
+        Args:
+            planned: the jobs.
+            launch: names the launch in their notes.
+            quiet: say nothing unasked: a job here draws a bar on a terminal.
+        """
+        self._planned, self._launch, self._quiet = planned, launch, quiet
         self._started = time.monotonic()
         self._ended = threading.Event()
         self._first = 0.0
@@ -33,13 +39,15 @@ class Watch:
     def __enter__(self) -> Watch:
         """Begin to look."""
         self._first = sum(_share(job.folder) for job in self._planned)
-        self._thread.start()
+        if not self._quiet:
+            self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End, and say how it ended."""
         self._ended.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _go_on(self) -> None:
         while not self._ended.wait(EVERY):
@@ -51,8 +59,7 @@ class Watch:
 
     def line(self) -> str:
         """Write how far the sweep is."""
-        notes = [outcome.read(job.folder) for job in self._planned]
-        notes = [note if note and note.launch == self._launch else None for note in notes]
+        notes = self._notes()
         count = len(notes)
         states = [note.status if note else "" for note in notes]
         ended = states.count(outcome.DONE) + states.count(outcome.FAILED)
@@ -60,15 +67,27 @@ class Watch:
         text = f"sweep: {ended} of {count} jobs done, {states.count(outcome.BEGUN)} at work"
         if failed:
             text += f", {failed} failed"
+        return text + self._left(states)
+
+    def left(self) -> str:
+        """Write how long the rest will take; nothing where that is not known."""
+        return self._left([note.status if note else "" for note in self._notes()])
+
+    def _notes(self) -> list[outcome.Outcome | None]:
+        """Read what the jobs of this launch have noted."""
+        notes = [outcome.read(job.folder) for job in self._planned]
+        return [note if note and note.launch == self._launch else None for note in notes]
+
+    def _left(self, states: Sequence[str]) -> str:
         come = sum(
             1.0 if state in (outcome.DONE, outcome.FAILED) else _share(job.folder)
             for job, state in zip(self._planned, states, strict=True)
         )
         spent = time.monotonic() - self._started
-        if come - self._first > 0.01:
-            left = spent * (count - come) / (come - self._first)
-            text += f", about {duration(left)} left"
-        return text
+        if come - self._first <= 0.01:
+            return ""
+        left = spent * (len(states) - come) / (come - self._first)
+        return f", about {duration(left)} left"
 
 
 def _share(folder: Path) -> float:
