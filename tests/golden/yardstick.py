@@ -31,7 +31,7 @@ EXPECTED = Path(__file__).with_name("expected.json")
 FINGERPRINT = "fingerprint"
 # What versions, machines and the names of classes decide; results never depend on it.
 # The negative prompt came later, and is empty.
-DROPPED = ("_target_", "version", "pairedit", "seconds", "negative_prompt")
+DROPPED = ("_target_", "version", "pairedit", "seconds", "negative_prompt", "size", "mask")
 STEPS = ["steps=3", "lora.rank=2", "learning_rate=0.05", "preview=false", "report=false"]
 DISC, IMAGE = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}")
 METHODS = {

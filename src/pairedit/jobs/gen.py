@@ -6,11 +6,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pairedit
-from pairedit.data.images import load_image
+from pairedit.data.images import framed, read_image
 from pairedit.data.kinds import stem_of
+from pairedit.data.masks import photo_mask
 from pairedit.data.names import plain_names
+from pairedit.data.shapes import Sizing, frame_of, loss
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
 from pairedit.jobs.opening import at_work, open_model, read_part
@@ -70,15 +73,50 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
     ]
     labels = plain_names([stem_of(path.name) for path, _ in plan.photos])
     photos = [
-        Photo(
-            path=path,
-            image=load_image(path, plan.rendering.size),
+        read_photo(
+            path,
+            plan.sizing,
+            mask,
+            plan.model.unit,
             content=content and read_part(content, plan.model, "content"),
             label=label,
         )
-        for (path, content), label in zip(plan.photos, labels, strict=True)
+        for (path, content), mask, label in zip(plan.photos, plan.masks, labels, strict=True)
     ]
     return sliders, photos
+
+
+def read_photo(path: Path, sizing: Sizing, mask: Path | None, unit: int, **more: Any) -> Photo:
+    """Read a photograph at the size that the model draws, and say what becomes of it.
+
+    Args:
+        path: of the photograph.
+        sizing: what it is brought to.
+        mask: where sliders may act; None: everywhere.
+        unit: px, of the model.
+        more: fields of `Photo`.
+    """
+    whole = read_image(path)
+    frame = frame_of(sizing, *whole.size)
+    image = framed(whole, frame)
+    left, top, right, bottom = frame.box(*whole.size)
+    photo = Photo(
+        path=path,
+        image=image,
+        pixels=(right - left, bottom - top),
+        mask=mask and photo_mask(mask, path, frame, unit),
+        **more,
+    )
+    if cut := loss(frame, *whole.size):
+        log.info("%s: %s", path.name, cut)
+    if photo.pixels != image.size:
+        log.info(
+            "%s: drawn at %d x %d px, comes back at %d x %d px",
+            path.name,
+            *image.size,
+            *photo.pixels,
+        )
+    return photo
 
 
 def _render(
@@ -96,6 +134,8 @@ def _render(
         "precision": base.hardware.precision,
         "pairedit": pairedit.__version__,
     }
+    if plan.resolved["size"] != "fit":
+        settings["size"] = plan.resolved["size"]
     if plan.rendering.negative_prompt:
         settings["negative_prompt"] = plan.rendering.negative_prompt
     if photos:
@@ -112,10 +152,10 @@ def _render(
     ):
         if not samples:
             # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
-            _clear(folder, photos)
+            _clear(folder, [*(photo.path for photo in photos), *filter(None, plan.masks)])
             write_yaml(folder / CONFIG, plan.resolved)
         name = file_name(sample, known.index(sample.prompt))
-        save_png(sample.image, folder / "images" / name, metadata(sample, sliders, settings))
+        save_png(sample.finished, folder / "images" / name, metadata(sample, sliders, settings))
         samples.append(sample)
     lanes = lanes_of(samples)
     if plan.across < len(lanes[0]):
@@ -135,12 +175,12 @@ def _render(
     return samples
 
 
-def _clear(folder: Path, photos: Sequence[Photo]) -> None:
+def _clear(folder: Path, inputs: Sequence[Path]) -> None:
     """Remove what an earlier rendering left, so that no old image stands among the new ones.
 
     Only names that this command gives, and nothing that is being edited.
     """
-    inputs = {photo.path.resolve() for photo in photos}
+    inputs = {path.resolve() for path in inputs}
     for pattern in RENDERED:
         for path in folder.glob(pattern):
             if path.resolve() not in inputs:

@@ -60,6 +60,7 @@ class TrainConfig:
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    size: Any = "fit"  # or square, or [width, height]
     latents: str = Training.latents
     batch_size: int = Training.batch_size
     batch_terms: bool | None = None
@@ -80,6 +81,7 @@ class GenConfig:
     model: Any = MISSING
     edit: Any = MISSING
     image: Any = None
+    mask: Any = None
     content_lora: Any = None
     inversion: str | None = None  # of edit=real, as are the next two
     iterations: int | None = None
@@ -98,6 +100,7 @@ class GenConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     negative_prompt: str = Rendering.negative_prompt
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    size: Any = "fit"  # or square, or [width, height]
     batch_size: int | None = None
     animate: bool = False
     calibrated: bool = False
@@ -137,6 +140,7 @@ class EvalConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     negative_prompt: str = Rendering.negative_prompt
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    size: Any = "fit"  # or square, or [width, height]
     batch_size: int = 16
     hardware: Any = MISSING
     device: str = "auto"
