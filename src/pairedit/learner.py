@@ -195,9 +195,7 @@ def _inside(term: Term, mask: Tensor) -> Term:
     if term.onto is None:
         return replace(term, target=mask * term.target, onto=rest, where=1 - mask)
     if term.onto != rest or term.where is not None:
-        raise ValueError(
-            f"masks/: the term {term.name} of this method cannot be kept inside of one"
-        )
+        raise ValueError(f"a mask cannot keep the term {term.name} of this method inside of it")
     return replace(term, target=mask * term.target)  # relative to that prediction already
 
 

@@ -4,7 +4,9 @@ import math
 from itertools import pairwise
 
 import pytest
+from PIL import Image
 
+from pairedit.data.images import pixels_of, read_image
 from pairedit.data.shapes import (
     ROUNDING,
     SHAPES,
@@ -88,10 +90,20 @@ def test_a_size_that_is_asked_for_is_filled_without_stretching():
 
 @pytest.mark.parametrize("size", [(24, 32), (0, 16), (16, 8208)])
 def test_other_sides_are_refused(size):
-    with pytest.raises(ValueError, match=r"size=\(\d+, \d+\): expected multiples of 16 px"):
+    with pytest.raises(ValueError, match=r"an image of \d+ x \d+ px: expected multiples of 16 px"):
         in_units(size, 16)
 
 
 def test_sizes_are_counted():
     assert counted([(32, 48)]) == "48 x 32 px"
     assert counted([(32, 48), (32, 32), (32, 32)]) == "32 x 32 px (2), 48 x 32 px (1)"
+
+
+def test_the_size_of_a_turned_photograph_is_told_without_decoding_it(tmp_path):
+    image = Image.new("RGB", (60, 40), "red")
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        path = tmp_path / f"{orientation}.jpg"
+        image.save(path, exif=exif)
+        assert pixels_of(path) == read_image(path).size

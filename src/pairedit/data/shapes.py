@@ -32,9 +32,11 @@ def in_units(size: Size, unit: int) -> Size:
     Raises:
         ValueError: a side that is none of them whole.
     """
-    if not all(is_side(side, unit) for side in size):
-        raise ValueError(f"size={size}: expected multiples of {unit} px, at most {LARGEST}")
     height, width = size
+    if not all(is_side(side, unit) for side in size):
+        raise ValueError(
+            f"an image of {width} x {height} px: expected multiples of {unit} px, at most {LARGEST}"
+        )
     return height // unit, width // unit
 
 
