@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -11,14 +12,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.bases.base import Loadable
 from pairedit.bases.known import USUAL
-from pairedit.data.shapes import Fit, Sizing, is_side, usual
+from pairedit.data.examples import Example
+from pairedit.data.images import pixels_of
+from pairedit.data.shapes import Fit, Sizing, frame_of, is_side, usual
 from pairedit.lora.names import Names
 from pairedit.machine.hardware import AUTO, Hardware
 from pairedit.plan.build import build, reason
 from pairedit.plan.folders import other_kind
 from pairedit.plan.parse import is_number
 from pairedit.problems import Problems
-from pairedit.settings import LARGEST, Rendering, skips
+from pairedit.settings import LARGEST, Rendering, Training, skips
 
 # Stand for values that are bad, while the rest is checked.
 SET_ASIDE = {
@@ -82,6 +85,31 @@ def build_hardware(
     changes |= {key: config[key] for key in keys if config.get(key) is not None}
     problems.attempt(lambda: Hardware(**changes))
     return hardware, changes
+
+
+def trained_by(
+    hardware: Hardware,
+    changes: Mapping[str, Any],
+    training: Training,
+    pairs: Mapping[str, Sequence[Example]],
+) -> dict[str, Any]:
+    """Return what is set apart from the hardware for a training."""
+    # Of a rendering this key says how many images run together.
+    found = {key: value for key, value in changes.items() if key != "batch_size"}
+    compiled = 1 if hardware.dynamic else _most_sizes(pairs, training.size)
+    if training.steps < hardware.compile_from * compiled:
+        found["compile"] = False
+    # A replayed graph writes over the gradients that several pairs add up to.
+    if training.batch_size > 1:
+        found["graphs"] = False
+    return found
+
+
+def _most_sizes(found: Mapping[str, Sequence[Example]], sizing: Sizing) -> int:
+    """Return how many sizes of image the training with the most of them has, at least 1."""
+    paths = [[path for example in one for path in example.images[:1]] for one in found.values()]
+    sizes = [{frame_of(sizing, *pixels_of(path)).size for path in one} for one in paths]
+    return max(1, *map(len, sizes)) if sizes else 1
 
 
 def names_of(model: Loadable | None) -> Names:

@@ -16,9 +16,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pairedit.data.examples import Contrast, Example, NoSides, Pair, Single
-from pairedit.data.images import pixels_of
 from pairedit.data.sets import Examples
-from pairedit.data.shapes import Sizing, frame_of, usual
+from pairedit.data.shapes import Sizing, usual
 from pairedit.lora.targets import match_targets
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
@@ -30,6 +29,7 @@ from pairedit.plan.model import (
     build_model,
     check_keys,
     sizing_of,
+    trained_by,
     usual_skip,
 )
 from pairedit.plan.parse import check_pairs_folder
@@ -129,7 +129,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     )
     hardware, changes = build_hardware(config, problems)
     problems.done()
-    changes = _trained_by(hardware, changes, training, pairs)
+    changes = trained_by(hardware, changes, training, pairs)
     notes += _unused(config, json.dumps(raw["method"]), method_name)
     return TrainPlan(
         method=method,
@@ -239,31 +239,6 @@ def _read(dataset: Examples, names: Mapping[str, str]) -> Mapping[str, Sequence[
             raise
         say = f"for folders of other names say {names['source']}=.. {names['target']}=.."
         raise ValueError(f"{error}; {say}") from error
-
-
-def _trained_by(
-    hardware: Hardware,
-    changes: Mapping[str, Any],
-    training: Training,
-    pairs: Mapping[str, Sequence[Example]],
-) -> dict[str, Any]:
-    """Return what is set apart from the hardware for a training."""
-    # Of a rendering this key says how many images run together.
-    found = {key: value for key, value in changes.items() if key != "batch_size"}
-    compiled = 1 if hardware.dynamic else _most_sizes(pairs, training.size)
-    if training.steps < hardware.compile_from * compiled:
-        found["compile"] = False
-    # A replayed graph writes over the gradients that several pairs add up to.
-    if training.batch_size > 1:
-        found["graphs"] = False
-    return found
-
-
-def _most_sizes(found: Mapping[str, Sequence[Example]], sizing: Sizing) -> int:
-    """Return how many sizes of image the training with the most of them has, at least 1."""
-    paths = [[path for example in one for path in example.images[:1]] for one in found.values()]
-    sizes = [{frame_of(sizing, *pixels_of(path)).size for path in one} for one in paths]
-    return max(1, *map(len, sizes)) if sizes else 1
 
 
 def _training(
