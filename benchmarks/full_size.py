@@ -48,6 +48,10 @@ def _ours(function: str, seconds: float, name: str, *, fresh: bool = False, **mo
     return Variant("ours", function, seconds, {"name": name, **more}, fresh)
 
 
+def _shapes(shapes: list[str], **more: Any) -> Variant:
+    return Variant("shapes", "train", 240, {"name": "80gb", "shapes": shapes, **more}, fresh=True)
+
+
 VARIANTS = {
     "ceiling": Variant("measure", "ceiling", 15),
     "naive-train": Variant("naive", "train", 45),
@@ -75,6 +79,9 @@ ON_REQUEST = {
     "sample-8gb": _ours("sample", 60, "8gb", cap=8 * GB),
     "train-fp8": _ours("train", 60, "80gb", precision="fp8"),
     "train-int8": _ours("train", 60, "80gb", precision="int8"),
+    "shapes-square": _shapes(["square"]),
+    "shapes": _shapes(["square", "tall", "wide"]),
+    "shapes-dynamic": _shapes(["square", "tall", "wide"], dynamic=True),
     "profile-train": _ours("train", 60, "80gb", profiled=True),
     "profile-train-fp8": _ours("train", 60, "80gb", profiled=True, precision="fp8"),
     "profile-naive": Variant("naive", "train", 45, {"profiled": True}),

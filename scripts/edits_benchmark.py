@@ -166,7 +166,7 @@ def measure(
     job: Job, uses: Sequence[str], path: Path, plan: TrainPlan, seeds: int
 ) -> dict[str, dict]:
     """Measure one slider in several uses."""
-    model, size = plan.model, plan.training.size
+    model, size = plan.model, plan.preview_at.size
     base = open_model(model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     readers = {"probe": AttributeProbe().open(model=locate(model.path), size=size, device="cpu")}
     lora = read_lora(path)

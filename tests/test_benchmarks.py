@@ -46,6 +46,19 @@ def measured(tmp_path_factory) -> Path:
 
 
 @pytest.mark.heavy
+def test_three_shapes_are_timed_in_one_run(tmp_path):
+    path = tmp_path / "tiny.json"
+    run("full_size.py", "--size", "tiny", "--variants", "shapes,shapes-dynamic", "--out", path)
+    results = json.loads(path.read_text())["results"]
+    for name in ("shapes", "shapes-dynamic"):
+        found = results[name]
+        assert "error" not in found, found
+        assert len(found["sizes"]) == 3
+        assert all(one["per_pixel"] > 0 for one in found["sizes"].values())
+        assert found["compiled"] == 0  # nothing is compiled on a CPU
+
+
+@pytest.mark.heavy
 def test_variants_measure_the_same_work_in_processes_of_their_own(measured):
     found = json.loads(measured.read_text())
     results = found["results"]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from pairedit import cli, notebook
 from tiny import write_pairs
@@ -53,6 +54,7 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
     monkeypatch.setattr(sys, "path", [*sys.path])  # the working folder is added to it
     write_pairs(tmp_path / "my_edit")
     shutil.copy(tmp_path / "my_edit/source/p0.png", tmp_path / "photo.png")
+    Image.new("L", (32, 32), 255).save(tmp_path / "mask.png")
     (tmp_path / "my_prompts.txt").write_text("image of a person\n")
     old = {
         "pretrained_model_name_or_path": str(tiny_flux_folder),

@@ -242,7 +242,7 @@ def test_latents_are_the_mode_or_drawn(flux, train, pair_folder):
             return PairEdit(content=False).terms(step)
 
     one = find_pairs(pair_folder)[:1]
-    source, _ = encode_pairs(flux, one, (32, 32))
+    ((source, _),) = (example.sides for example in encode_pairs(flux, one, (32, 32)))
     train(method=Spy(), pairs=one)
     assert all(torch.equal(latent, source.mean[0]) for latent in seen)
     seen.clear()

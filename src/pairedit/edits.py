@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -21,6 +22,7 @@ from PIL import Image
 
 from pairedit.data.images import to_tensor
 from pairedit.data.kinds import stem_of
+from pairedit.data.masks import Mask, to_latents
 from pairedit.data.names import plain_name
 from pairedit.lora.file import LoraFile
 from pairedit.lora.rows import Row
@@ -30,9 +32,11 @@ from pairedit.settings import Size
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pairedit.bases.base import Base
     from pairedit.flow import Blend, Flow
 
 Key = tuple[str, int | None, str | None]  # prompt, seed, path of the photograph
+CONTENT = "content_{}"  # name of an attached LoRA
 OWN_NOISE = ("ode", "both")  # start from the noise of the photograph itself
 INVERSIONS = ("auto", "ode", "lora", "both")
 
@@ -42,15 +46,33 @@ class Photo:
     """Hold one photograph to edit."""
 
     path: Path
-    image: Image.Image  # RGB, square, at the run's resolution
+    image: Image.Image  # RGB, at the size that the model draws
     content: LoraFile | None = None  # a LoRA that was trained on this image alone
     label: str | None = None  # where another photograph of the run has its plain name
     attached: str | None = None  # name of the content LoRA, where it is in the model already
+    pixels: tuple[int, int] | None = None  # width and height to come back at; None: the image's own
+    mask: Mask | None = None  # where the sliders may act; None: everywhere
 
     @property
     def name(self) -> str:
         """Return the label, or the file stem in letters that need no quotes anywhere."""
         return self.label or plain_name(stem_of(self.path.name))
+
+    @property
+    def size(self) -> Size:
+        """Return the height and width that the model draws."""
+        return self.image.height, self.image.width
+
+    def back(self, image: Image.Image, zero: Image.Image | None = None) -> Image.Image:
+        """Bring what the model made of it to its own pixels.
+
+        Args:
+            image: at the size that the model draws.
+            zero: the same at scale 0, which is kept outside of the mask.
+        """
+        if self.pixels not in (None, image.size):
+            image = image.resize(self.pixels, Image.Resampling.LANCZOS)
+        return image if zero is None else Image.composite(image, self.back(zero), self.mask.own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +89,46 @@ class Lane:
         """Tell it from others."""
         path = None if self.photo is None else str(self.photo.path.resolve())
         return self.prompt, self.seed, path
+
+    @property
+    def size(self) -> Size | None:
+        """Return the photograph's height and width; None without one."""
+        return None if self.photo is None else self.photo.size
+
+    def free(self, base: Base) -> Tensor | None:
+        """Return where sliders may act, float32 [1, h, w] in [0, 1]; None: everywhere."""
+        if self.photo is None or self.photo.mask is None:
+            return None
+        return to_latents(self.photo.mask.drawn, base.latent_shape(self.size)[1:]).to(base.device)
+
+
+def lanes_for(
+    prompts: Sequence[str] | Mapping[int, str],
+    photos: Sequence[Photo],
+    seeds: Sequence[int | None],
+) -> list[Lane]:
+    """List what is rendered at every scale; see `sample.generate`."""
+    subjects = [
+        (photo, photo.attached or (CONTENT.format(index) if photo.content else None))
+        for index, photo in enumerate(photos)
+    ] or [(None, None)]
+    runs = (
+        ((prompts[seed], subject, seed) for subject, seed in product(subjects, seeds))
+        if isinstance(prompts, Mapping)
+        else product(prompts, subjects, seeds)
+    )
+    return [
+        Lane(prompt=prompt, seed=seed, photo=photo, content=content)
+        for prompt, (photo, content), seed in runs
+    ]
+
+
+def chosen(lanes: list[Lane], only: Sequence[Key] | None) -> list[Lane]:
+    """Pick lanes in an order; all of them where none are named."""
+    if only is None:
+        return lanes
+    known = {lane.key: lane for lane in lanes}
+    return [known[key] for key in only if key in known]
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -139,11 +140,11 @@ class Learner:
         one = self._base.at(torch.tensor(sigma), text, self._settings.guidance_scale)
         bases = [_row_of(term, terms) for term in terms]
 
-        def run(noisy: Tensor, target: Tensor, *inputs: Tensor) -> Tensor:
+        def run(noisy: Tensor, target: Tensor, where: Tensor, *inputs: Tensor) -> Tensor:
             found = one(noisy, *inputs)
             goals = [
-                goal if base is None else found[base].detach() + goal
-                for base, goal in zip(bases, target, strict=True)
+                goal if base is None else found[base].detach() * share + goal
+                for base, goal, share in zip(bases, target, where, strict=True)
             ]
             losses = torch.stack([F.mse_loss(*pair) for pair in zip(found, goals, strict=True)])
             self._accelerator.backward(losses.sum() / self._settings.batch_size)
@@ -159,13 +160,49 @@ class Learner:
                 for term, base in zip(terms, bases, strict=True)
             ]
         )
+        where = torch.stack([_share_of(term) for term in terms])
         key = (one.key, self._adapters.acting(rows), tuple(bases))
         with self._adapters.rows(rows):
-            return self._run(key, run, noisy, target, *one.inputs, before=forget)
+            return self._run(key, run, noisy, target, where, *one.inputs, before=forget)
 
     def _onto(self, term: Term, sigma: float) -> Tensor:
         """Add what the model predicts under `term.onto` to a target, by a pass of its own."""
-        return self.velocity(term.noisy, sigma, term.prompt, term.onto) + term.target
+        found = self.velocity(term.noisy, sigma, term.prompt, term.onto)
+        return found * _share_of(term) + term.target
+
+
+def inside(terms: Sequence[Term], mask: Tensor | None, role: str) -> list[Term]:
+    """Let those terms that train the LoRA of the edit ask for it inside of a mask alone.
+
+        target  ->  M * target + (1 - M) * [v under the LoRAs that the term does not train]
+
+    Args:
+        terms: of any method.
+        mask: M, float32 [1, h, w] in [0, 1]; None leaves the terms as they are.
+        role: of the LoRA to sample with.
+
+    Raises:
+        ValueError: a term that is relative to another prediction.
+    """
+    if mask is None:
+        return list(terms)
+    return [_inside(term, mask) if role in term.learns else term for term in terms]
+
+
+def _inside(term: Term, mask: Tensor) -> Term:
+    """Let one term ask for the edit inside of a mask alone; see `inside`."""
+    rest = {name: scale for name, scale in term.scales.items() if name not in term.learns}
+    if term.onto is None:
+        return replace(term, target=mask * term.target, onto=rest, where=1 - mask)
+    if term.onto != rest or term.where is not None:
+        raise ValueError(f"a mask cannot keep the term {term.name} of this method inside of it")
+    return replace(term, target=mask * term.target)  # relative to that prediction already
+
+
+def _share_of(term: Term) -> Tensor:
+    """Return by how much `onto` counts, as large as the term's latents."""
+    share = torch.ones_like(term.noisy[:1])
+    return share if term.where is None else share * term.where
 
 
 def _row_of(term: Term, terms: Sequence[Term]) -> int | None:

@@ -47,13 +47,20 @@ class Leg:
     local: tuple[bool, ...]  # by column: every slider that is on in it is local
 
 
-def columns_of(sliders: Sequence[Slider]) -> tuple[list[tuple[float, ...]], int]:
+def columns_of(
+    sliders: Sequence[Slider], *, anchored: bool = False
+) -> tuple[list[tuple[float, ...]], int]:
     """List the scales of every column, and say how many of them are asked for.
 
-    Local sliders need a column at scale 0; where nobody asked for one, it comes last.
+    Local sliders and masks need a column at scale 0; where nobody asked for one, it comes last.
+
+    Args:
+        sliders: with equally many scales.
+        anchored: a column at scale 0 is needed in any case.
     """
     columns = list(zip(*(slider.scales for slider in sliders), strict=True)) or [()]
-    needed = any(slider.local for slider in sliders) and all(map(any, columns))
+    compared = anchored or any(slider.local for slider in sliders)
+    needed = compared and all(map(any, columns))
     return columns + [(0.0,) * len(sliders)] * needed, len(columns)
 
 
@@ -62,6 +69,8 @@ def cut(
     columns: Sequence[tuple[float, ...]],
     rendering: Rendering,
     sigmas: Tensor,
+    *,
+    stepwise: bool = False,
 ) -> list[Leg]:
     """Cut the run where sliders set in, and where something is to be done at every step.
 
@@ -72,6 +81,7 @@ def cut(
         columns: their scales.
         rendering: its `skip` is that of sliders that have none of their own.
         sigmas: float32 [steps + 1], of the run.
+        stepwise: something is to be done at every step in any case.
     """
     steps = rendering.num_inference_steps
     skips = [
@@ -79,7 +89,7 @@ def cut(
         for slider in sliders
     ]
     forks = sorted(set(skips)) or [step_of(rendering.skip, sigmas)]
-    if any(slider.local or slider.lean for slider in sliders):
+    if stepwise or any(slider.local or slider.lean for slider in sliders):
         forks = list(range(forks[0], steps))
 
     def on(column: tuple[float, ...], begin: int) -> dict[str, float]:

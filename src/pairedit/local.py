@@ -6,7 +6,9 @@
 
 The row at scale 0 runs beside the others, so this costs no pass. Every row has its own W, which
 depends on nothing but the row and the one at scale 0: the scales that are rendered along with it
-change no image.
+change no image. A mask M of the photograph narrows it further:
+
+    x_k <- M * x_k + (1 - M) * x_0       bit for bit x_0 where M is 0
 Shape letters: B rows, C latent channels, h and w latent height and width, S steps.
 """
 
@@ -32,9 +34,9 @@ def share(change: Tensor) -> Tensor:
     return (2 * (relative - FLOOR) / (1 - FLOOR)).clamp(0, 1)
 
 
-def spread(change: Tensor) -> float:
-    """Return the mean share of the picture that changes [B, C, h, w] reach, in [0, 1]."""
-    return float(share(change).mean())
+def spread(changes: Sequence[Tensor]) -> float:
+    """Return the mean share of their pictures that changes [1, C, h, w] reach, in [0, 1]."""
+    return float(torch.cat([share(change).flatten() for change in changes]).mean())
 
 
 class Anchors:
@@ -52,8 +54,9 @@ class Anchors:
         lanes: Sequence[int],
         anchored: Sequence[bool],
         local: Sequence[bool],
+        masks: Sequence[Tensor | None],
     ) -> Tensor:
-        """Bring rows back to scale 0 where their sliders change little.
+        """Bring rows back to scale 0 where their sliders change little, and outside of masks.
 
         Args:
             latents: float32 [B, C, h, w] after `step`.
@@ -61,19 +64,24 @@ class Anchors:
             lanes: of the rows; the row at scale 0 of a lane comes in the same batch, or came in
                 one before.
             anchored: which rows are those at scale 0.
-            local: which rows to bring back.
+            local: which rows to bring back where they change little.
+            masks: [1, h, w] in [0, 1] for each row: where it may change; None: everywhere.
 
         Returns:
-            float32 [B, C, h, w]; rows that are not local are as they came, bit for bit.
+            float32 [B, C, h, w]; rows that are neither are as they came, bit for bit, and where a
+            mask is 0 rows are as that at scale 0.
         """
         for row, (lane, at_zero) in enumerate(zip(lanes, anchored, strict=True)):
             if at_zero:
                 self._paths[lane, step] = latents[row].clone()
-        rows = [row for row, asked in enumerate(local) if asked]
-        if not rows:
-            return latents
-        base = torch.stack([self._paths[lanes[row], step] for row in rows])
-        change = latents[rows] - base
         settled = latents.clone()
-        settled[rows] = base + share(change) * change
+        rows = [row for row, asked in enumerate(local) if asked]
+        if rows:
+            base = torch.stack([self._paths[lanes[row], step] for row in rows])
+            change = latents[rows] - base
+            settled[rows] = base + share(change) * change
+        for row, mask in enumerate(masks):
+            if mask is not None:
+                base = self._paths[lanes[row], step]
+                settled[row] = torch.lerp(base, settled[row], mask)
         return settled

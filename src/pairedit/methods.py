@@ -2,8 +2,7 @@
 
 A method turns a `Step` into `Term`s; the trainer sums their mean squared errors and never asks
 which method runs. x_A, x_B: clean source and target latents, eps: noise, eta: `cfg_eta`,
-c and s: content and semantic LoRA. An ablation is one of these classes with another YAML;
-another algorithm is another class.
+c and s: content and semantic LoRA. Each is a class; an ablation is one with another YAML.
 Shape letters: C latent channels, h and w latent height and width.
 """
 
@@ -37,8 +36,9 @@ class Term:
     scales: Mapping[str, float]  # strength of every LoRA that is on
     learns: frozenset[str]  # the LoRAs of `scales` that this term trains; the others are frozen
     prompt: str = ""
-    # LoRAs whose own velocity there, without gradient, is added to `target`; None adds nothing.
-    onto: Mapping[str, float] | None = None
+    # LoRAs whose own velocity there, without gradient, is added to `target` where `where` is 1.
+    onto: Mapping[str, float] | None = None  # None adds nothing
+    where: Tensor | None = None  # [1, h, w] in [0, 1]; None: 1 everywhere
 
 
 @dataclass(frozen=True, kw_only=True)

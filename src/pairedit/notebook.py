@@ -25,7 +25,7 @@ from pairedit.files import expand_home
 from pairedit.jobs import opening
 from pairedit.jobs.eval import measure_all
 from pairedit.jobs.gen import read_parts
-from pairedit.jobs.train import about, choose, gauge_of
+from pairedit.jobs.train import about, choose, gauge_of, say_sizes, shown_alike
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.machine.hardware import Hardware
 from pairedit.measure.evaluate import Setting
@@ -50,8 +50,8 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = "outputs/python"
 # The numbers of `Training` and `Rendering` under the names that the commands know them by.
-RENDERING = {f.name for f in fields(Rendering)} - {"size"} | {"resolution", "local", "schedule"}
-TRAINING = {f.name for f in fields(Training)} - {"size"}
+RENDERING = {f.name for f in fields(Rendering)} - {"resolution", "local", "schedule"}
+TRAINING = {f.name for f in fields(Training)}
 TRAINING |= {"resolution", "cfg_eta", "noise_scale", "image_ids"}
 
 
@@ -116,6 +116,7 @@ class Opened:
     def _fit(self, plan: TrainPlan, place: Path, resume: bool) -> Path:
         """Train what a plan says; return the LoRA to render with."""
         pairs = plan.pairs[place.name]
+        plan = shown_alike(plan, say_sizes(place.name, pairs, plan.training.size))
         notes = about(plan, place.name, choose(self.base, plan, pairs))
         gauge = gauge_of(self.base, plan, pairs, notes) if plan.stop else None
         run = JsonLines(place / "metrics.jsonl", resume=resume)
@@ -144,6 +145,7 @@ class Opened:
         seeds: Iterable[int] | None = None,
         prompts: str | Sequence[str] | None = None,
         photos: Sequence[str | Path] = (),
+        masks: Sequence[str | Path] = (),
         edit: str | Edit | None = None,
         **numbers: Any,
     ) -> list[list[Image.Image]]:
@@ -155,11 +157,12 @@ class Opened:
             seeds: of the noise, a row for each.
             prompts: each with every seed, a row for each; the model's own by default.
             photos: files to edit, a row for each.
+            masks: one for each photograph, white where it may change; by default everywhere.
             edit: an option of `edit`, or an object; by default `real` with photos, else `text`.
             numbers: of `Rendering`, such as skip; also resolution, local and schedule.
 
         Returns:
-            Rows of images of H x W px, a column for each scale.
+            Rows of images, a column for each scale; of photographs at their own pixels.
 
         Raises:
             ValueError: says what is wrong, and what is accepted.
@@ -169,6 +172,7 @@ class Opened:
         keys = {
             "lora": [str(slider.path) for slider in several] or None,
             "image": [str(photo) for photo in photos] or None,
+            "mask": [str(mask) for mask in masks] or None,
             **_plain(scales=scales, seeds=seeds, prompts=prompts),
             **numbers,
         }
@@ -185,7 +189,7 @@ class Opened:
             edit=plan.edit,
             photos=pictures,
         )
-        return [[sample.image for sample in lane] for lane in lanes_of(list(samples))]
+        return [[sample.finished for sample in lane] for lane in lanes_of(list(samples))]
 
     def measure(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice, product
+from itertools import groupby, islice, product
 from typing import TypeVar
 
 from PIL import Image
@@ -19,9 +19,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pairedit.bases.base import Base, Text
+from pairedit.bases.prompts import joined
 from pairedit.data.images import to_image
 from pairedit.data.names import LONGEST, plain_name
-from pairedit.edits import Edit, Key, Lane, Photo, TextToImage
+from pairedit.edits import CONTENT, Edit, Key, Lane, Photo, TextToImage, chosen, lanes_for
 from pairedit.flow import Flow, Guide
 from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
 from pairedit.local import Anchors
@@ -29,7 +30,7 @@ from pairedit.lora.adapters import Adapters
 from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
-CONTENT = "content_{}"  # name of an attached LoRA
+TEXT = TextToImage()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,15 @@ class Sample:
     prompt: str
     column: int
     scales: tuple[float, ...]  # one for each slider
-    image: Image.Image
+    image: Image.Image  # at the size that the model draws
     photo: Photo | None = None  # that it is an edit of
     beside: tuple[Lane, ...] = ()  # its own lane, and those that ran together with it
+    zero: Image.Image | None = None  # the same at scale 0, where the photograph has a mask
+
+    @property
+    def finished(self) -> Image.Image:
+        """Return the image; of a photograph at its own pixels."""
+        return self.image if self.photo is None else self.photo.back(self.image, self.zero)
 
 
 def generate(
@@ -60,7 +67,7 @@ def generate(
     prompts: Sequence[str] | Mapping[int, str],
     seeds: Sequence[int | None],
     rendering: Rendering,
-    edit: Edit | None = None,
+    edit: Edit = TEXT,
     photos: Sequence[Photo] = (),
     stage: Stage | None = None,
     only: Sequence[Key] | None = None,
@@ -85,31 +92,32 @@ def generate(
     Raises:
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
-    edit = edit or TextToImage()
-    sigmas = base.sigmas(rendering.size, rendering.num_inference_steps)
-    columns, shown = columns_of(sliders)
-    legs = cut(sliders, columns, rendering, sigmas)
-    lanes = _chosen(_lanes(prompts, photos, seeds), only)
+    masked = any(photo.mask for photo in photos)
+    columns, shown = columns_of(sliders, anchored=masked)
+    lanes = chosen(lanes_for(prompts, photos, seeds), only)
     guide = _guide(base, rendering)
     set_up = stage or Stage(adapters=Adapters(base), text=base.text)
     text = set_up.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
-    base.prepare(sigmas, text, rendering.guidance_scale)
+    groups = [(size, [*rows]) for size, rows in groupby(lanes, lambda r: r.size or rendering.size)]
+    grids = {size: base.sigmas(size, rendering.num_inference_steps) for size, _ in groups}
+    legs = {s: cut(sliders, columns, rendering, grids[s], stepwise=masked) for s in grids}
+    total = sum(len(rows) * _passes(edit, rows[0], legs[size], guide) for size, rows in groups)
+    base.prepare(joined([*grids.values()]), text, rendering.guidance_scale)
     try:
         _load(set_up.adapters, sliders, photos)
-        total = len(lanes) * _passes(edit, lanes[0], legs, guide)
         with base.sampling() as run, _bar(total, shown=not stage) as progress:
-            flow = Flow(
-                base=base,
-                adapters=set_up.adapters,
-                text=text,
-                sigmas=sigmas,
-                guidance_scale=rendering.guidance_scale,
-                guide=guide,
-                run=run,
-                progress=progress,
-            )
-            samples = _render(flow, edit, lanes, columns, legs, rendering.size)
-            yield from (sample for sample in samples if sample.column < shown)
+            for size, rows in groups:
+                flow = Flow(
+                    base=base,
+                    adapters=set_up.adapters,
+                    text=text,
+                    sigmas=grids[size],
+                    guidance_scale=rendering.guidance_scale,
+                    guide=guide,
+                    run=run,
+                    progress=progress,
+                )
+                yield from _render(flow, edit, rows, columns, legs[size], size, shown)
     finally:
         if not stage:
             set_up.adapters.remove()
@@ -136,35 +144,6 @@ def _load(adapters: Adapters, sliders: Sequence[Slider], photos: Sequence[Photo]
             adapters.load(CONTENT.format(index), photo.content)
 
 
-def _lanes(
-    prompts: Sequence[str] | Mapping[int, str],
-    photos: Sequence[Photo],
-    seeds: Sequence[int | None],
-) -> list[Lane]:
-    """List what is rendered at every scale; see `generate`."""
-    subjects = [
-        (photo, photo.attached or (CONTENT.format(index) if photo.content else None))
-        for index, photo in enumerate(photos)
-    ] or [(None, None)]
-    runs = (
-        ((prompts[seed], subject, seed) for subject, seed in product(subjects, seeds))
-        if isinstance(prompts, Mapping)
-        else product(prompts, subjects, seeds)
-    )
-    return [
-        Lane(prompt=prompt, seed=seed, photo=photo, content=content)
-        for prompt, (photo, content), seed in runs
-    ]
-
-
-def _chosen(lanes: list[Lane], only: Sequence[Key] | None) -> list[Lane]:
-    """Pick lanes in an order; all of them where none are named."""
-    if only is None:
-        return lanes
-    known = {lane.key: lane for lane in lanes}
-    return [known[key] for key in only if key in known]
-
-
 def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], guide: Guide) -> int:
     """Count the passes that one lane takes: as many for each row as its velocity has terms."""
     forked = sum(
@@ -181,8 +160,9 @@ def _render(
     columns: Sequence[tuple[float, ...]],
     legs: Sequence[Leg],
     size: Size,
+    shown: int,
 ) -> Iterator[Sample]:
-    """Render lanes, a few at a time; see `generate`."""
+    """Render lanes of one size, a few at a time, and show their first columns; see `generate`."""
     together = flow.base.hardware.batch_size
     widest = max(
         len(flow.guide(edit.blend(scales, lanes[0]))) for leg in legs for scales in leg.scales
@@ -191,48 +171,59 @@ def _render(
     for group in _chunks(lanes, max(1, together // max(len(columns), trunks))):
         trunk = edit.start(flow, group, skip=legs[0].begin, size=size)
         cells = list(product(range(len(group)), range(len(columns))))
-        anchors = Anchors()
-        waiting, done = deque(cells), {}
-        for part in _chunks(_in_turn(cells, columns, legs), max(1, together // widest)):
+        anchors, masks = Anchors(), [lane.free(flow.base) for lane in group]
+        compared = any(legs[0].local) or any(mask is not None for mask in masks)
+        waiting, done, zeros = deque(cells), {}, {}
+        for part in _chunks(
+            _in_turn(cells, columns) if compared else cells, max(1, together // widest)
+        ):
             latents = trunk[[lane for lane, _ in part]]
             for leg in legs:
                 blends = [edit.blend(leg.scales[column], group[lane]) for lane, column in part]
                 latents = flow.forwards(latents, blends, leg.begin, leg.end)
-                if any(leg.local):
+                if compared:
                     latents = anchors.settle(
                         latents,
                         step=leg.begin,
                         lanes=[lane for lane, _ in part],
                         anchored=[not any(columns[column]) for _, column in part],
                         local=[leg.local[column] for _, column in part],
+                        masks=[masks[lane] for lane, _ in part],
                     )
             done |= dict(zip(part, flow.base.decode(latents), strict=True))
+            zeros |= {lane: done[lane, k] for lane, k in part if not any(columns[k])}
             while waiting and waiting[0] in done:
                 lane, column = cell = waiting.popleft()
-                found = _sample(group[lane], column, columns[column], done.pop(cell))
-                yield replace(found, beside=tuple(group))
+                image, zero = done.pop(cell), None if masks[lane] is None else zeros[lane]
+                if column < shown:
+                    found = _sample(group[lane], column, columns[column], image, zero)
+                    yield replace(found, beside=tuple(group))
 
 
 def _in_turn(
-    cells: Sequence[tuple[int, int]], columns: Sequence[tuple[float, ...]], legs: Sequence[Leg]
+    cells: Sequence[tuple[int, int]], columns: Sequence[tuple[float, ...]]
 ) -> list[tuple[int, int]]:
     """Put each lane's row at scale 0 before the rows that are compared with it."""
-    if not any(legs[0].local):
-        return list(cells)
     return sorted(cells, key=lambda cell: (cell[0], any(columns[cell[1]])))
 
 
-def _sample(lane: Lane, column: int, scales: tuple[float, ...], image: Tensor) -> Sample:
-    """Turn a decoded image into a sample.
+def _sample(
+    lane: Lane, column: int, scales: tuple[float, ...], image: Tensor, zero: Tensor | None
+) -> Sample:
+    """Turn a decoded image into a sample, with that at scale 0 where a mask keeps it.
 
     Raises:
         ValueError: it is not finite.
     """
     try:
         picture = to_image(image)
+        kept = None if zero is None else to_image(zero)
     except ValueError as error:
         at = ", ".join(f"{scale:g}" for scale in scales)
         raise ValueError(f"scale {at}: {error}; try smaller scales") from error
+    if kept:
+        # The latents outside are those of scale 0, but the VAE looks beyond the edge.
+        picture = Image.composite(picture, kept, lane.photo.mask.drawn)
     return Sample(
         seed=lane.seed,
         prompt=lane.prompt,
@@ -240,6 +231,7 @@ def _sample(lane: Lane, column: int, scales: tuple[float, ...], image: Tensor) -
         scales=scales,
         image=picture,
         photo=lane.photo,
+        zero=kept,
     )
 
 

@@ -14,6 +14,8 @@ from pairedit.problems import check
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from pairedit.data.shapes import Sizing
+
 Size = tuple[int, int]  # height and width in px, multiples of the base's unit
 
 LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
@@ -33,7 +35,7 @@ class Training:
     rank: int = 16
     alpha: float = 1.0
     targets: str | tuple[str, ...] = "attention"
-    size: Size = (512, 512)
+    size: Sizing = (512, 512)  # of every example, or what finds it by the example's shape
     num_inference_steps: int = 28
     start_step: int | float = 0  # or the noise level at and below which steps are drawn
     end_step: int = 27  # inclusive
@@ -101,7 +103,7 @@ class Rendering:
     num_inference_steps: int = 28
     guidance_scale: float | None = 3.5
     negative_prompt: str = ""  # that true guidance leads away from
-    size: Size = (512, 512)
+    size: Size = (512, 512)  # of what has no shape of its own; a photograph has one
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing.

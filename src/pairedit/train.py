@@ -4,13 +4,14 @@
 
 Everything random (LoRA weights, pair, step index, noise, posterior, a method's own draws) comes
 from one seeded CPU generator, so the same seed gives the same bytes on a CPU.
-Shape letters: P pairs, T terms, C latent channels, h and w latent height and width.
+Every example has a size of its own, and with it its noise levels; a step learns from one of them.
+Shape letters: T terms, C latent channels, h and w latent height and width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from torch import Tensor
 
 from pairedit.bases.base import Base, Posterior
 from pairedit.bases.prompts import Prompts
-from pairedit.data.examples import Example
-from pairedit.data.images import load_image, to_tensor
-from pairedit.learner import Learner
+from pairedit.data.examples import Example, Pair
+from pairedit.data.images import load_images, to_tensor
+from pairedit.data.masks import load_mask, to_latents
+from pairedit.data.shapes import Sizing, usual
+from pairedit.learner import Learner, inside
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import LoraFile
 from pairedit.lora.saving import LoraFiles
@@ -77,10 +80,11 @@ def fit(
         Stopped: a signal came; the state is saved.
     """
     generator = torch.Generator().manual_seed(settings.seed)
-    shape = base.latent_shape(settings.size)
-    sides = encode_pairs(base, pairs, settings.size)
-    sigmas = base.sigmas(settings.size, settings.num_inference_steps)
-    text = Prompts(base, sigmas, settings.guidance_scale, first=_prompts(pairs, looking))
+    shown = encode_pairs(base, pairs, settings.size)
+    sizes = dict.fromkeys(one.size for one in shown)
+    grids = _grids(base, [*sizes, *(looking.sizes if looking else ())], settings)
+    first = _prompts(pairs, looking)
+    text = Prompts(base, [*grids.values()], settings.guidance_scale, first=first)
     adapters = Adapters(base)
     with (stopping := stopping or Stopping()).held(), base.training() as run_pass:
         try:
@@ -92,7 +96,7 @@ def fit(
                 state=learner.attach(method.roles, generator, init),
                 save=LoraFiles(adapters, method.roles, folder, {**metadata, "rank": settings.rank}),
                 run=run,
-                about=describe_run(method, pairs, settings, base.hardware),
+                about=describe_run(method, pairs, _settled(settings, sizes), base.hardware),
                 stopping=stopping,
                 delayed=base.device.type == "cuda",
                 looking=looking and looking.at(adapters, text),
@@ -102,9 +106,10 @@ def fit(
             for number in progress.steps():
                 losses = []
                 for _ in range(settings.batch_size):
-                    drawn = _draw(generator, len(pairs), shape, sides, sigmas, settings)
-                    step = _step(drawn, pairs, sigmas, learner, generator)
-                    terms = method.terms(step)
+                    drawn = _draw(generator, base, shown, grids, settings)
+                    step = _step(drawn, pairs, learner, generator)
+                    mask = shown[drawn.pair].mask
+                    terms = inside(method.terms(step), mask, method.roles[-1])
                     losses.append(learner.learn(terms, step.sigma))
                 names = [term.name for term in terms]
                 progress.note(number, names, torch.stack(losses).mean(0))
@@ -115,34 +120,54 @@ def fit(
             adapters.remove()
 
 
+def _grids(base: Base, sizes: Iterable[Size], settings: Training) -> dict[Size, Tensor]:
+    """Return the noise levels of every size, float32 [steps + 1] each."""
+    return {size: base.sigmas(size, settings.num_inference_steps) for size in sizes}
+
+
 def _prompts(pairs: Sequence[Example], looking: Looking | None) -> list[str]:
     """List the prompts of examples, and those of the rows that are sure to be rendered."""
     shown = looking.prompts if looking else ()
     return [*(prompt for pair in pairs for prompt in pair.prompts), *shown]
 
 
-def encode_pairs(base: Base, pairs: Sequence[Example], size: Size) -> tuple[Posterior, ...]:
+@dataclass(frozen=True, kw_only=True)
+class Encoded:
+    """Hold one example as the model sees it."""
+
+    size: Size
+    # float32 [1, C, h, w]: of a pair source and target, of an image one. Of prompts none: a method
+    # that learns from them makes its own latents.
+    sides: tuple[Posterior, ...]
+    mask: Tensor | None = None  # float32 [1, h, w] in [0, 1]: where the edit may act
+
+
+def encode_pairs(base: Base, pairs: Sequence[Example], sizing: Sizing) -> list[Encoded]:
     """Encode every source and every target once.
 
     Args:
         base: the model; its VAE is off the accelerator afterwards.
-        pairs: P pairs; or P single images, or prompts.
-        size: that they are cropped and resized to.
-
-    Returns:
-        The posteriors of the P sources and of the P targets, float32 [P, C, h, w]; of single
-        images one alone. Of prompts none: a method that learns from them makes its own latents.
+        pairs: pairs; or single images, or prompts.
+        sizing: see `load_image`; both sides of a pair have the size of its source.
     """
-    sides = []
-    for paths in zip(*(pair.images for pair in pairs), strict=True):
-        posteriors = [base.encode(to_tensor(load_image(path, size))[None]) for path in paths]
-        sides.append(
-            Posterior(
-                mean=torch.cat([posterior.mean for posterior in posteriors]),
-                std=torch.cat([posterior.std for posterior in posteriors]),
-            )
-        )
-    return tuple(sides)
+    shown = []
+    for pair in pairs:
+        images = load_images(pair.images, sizing) if pair.images else []
+        size = images[0].size[::-1] if images else usual(sizing)
+        shape = base.latent_shape(size)  # a bad size is refused before anything is encoded
+        sides = tuple(base.encode(to_tensor(image)[None]) for image in images)
+        mask = None
+        if isinstance(pair, Pair) and pair.mask:
+            free = load_mask(pair.mask, pair.source, sizing)
+            mask = to_latents(free, shape[1:]).to(base.device)
+        shown.append(Encoded(size=size, sides=sides, mask=mask))
+    return shown
+
+
+def _settled(settings: Training, sizes: Iterable[Size]) -> Training:
+    """Name the one size of a training that has no other: how it was found makes no difference."""
+    first, *others = sizes
+    return settings if others else replace(settings, size=first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,39 +175,40 @@ class _Draw:
     """Hold what chance decides in one step."""
 
     pair: int  # or single image, or set of prompts
-    index: int  # of the inference step
+    path: tuple[float, ...]  # the noise levels of a run down to the one that is drawn
     noise: Tensor
     sides: tuple[Tensor, ...]  # source and target latents; one of an image, none of prompts
 
 
 def _draw(
     generator: torch.Generator,
-    pairs: int,
-    shape: tuple[int, int, int],
-    sides: Sequence[Posterior],
-    sigmas: Tensor,
+    base: Base,
+    shown: Sequence[Encoded],
+    grids: Mapping[Size, Tensor],
     settings: Training,
 ) -> _Draw:
     """Draw pair, step index, noise and, where asked for, latents, always in this order."""
-    pair = int(torch.randint(pairs, (), generator=generator))
-    steps = settings.drawn(sigmas)
+    pair = int(torch.randint(len(shown), (), generator=generator))
+    size = shown[pair].size
+    steps = settings.drawn(grids[size])
     index = int(torch.randint(steps.start, steps.stop, (), generator=generator))
+    shape = base.latent_shape(size)
     # Differs from the published code: fresh noise each step instead of 31 fixed seeds.
     noise = torch.randn(shape, generator=generator)
     clean = []
-    for side in sides:
-        latent = side.mean[pair]
+    for side in shown[pair].sides:
+        latent = side.mean[0]
         if settings.latents == "sample":
             spread = torch.randn(shape, generator=generator).to(latent.device)
-            latent = latent + side.std[pair] * spread
+            latent = latent + side.std[0] * spread
         clean.append(latent)
-    return _Draw(pair=pair, index=index, noise=noise, sides=tuple(clean))
+    path = tuple(grids[size][: index + 1].tolist())
+    return _Draw(pair=pair, path=path, noise=noise, sides=tuple(clean))
 
 
 def _step(
     drawn: _Draw,
     pairs: Sequence[Example],
-    sigmas: Tensor,
     learner: Learner,
     generator: torch.Generator,
 ) -> Step:
@@ -191,8 +217,8 @@ def _step(
         **dict(zip(("source", "target"), drawn.sides, strict=False)),
         prompts=None if drawn.sides else pairs[drawn.pair],
         noise=bring(drawn.noise, learner.device),
-        sigma=float(sigmas[drawn.index]),
-        path=tuple(sigmas[: drawn.index + 1].tolist()),
+        sigma=drawn.path[-1],
+        path=drawn.path,
         velocity=learner.velocity,
         draw=lambda: float(torch.rand((), generator=generator)),
     )

@@ -24,7 +24,7 @@ from pairedit.settings import Rendering, Training
 from pairedit.train import fit
 from tiny import assert_same_edit, random_lora, running
 
-SIZES = [(32, 32), (32, 64)]
+SIZES = [(32, 32), (32, 64), (64, 32)]
 STEPS = 4
 
 

@@ -62,7 +62,7 @@ WORDS = {
     "strength": 0.43,
     "steps": 28,
     "guidance_scale": 3.5,
-    "resolution": 512,
+    "size": (512, 512),
     "prompt": "a person",
 }
 
@@ -197,7 +197,7 @@ def test_a_noise_level_is_the_step_that_the_model_has_there(tiny_flux_folder):
         for steps in (20, 28):
             sigmas = flux.sigmas((resolution, resolution), steps)
             for level in (0.95, 0.8, 0.6, 0.31):
-                words = WORDS | {"steps": steps, "resolution": resolution}
+                words = WORDS | {"steps": steps, "size": (resolution, resolution)}
                 ours = factors(make_workflow(**words, skip=level))
                 assert ours.count(0.0) == step_of(level, sigmas), (resolution, steps, level)
     even = make_workflow(**WORDS | {"steps": 4}, skip=0.5, model="flux-schnell")

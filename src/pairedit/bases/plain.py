@@ -105,7 +105,7 @@ class PlainBase:
             quantise_linears(block, quantise)
         self.transformer.to(self.device)
         if self.hardware.compile:
-            compile_blocks(self.blocks())
+            compile_blocks(self.blocks(), dynamic=self.hardware.dynamic)
         self._placed = True
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # of what was needed on the way

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from pairedit.bases.base import Base, Text
+
+
+def joined(grids: Sequence[Tensor]) -> Tensor:
+    """Return the noise levels of several runs, float32; each falls to 0, where no pass is."""
+    return torch.cat([*(grid[:-1] for grid in grids[:-1]), grids[-1]])
 
 
 class Prompts:
@@ -15,12 +21,13 @@ class Prompts:
     def __init__(
         self,
         base: Base,
-        sigmas: Tensor,
+        grids: Sequence[Tensor],
         guidance_scale: float | None,
         first: Sequence[str] = (),
     ) -> None:
-        """Name the noise levels and the guidance that passes will be at; encode some prompts."""
+        """Name the noise levels of all runs, and the guidance of passes; encode some prompts."""
         self._base = base
+        sigmas = joined(grids)
         self._prepare = lambda text: base.prepare(sigmas, text, guidance_scale)
         self._known: Text | None = None
         if first:

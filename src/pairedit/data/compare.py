@@ -2,8 +2,9 @@
 
 A pair should differ in its edit and in nothing else. Sides of two shapes are cut differently, so
 nothing can be learnt from them; the rest is said with figures, since it may be the edit itself.
-Everything is measured on the centre squares, which is what a model sees. Only Pillow is needed:
-bad pairs are named before numpy and torch load.
+Whether they show the same place is measured on the centre squares, the rest on the whole pictures,
+squeezed to squares: both sides alike, whatever their shape. Only Pillow is needed: bad pairs are
+named before numpy and torch load.
 """
 
 from __future__ import annotations
@@ -41,15 +42,24 @@ def compare(before: Image.Image, after: Image.Image) -> Comparison:
         before: RGB, any size.
         after: the same.
     """
-    if refusal := _shapes(before, after):
+    if unlike(before.size, after.size):
+        (w, h), (w2, h2) = before.size, after.size
+        turned = abs(w * w2 - h * h2) <= SHAPES * w * w2
+        why = "one of them is turned" if turned else "the two are cut differently"
+        sizes = f"{w} x {h} px and {w2} x {h2} px"
+        refusal = f"{sizes} are not one shape, {why}; both must show the same part"
         return Comparison(refusal=refusal, doubts=())
     doubts = [] if (doubt := _sizes(before, after)) is None else [doubt]
     side = min(*before.size, *after.size)
-    sharp = [square(image, min(side, SHARP)) for image in (before, after)]
-    seen = [square(image, min(side, SEEN)) for image in sharp]
-    gray = [image.convert("L") for image in seen]
+    sharp = [_squeezed(image, min(side, SHARP)) for image in (before, after)]
+    seen = [_squeezed(image, min(side, SEEN)) for image in sharp]
+    # Squeezed, a picture that is turned a little would look slanted.
+    gray = [
+        square(square(image, min(side, SHARP)), min(side, SEEN)).convert("L")
+        for image in (before, after)
+    ]
     for doubt in (
-        misaligned(*gray, side / seen[0].width),
+        misaligned(*gray, side / gray[0].width),
         _blurred(*(image.convert("L") for image in sharp)),
         _share(*seen),
     ):
@@ -58,15 +68,18 @@ def compare(before: Image.Image, after: Image.Image) -> Comparison:
     return Comparison(refusal=None, doubts=doubts)
 
 
-def _shapes(before: Image.Image, after: Image.Image) -> str | None:
-    """Say that shapes differ by more than rounding."""
-    (w, h), (w2, h2) = before.size, after.size
+def unlike(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Say whether two widths and heights differ in shape by more than rounding."""
+    (w, h), (w2, h2) = one, other
     # One px more or less on a side is rounding, however small the picture.
-    if abs(w * h2 - w2 * h) <= max(SHAPES * w * h2, w, h, w2, h2):
-        return None
-    turned = abs(w * w2 - h * h2) <= SHAPES * w * w2
-    why = "one of them is turned" if turned else "the two are cut differently"
-    return f"{w} x {h} px and {w2} x {h2} px are not one shape, {why}; both must show the same part"
+    return abs(w * h2 - w2 * h) > max(SHAPES * w * h2, w, h, w2, h2)
+
+
+def _squeezed(image: Image.Image, side: int) -> Image.Image:
+    """Squeeze a picture to a square, and reduce it."""
+    if image.size == (side, side):
+        return image
+    return image.resize((side, side), Image.Resampling.BOX)
 
 
 def _sizes(before: Image.Image, after: Image.Image) -> str | None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pairedit.data.folders import list_folder, say_first, say_left_out
+from pairedit.data.masks import read_mask
 from pairedit.data.matching import check_pairs, match, read_or_note
 from pairedit.problems import Problems
 
 log = logging.getLogger(__name__)
+
+MASKS = "masks"  # the folder of masks, beside the two sides of pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,7 @@ class Pair:
     stem: str
     source: Path
     target: Path
+    mask: Path | None = None  # white where the edit may act; None: everywhere
 
     @property
     def images(self) -> tuple[Path, ...]:
@@ -114,18 +118,49 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
         for side, place in places.items()
     }
     left_out = [entry for side in sides.values() for entry in side.left_out]
-    left_out += _beside(folder, places)
+    left_out += _beside(folder, {**places, MASKS: folder / MASKS})
     problems = [problem for side in sides.values() for problem in side.problems]
     matched = list(match(folder, sides, problems))
+    masks = {} if MASKS in sides else _masks(folder, matched, problems)
     doubts = check_pairs([names for _, *names in matched], folder, problems)
     _refuse(folder, "the pairs", problems, left_out)
     _tell(folder, "pair", [stem for stem, *_ in matched], left_out)
+    if masks:
+        log.info(
+            "%s in %s: of %s",
+            f"{len(masks)} {'masks' if len(masks) > 1 else 'mask'}",
+            folder / MASKS,
+            say_first(list(masks)),
+        )
     for doubt in doubts:
         log.warning("%s: %s", folder, doubt)
     return [
-        Pair(stem=stem, source=folder / before, target=folder / after)
+        Pair(stem=stem, source=folder / before, target=folder / after, mask=masks.get(stem))
         for stem, before, after in matched
     ]
+
+
+def _masks(
+    folder: Path, matched: Sequence[tuple[str, str, str]], problems: list[str]
+) -> dict[str, Path]:
+    """Find the mask of each pair that has one; note in `problems` those that fit no pair."""
+    place = folder / MASKS
+    if not place.is_dir():
+        return {}
+    found = list_folder(place, prefix=f"{MASKS}/")
+    problems += found.problems
+    pictures = {stem: folder / before for stem, before, _ in matched}
+    masks = {}
+    for stem, names in found.pictures.items():
+        if stem not in pictures:
+            problems.append(f"{MASKS}/{names[0]}: no pair of that name")
+            continue
+        masks[stem] = place / names[0]
+        try:
+            read_mask(masks[stem], pictures[stem])
+        except ValueError as error:
+            problems.append(str(error))
+    return masks
 
 
 def _check_sides(folder: Path, source: str, target: str) -> None:

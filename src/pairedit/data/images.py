@@ -1,6 +1,6 @@
 """Own how pictures are read: from files of all kinds to RGB images and tensors, and back.
 
-An image becomes sRGB on white, centre-cropped to a square, then a tensor x = pixel / 127.5 - 1.
+An image becomes sRGB on white, is brought to a size, then a tensor x = pixel / 127.5 - 1.
 Shape letters: H height, W width. Torch and numpy are imported only where an array is made, so that
 bad pictures are reported before they load.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -19,13 +19,14 @@ from PIL import Image, ImageOps, PngImagePlugin, features
 
 from pairedit.data.colour import flatten
 from pairedit.data.kinds import RAW
-from pairedit.settings import Size
+from pairedit.data.shapes import Frame, Sizing, frame_of
 
 if TYPE_CHECKING:
     import torch
 
 MIN_SIDE = 16  # px; one latent token covers so many of every base model that is known here
 MAX_PIXELS = 2**28  # px, 1 GiB as Pillow holds them; the largest sensors of phones have 200 million
+ORIENTATION, TURNED = 0x0112, 5  # an EXIF tag, and from which value on sides are swapped
 MAX_TEXT = 2**26  # bytes of text in a PNG, and of its colour profile, unzipped
 
 
@@ -48,27 +49,44 @@ def read_image(path: Path) -> Image.Image:
     return _decode(Path(path), str(path))
 
 
-def load_image(path: Path, size: Size) -> Image.Image:
-    """Read an image file, cropped at its centre to the shape of `size`.
+def load_image(path: Path, sizing: Sizing) -> Image.Image:
+    """Read an image file, brought to a size.
 
     Args:
         path: see `read_image`.
-        size: height and width of the result in px.
+        sizing: height and width of the result in px, to whose shape it is cut at its centre; or
+            what finds them by the picture's own shape.
 
     Returns:
-        An RGB image of that size, resampled by Lanczos (untouched when it has it already).
+        An RGB image, resampled by Lanczos (untouched when it has its size already).
 
     Raises:
         ValueError: see `read_image`.
     """
-    image = read_image(path)
-    height, width = size
-    scale = min(image.width / width, image.height / height)
-    wide, high = round(width * scale), round(height * scale)
-    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    return load_images([path], sizing)[0]
+
+
+def load_images(paths: Sequence[Path], sizing: Sizing) -> list[Image.Image]:
+    """Read images that show the same, brought to the size of the first; see `load_image`."""
+    images = [read_image(path) for path in paths]
+    frame = frame_of(sizing, *images[0].size)
+    return [framed(image, frame) for image in images]
+
+
+def framed(
+    image: Image.Image, frame: Frame, resampling: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
+    """Bring an image of any mode to a frame."""
+    height, width = frame.size
     # Cropped first: resampling with a box would let pixels from outside it bleed in.
-    cropped = image.crop((left, top, left + wide, top + high))
-    return cropped.resize((width, height), Image.Resampling.LANCZOS)
+    return image.crop(frame.box(*image.size)).resize((width, height), resampling)
+
+
+def pixels_of(path: Path) -> tuple[int, int]:
+    """Return the width and height of an image that `read_image` reads, without decoding it."""
+    with generous_limits(), Image.open(path, formats=_formats_of(path)) as image:
+        turned = image.getexif().get(ORIENTATION, 1) >= TURNED
+        return image.size[::-1] if turned else image.size
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:

@@ -62,7 +62,7 @@ def show_and_check_slider(
     readers, missing = open_readers(
         {"probe": AttributeProbe()},
         model=locate(plan.model.path),
-        size=plan.training.size,
+        size=plan.preview_at.size,
         device=str(base.device),
     )
     subject = Subject(
@@ -92,7 +92,7 @@ def show_and_check_slider(
         subject=subject,
         updates={role: update_of(lora, base) for role, lora in loras.items()},
         lanes=lanes,
-        size=plan.training.size,
+        size=plan.preview_at.size,
         readers=readers,
         missing=missing,
         folder=folder,
@@ -121,7 +121,7 @@ def _choose(
         )
         entries = {"use": noted(choice.use, choice.by)}
         if choice.unit:
-            sigmas = base.sigmas(plan.training.size, plan.training.num_inference_steps)
+            sigmas = base.sigmas(plan.preview_at.size, plan.training.num_inference_steps)
             entries["calibration"] = calibration(
                 float(f"{choice.unit:.2g}"),
                 subject.used(choice.use),

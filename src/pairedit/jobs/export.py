@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pairedit.bases.known import usual_workflow
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
-from pairedit.lora.spec import skip_of
+from pairedit.lora.spec import size_of, skip_of
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.use import AUTO, use_of
 
@@ -122,7 +122,7 @@ def _use(lora: LoraFile) -> dict[str, Any]:
         "lean": use.lean,
         "steps": steps,
         "guidance_scale": config.get("guidance_scale", 3.5),
-        "resolution": config.get("resolution", 1024),
+        "size": size_of(config) or (1024, 1024),
         "prompt": model.get("prompt", "a portrait photo of a person"),
         "model": str(lora.metadata.get("base_model")),
     }

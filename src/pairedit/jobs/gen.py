@@ -6,14 +6,17 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageChops
 
 import pairedit
 from pairedit.bases.base import Base
-from pairedit.data.images import load_image, read_image
+from pairedit.data.images import framed, read_image
 from pairedit.data.kinds import stem_of
+from pairedit.data.masks import photo_mask
 from pairedit.data.names import plain_names
+from pairedit.data.shapes import Sizing, frame_of, loss
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
 from pairedit.jobs.choosing import show_overview
@@ -79,15 +82,50 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
     ]
     labels = plain_names([stem_of(path.name) for path, _ in plan.photos])
     photos = [
-        Photo(
-            path=path,
-            image=load_image(path, plan.rendering.size),
+        read_photo(
+            path,
+            plan.sizing,
+            mask,
+            plan.model.unit,
             content=content and read_part(content, plan.model, "content"),
             label=label,
         )
-        for (path, content), label in zip(plan.photos, labels, strict=True)
+        for (path, content), mask, label in zip(plan.photos, plan.masks, labels, strict=True)
     ]
     return sliders, photos
+
+
+def read_photo(path: Path, sizing: Sizing, mask: Path | None, unit: int, **more: Any) -> Photo:
+    """Read a photograph at the size that the model draws, and say what becomes of it.
+
+    Args:
+        path: of the photograph.
+        sizing: what it is brought to.
+        mask: where sliders may act; None: everywhere.
+        unit: px, of the model.
+        more: fields of `Photo`.
+    """
+    whole = read_image(path)
+    frame = frame_of(sizing, *whole.size)
+    image = framed(whole, frame)
+    left, top, right, bottom = frame.box(*whole.size)
+    photo = Photo(
+        path=path,
+        image=image,
+        pixels=(right - left, bottom - top),
+        mask=mask and photo_mask(mask, path, frame, unit),
+        **more,
+    )
+    if cut := loss(frame, *whole.size):
+        log.info("%s: %s", path.name, cut)
+    if photo.pixels != image.size:
+        log.info(
+            "%s: drawn at %d x %d px, comes back at %d x %d px",
+            path.name,
+            *image.size,
+            *photo.pixels,
+        )
+    return photo
 
 
 def _render(
@@ -107,6 +145,8 @@ def _render(
         "together": base.hardware.batch_size,
         "pairedit": pairedit.__version__,
     }
+    if plan.resolved["size"] != "fit":
+        settings["size"] = plan.resolved["size"]
     if plan.rendering.negative_prompt:
         settings["negative_prompt"] = plan.rendering.negative_prompt
     if photos:
@@ -115,11 +155,11 @@ def _render(
     for step, shown, sample in _samples(plan, base, sliders, photos):
         if not shots:
             # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
-            _clear(folder, photos)
+            _clear(folder, [*(photo.path for photo in photos), *filter(None, plan.masks)])
             write_yaml(folder / CONFIG, plan.resolved)
         name = file_name(sample, known.index(sample.prompt))
         name = name if step is None else f"step{step:06d}_{name}"
-        save_png(sample.image, folder / "images" / name, metadata(sample, shown, settings))
+        save_png(sample.finished, folder / "images" / name, metadata(sample, shown, settings))
         shots.setdefault(step, []).append(sample)
     sheet, samples = _sheet_of(plan, folder), next(iter(shots.values()))
     save_png(_sheet(plan, base, sliders, shots), sheet, {"pairedit": settings["pairedit"]})
@@ -161,9 +201,11 @@ def _is_again(batch: Batch, sample: Sample) -> bool:
     if not batch.wants(sample.prompt, sample.seed, path, sample.scales):
         return False
     before = read_image(batch.path)
-    if before.size != sample.image.size:
+    if before.size != sample.finished.size:
         log.warning("again: %s is of another size", batch.path)
-    elif most := max(high for _, high in ImageChops.difference(before, sample.image).getextrema()):
+    elif most := max(
+        high for _, high in ImageChops.difference(before, sample.finished).getextrema()
+    ):
         log.warning(
             "again: differs from %s by up to %d of 255: another machine, precision or version",
             batch.path,
@@ -197,12 +239,12 @@ def _sheet(
     return draw_sheet(samples, title=title)
 
 
-def _clear(folder: Path, photos: Sequence[Photo]) -> None:
+def _clear(folder: Path, inputs: Sequence[Path]) -> None:
     """Remove what an earlier rendering left, so that no old image stands among the new ones.
 
     Only names that this command gives, and nothing that is being edited.
     """
-    inputs = {photo.path.resolve() for photo in photos}
+    inputs = {path.resolve() for path in inputs}
     for pattern in RENDERED:
         for path in folder.glob(pattern):
             if path.resolve() not in inputs:

@@ -102,7 +102,7 @@ def look_at(
     rendering, prompt = plan.preview_at, plan.model.prompt
     if plan.method.learns_from is Single:
         path = examples[0].path
-        photos = [Photo(path=path, image=load_image(path, rendering.size), attached=role)]
+        photos = [Photo(path=path, image=load_image(path, plan.training.size), attached=role)]
         edit, rendering, prompt = RealImage(inversion="lora"), replace(rendering, skip=0), ""
     else:
         sliders = [Slider(lora=None, attached=role, scales=SCALES, local=use.local)]
@@ -129,7 +129,12 @@ def look_at(
             100 * SHARE,
         )
     return Looking(
-        name=folder.name, asking=asking, every=plan.preview_every, show=row, prompts=[prompt]
+        name=folder.name,
+        asking=asking,
+        every=plan.preview_every,
+        show=row,
+        prompts=[prompt],
+        sizes=[rendering.size],
     )
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Example, Pair, Single
+from pairedit.data.images import pixels_of
+from pairedit.data.shapes import Sizing, counted, frame_of, loss
 from pairedit.files import locate
 from pairedit.jobs.closing import show_and_check_content, show_and_check_slider
 from pairedit.jobs.looking import look_at, show_losses
@@ -33,6 +35,7 @@ from pairedit.runs.settling import PATIENCE, Gauge
 from pairedit.runs.stopping import Stopping
 from pairedit.runs.tracking import JsonLines, Run, Several
 from pairedit.runs.words import pasteable
+from pairedit.settings import Size
 from pairedit.train import fit
 
 log = logging.getLogger(__name__)
@@ -108,6 +111,7 @@ def _train_one(
         ]
     )
     try:
+        plan = shown_alike(plan, say_sizes(name, pairs, plan.training.size))
         _show_pairs(plan, folder, pairs, run)
         choice = choose(base, plan, pairs)
         metadata = about(plan, name, choice, init)
@@ -192,14 +196,15 @@ def gauge_of(
     """
     attribute = attribute_of(metadata)
     role, settings = plan.method.roles[-1], plan.training
+    drawn = replace(settings, size=plan.preview_at.size)
     readers, _ = open_readers(
         {"probe": AttributeProbe()},
         model=locate(plan.model.path),
-        size=settings.size,
+        size=drawn.size,
         device=str(base.device),
     )
     if readers and attribute in readers["probe"].columns and plan.method.learns_from is Pair:
-        gauge = probe_gauge(base, pairs, settings, role, readers["probe"], attribute)
+        gauge = probe_gauge(base, pairs, drawn, role, readers["probe"], attribute)
     else:
         gauge = size_gauge(base, pairs, settings, role)
     log.info(
@@ -223,6 +228,27 @@ def _show_pairs(plan: TrainPlan, folder: Path, pairs: Sequence[Example], run: Ru
     run.image("pairs", path, 0)
     if (left := len(pairs) - MOST) > 0:
         log.info("%s: shows the first %d of %d pairs, %d left out", path, MOST, len(pairs), left)
+
+
+def say_sizes(name: str, examples: Sequence[Example], sizing: Sizing) -> list[Size]:
+    """Return the size that each example is brought to; log them, and what is cut off."""
+    sizes = []
+    for example in examples:
+        for path in example.images[:1]:
+            pixels = pixels_of(path)
+            frame = frame_of(sizing, *pixels)
+            sizes.append(frame.size)
+            if cut := loss(frame, *pixels):
+                log.info("%s: %s: %s", name, path.name, cut)
+    if any(height != width for height, width in sizes):
+        log.info("%s: trained at %s", name, counted(sizes))
+    return sizes
+
+
+def shown_alike(plan: TrainPlan, sizes: Sequence[Size]) -> TrainPlan:
+    """Preview in the size that all examples have, if they have one."""
+    size = sizes[0] if len(set(sizes)) == 1 else plan.preview_at.size
+    return replace(plan, preview_at=replace(plan.preview_at, size=size))
 
 
 def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:

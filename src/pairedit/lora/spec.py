@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pairedit.lora.names import Names
+from pairedit.settings import Size
 
 THUMBNAIL = "modelspec.thumbnail"  # a picture as a data URI
 # Entries that stop being true when a LoRA is written anew: alpha is folded in, bytes differ.
@@ -27,9 +28,8 @@ def described(metadata: Mapping[str, Any]) -> dict[str, str]:
     if isinstance(method, str) and method:
         found["modelspec.description"] = f"A slider trained by pairedit with method={method}."
     config = _mapping(metadata.get("config"))
-    side = config.get("resolution")
-    if isinstance(side, int) and side > 0:
-        found["modelspec.resolution"] = f"{side}x{side}"
+    if size := size_of(config):
+        found["modelspec.resolution"] = f"{size[1]}x{size[0]}"
     calibration = _mapping(metadata.get("calibration"))
     if _positive(calibration.get("scale")):
         found["lora_default_weight"] = f"{calibration['scale']:.4g}"
@@ -43,6 +43,19 @@ def described(metadata: Mapping[str, Any]) -> dict[str, str]:
             "modelspec.trigger_phrase": "",
         }
     return found
+
+
+def size_of(config: Mapping[str, Any]) -> Size | None:
+    """Return the height and width that a training's configuration names; None where it does not.
+
+    Of pairs in their own shapes it is the square of their area.
+    """
+    side, asked = config.get("resolution"), config.get("size")
+    sides = asked if isinstance(asked, list) and len(asked) == 2 else [side, side]
+    if not all(isinstance(side, int) and side > 0 for side in sides):
+        return None
+    width, height = sides
+    return height, width
 
 
 def of_file(metadata: Mapping[str, Any], names: Names, rank: int, checksum: str) -> dict[str, str]:

@@ -33,14 +33,19 @@ def quantise_linears(block: nn.Module, quantise: Quantise | None) -> None:
             quantise(layer)
 
 
-def compile_blocks(blocks: Iterable[nn.Module]) -> None:
-    """Let blocks be compiled when they first run; those of a kind share what is compiled."""
+def compile_blocks(blocks: Iterable[nn.Module], *, dynamic: bool) -> None:
+    """Let blocks be compiled when they first run; those of a kind share what is compiled.
+
+    Args:
+        blocks: of a transformer.
+        dynamic: once for all sizes of image, not once for each.
+    """
     # Warns of operations in place in what is checkpointed; there are none.
     logging.getLogger("torch._higher_order_ops.wrap").setLevel(logging.ERROR)
     gc.freeze()  # what is there by now need not be looked through while compiling
-    torch._dynamo.config.recompile_limit = 64  # LoRAs and batch sizes of one process
+    torch._dynamo.config.recompile_limit = 64  # LoRAs, batch and image sizes of one process
     for block in blocks:
-        block.compile(fullgraph=True, dynamic=False)
+        block.compile(fullgraph=True, dynamic=dynamic)
 
 
 def start_compiler() -> None:

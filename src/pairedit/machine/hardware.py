@@ -34,7 +34,10 @@ class Hardware:
     gradient_checkpointing: float = 0.0  # share of the blocks that run again in the backward pass
     fused: bool = False  # fewer, larger operations; see `placing`
     compile: bool = False  # the blocks, by torch.compile
-    compile_from: int = 250  # steps of a training; in fewer the time to compile is not won back
+    dynamic: bool = False  # compiled once for all sizes of image, not once for each
+    compile_from: int = (
+        250  # steps of a training for each size that is compiled; in fewer no time is won
+    )
     graphs: bool = False  # a pass becomes one CUDA graph
 
     def __post_init__(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Pair
+from pairedit.data.shapes import Sizing
 from pairedit.local import spread
 from pairedit.lora.file import LoraFile
 from pairedit.measure import measures
@@ -22,7 +23,7 @@ from pairedit.measure.evidence import Evidence
 from pairedit.measure.intervals import crossing
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject
-from pairedit.settings import Size, Use
+from pairedit.settings import Use
 from pairedit.train import encode_pairs
 
 # Of the picture; shipped edits reach .08 to .34, age and tilt .51 to .55.
@@ -48,16 +49,20 @@ class Choice:
     unit: float | None = None  # the scale worth one pair, roughly; None where no trial got there
 
 
-def by_pairs(base: Base, pairs: Sequence[Pair], size: Size) -> Choice:
+def by_pairs(base: Base, pairs: Sequence[Pair], sizing: Sizing) -> Choice:
     """Choose by what the pairs show.
 
     Args:
         base: the model, which encodes them.
         pairs: at least one.
-        size: that they are brought to.
+        sizing: what they are brought to.
     """
-    source, target = encode_pairs(base, pairs, size)
-    reach = spread(target.mean - source.mean)
+    changes = []
+    for example in encode_pairs(base, pairs, sizing):
+        source, target = example.sides
+        change = target.mean - source.mean
+        changes.append(change if example.mask is None else example.mask * change)
+    reach = spread(changes)
     return Choice(use=Use(local=reach < WHOLE_PICTURE), by="pairs", reach=reach)
 
 

@@ -45,14 +45,15 @@ def size_gauge(base: Base, examples: Sequence[Example], settings: Training, role
         role: the LoRA.
     """
     few = examples[:MOST]
-    sides = encode_pairs(base, few, settings.size)
-    sigmas = base.sigmas(settings.size, settings.num_inference_steps)
-    # Prompts have no image to begin with.
-    sigma = float(sigmas[step_of(LEVEL, sigmas) if sides else 0])
     cases = []
-    for number, example in enumerate(few):
-        noise = base.noise(SEEDS[0] + number, settings.size).to(base.device)
-        noisy = (1 - sigma) * sides[0].mean[number] + sigma * noise if sides else noise
+    for number, (example, seen) in enumerate(
+        zip(few, encode_pairs(base, few, settings.size), strict=True)
+    ):
+        sigmas = base.sigmas(seen.size, settings.num_inference_steps)
+        # Prompts have no image to begin with.
+        sigma = float(sigmas[step_of(LEVEL, sigmas) if seen.sides else 0])
+        noise = base.noise(SEEDS[0] + number, seen.size).to(base.device)
+        noisy = (1 - sigma) * seen.sides[0].mean[0] + sigma * noise if seen.sides else noise
         cases.append((noisy, sigma, example.prompts[0]))
     plain: list[Tensor] = []
 
@@ -79,7 +80,7 @@ def probe_gauge(
     Args:
         base: the model.
         pairs: at least one.
-        settings: of the training.
+        settings: of the training, at the one size that the probe reads.
         role: the LoRA.
         probe: reads the attribute.
         attribute: the edited one.

@@ -30,6 +30,8 @@ def metadata(
     lines["batch"] = json.dumps(_batch(sample, sliders))
     if sample.photo is not None:
         lines["image"] = str(sample.photo.path.resolve())
+        if sample.photo.mask is not None:
+            lines["mask"] = str(sample.photo.mask.path.resolve())
         if sample.photo.content is not None:
             lines["content_lora.path"] = str(Path(sample.photo.content.path).resolve())
             lines["content_lora.sha256"] = sample.photo.content.sha256

@@ -7,36 +7,45 @@ from collections.abc import Sequence
 from PIL import Image, ImageChops
 
 from pairedit.data.examples import Pair
-from pairedit.data.images import load_image
+from pairedit.data.images import load_images
+from pairedit.data.masks import load_mask
+from pairedit.data.shapes import Sizing, counted
 from pairedit.pictures.sheet import contact_sheet
-from pairedit.settings import Size
 
 MOST = 12  # pairs on a sheet
 LOUDEST = 16  # times that a difference is amplified at most, or JPEG's noise would look like one
 CLIPPED = 0.001  # of a difference's values may be too bright to show
 
 
-def draw_pairs(pairs: Sequence[Pair], size: Size, *, title: str) -> Image.Image:
+def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Image:
     """Arrange pairs as a captioned sheet: source, target, and how far they are apart.
 
     Args:
         pairs: at least one; the first `MOST` are shown.
-        size: height and width in px that they are cut and resized to, as for training.
+        sizing: what they are brought to, as for training.
         title: of the sheet.
     """
-    shown = [[load_image(path, size) for path in pair.images] for pair in pairs[:MOST]]
+    shown = [load_images(pair.images, sizing) for pair in pairs[:MOST]]
     apart = [ImageChops.difference(*sides) for sides in shown]
     louder = _amplification(apart)
     rows = [
         [*sides, difference.point(lambda value: min(255, value * louder))]
         for sides, difference in zip(shown, apart, strict=True)
     ]
+    masks = [
+        pair.mask and load_mask(pair.mask, pair.source, sizing).convert("RGB")
+        for pair in pairs[:MOST]
+    ]
     count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
     if len(pairs) > MOST:
         count = f"the first {MOST} of {count}, {len(pairs) - MOST} left out"
     heads = ["source", "target", "difference" + f" x {louder}" * (louder > 1)]
+    if any(masks):
+        rows = [[*row, mask] for row, mask in zip(rows, masks, strict=True)]
+        heads.append("mask")
     labels = [pair.stem for pair in pairs[:MOST]]
-    return contact_sheet(rows, labels, heads, f"{title}: {count}, {size[1]} x {size[0]} px")
+    sizes = [sides[0].size[::-1] for sides in shown]
+    return contact_sheet(rows, labels, heads, f"{title}: {count}, {counted(sizes)}")
 
 
 def _amplification(differences: Sequence[Image.Image]) -> int:

@@ -22,7 +22,7 @@ from pairedit.runs.words import key_of, listed, quoted
 
 # What an image says of its run, under the names of the keys.
 NUMBERS = (
-    *("num_inference_steps", "guidance_scale", "resolution", "size", "crop", "negative_prompt"),
+    *("num_inference_steps", "guidance_scale", "resolution", "size", "negative_prompt"),
     *("skip", "precision"),
 )
 PHOTOS = ("inversion", "iterations", "semantic_cfg_scale")

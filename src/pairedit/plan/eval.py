@@ -26,7 +26,14 @@ from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
 from pairedit.plan.labels import told_apart
-from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
+from pairedit.plan.model import (
+    build_hardware,
+    build_model,
+    check_keys,
+    names_of,
+    rendering_of,
+    sizing_of,
+)
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
 from pairedit.plan.roles import inspect_role, note_base
 from pairedit.plan.use import AUTO, check_use, is_tried, use_of
@@ -81,7 +88,8 @@ def _plan(config: DictConfig) -> EvalPlan:
         name: problems.attempt(lambda n=name: build(config.readers[n], f"readers.{n}", Reader))
         for name in config.readers
     }
-    rendering = problems.attempt(lambda: rendering_of(config, model))
+    sizing = problems.attempt(lambda: sizing_of(config, model))
+    rendering = problems.attempt(lambda: rendering_of(config, model, sizing))
     hardware, changes = build_hardware(config, problems)
     scales = list(config.scales)
     problems.expect(

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pairedit.data.shapes import Sizing
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.files import expand_home
 from pairedit.machine.hardware import Hardware
@@ -19,7 +20,14 @@ from pairedit.plan.build import build
 from pairedit.plan.choosing import choose
 from pairedit.plan.eval import subject
 from pairedit.plan.keys import GenConfig
-from pairedit.plan.model import build_hardware, build_model, check_keys, names_of, rendering_of
+from pairedit.plan.model import (
+    build_hardware,
+    build_model,
+    check_keys,
+    names_of,
+    rendering_of,
+    sizing_of,
+)
 from pairedit.plan.parse import (
     Wanted,
     choose_prompts,
@@ -29,7 +37,7 @@ from pairedit.plan.parse import (
     parse_sliders,
     split_prompts,
 )
-from pairedit.plan.photos import find_photos, match_content
+from pairedit.plan.photos import find_photos, match_content, match_masks
 from pairedit.plan.roles import inspect_role, note_base
 from pairedit.plan.use import AUTO, Use, check_use, use_of
 from pairedit.problems import Problems
@@ -45,6 +53,7 @@ class GenPlan:
     model: Any  # a `bases.base.Loadable`
     edit: Edit
     photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
+    masks: Sequence[Path | None]  # of each photograph
     sliders: Sequence[Wanted]
     units: Sequence[float]  # of each slider: what its scales are multiplied by
     uses: Sequence[Use]  # of each slider
@@ -52,6 +61,7 @@ class GenPlan:
     prompts: Sequence[str] | Mapping[int, str]  # see `values.choose_prompts`
     seeds: Sequence[int | None]  # [None]: the photographs' own noise
     rendering: Rendering
+    sizing: Sizing  # of photographs
     animate: bool
     device: str
     hardware: Hardware
@@ -73,7 +83,8 @@ def plan_gen(config: DictConfig) -> GenPlan:
     check_keys(config, GenConfig, problems)
     model = build_model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
-    rendering = problems.attempt(lambda: rendering_of(config, model))
+    sizing = problems.attempt(lambda: sizing_of(config, model))
+    rendering = problems.attempt(lambda: rendering_of(config, model, sizing))
     hardware, changes = build_hardware(config, problems)
     choosing = choose(config, edit, problems)
     sliders = (
@@ -93,12 +104,10 @@ def plan_gen(config: DictConfig) -> GenPlan:
     )
     edit, photos = _photos(config, edit, problems)
     notes: list[str] = []
+    masks = _masks(config, [path for path, _ in photos], notes, problems)
     contents = [content for _, content in photos if content]
     paths = [slider.path for slider in sliders]
     known = _headers(model, paths, contents, problems, notes)
-    problems.expect(
-        bool(sliders) or not config.calibrated, "calibrated=true: without effect, no lora is given"
-    )
     uses = _uses(config, sliders, [known[path] for path in paths], problems)
     units = [
         problems.attempt(lambda path=path, use=use: _unit(known[path], path, rendering, use, notes))
@@ -118,6 +127,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         model=model,
         edit=edit,
         photos=photos,
+        masks=masks,
         sliders=sliders,
         across=len(set(sliders[0].scales)) if config.grid else columns,
         units=units or [1.0] * len(sliders),
@@ -125,6 +135,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         prompts=chosen,
         seeds=seeds,
         rendering=rendering,
+        sizing=sizing,
         animate=config.animate,
         device=config.device,
         hardware=hardware,
@@ -160,6 +171,16 @@ def _subject(
     return found
 
 
+def _masks(
+    config: DictConfig, photos: Sequence[Path], notes: list[str], problems: Problems
+) -> list[Path | None]:
+    """Read `mask`, where there are photographs."""
+    if not photos:
+        return []
+    found = problems.attempt(lambda: match_masks(config.mask, photos, notes))
+    return found or [None] * len(photos)
+
+
 def _headers(
     model: Any,
     sliders: Sequence[Path],
@@ -186,10 +207,12 @@ def _uses(
     problems: Problems,
 ) -> list[Use]:
     """Settle how each slider is used; none where the keys mean nothing."""
-    for key in ("local", "schedule"):
+    needing = {"local": AUTO, "schedule": AUTO, "calibrated": False, "mask": None}
+    for key, default in needing.items():
+        value = str(config[key]).lower() if isinstance(config[key], bool) else config[key]
         problems.expect(
-            bool(headers) or config[key] == AUTO,
-            f"{key}={str(config[key]).lower()}: without effect, no lora is given",
+            bool(headers) or config[key] == default,
+            f"{key}={value}: without effect, no lora is given",
         )
     if not check_use(config.local, config.schedule, problems):
         return []
@@ -243,7 +266,14 @@ def _photos(
     if edit is None:
         return None, []
     if not isinstance(edit, RealImage):
-        for key in ("image", "content_lora", "inversion", "iterations", "semantic_cfg_scale"):
+        for key in (
+            "image",
+            "mask",
+            "content_lora",
+            "inversion",
+            "iterations",
+            "semantic_cfg_scale",
+        ):
             if config[key] is not None:
                 problems.append(f"{key}={config[key]}: without effect, add edit=real")
         return edit, []

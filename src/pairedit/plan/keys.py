@@ -61,6 +61,7 @@ class TrainConfig:
     num_inference_steps: int = "${model.num_inference_steps}"  # type: ignore[assignment]
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    size: Any = "fit"  # or square, or [width, height]
     latents: str = Training.latents
     batch_size: int = Training.batch_size
     batch_terms: bool | None = None
@@ -81,6 +82,7 @@ class GenConfig:
     model: Any = MISSING
     edit: Any = MISSING
     image: Any = None
+    mask: Any = None
     content_lora: Any = None
     inversion: str | None = None  # of edit=real, as are the next two
     iterations: int | None = None
@@ -102,6 +104,7 @@ class GenConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     negative_prompt: str = Rendering.negative_prompt
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    size: Any = "fit"  # or square, or [width, height]
     batch_size: int | None = None
     animate: bool = False
     calibrated: bool = False
@@ -141,6 +144,7 @@ class EvalConfig:
     guidance_scale: float | None = "${model.guidance_scale}"  # type: ignore[assignment]
     negative_prompt: str = Rendering.negative_prompt
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
+    size: Any = "fit"  # or square, or [width, height]
     batch_size: int = 16
     hardware: Any = MISSING
     device: str = "auto"

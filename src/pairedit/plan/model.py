@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.bases.base import Loadable
 from pairedit.bases.known import USUAL
+from pairedit.data.examples import Example
+from pairedit.data.images import pixels_of
+from pairedit.data.shapes import Fit, Sizing, frame_of, is_side, usual
 from pairedit.lora.names import Names
 from pairedit.machine.hardware import AUTO, Hardware
 from pairedit.plan.build import build, reason
 from pairedit.plan.folders import other_kind
 from pairedit.plan.parse import is_number
 from pairedit.problems import Problems
-from pairedit.settings import LARGEST, Rendering, Size, skips
+from pairedit.settings import LARGEST, Rendering, Training, skips
 
 # Stand for values that are bad, while the rest is checked.
 SET_ASIDE = {
@@ -27,7 +31,9 @@ SET_ASIDE = {
     "datasets": {},
     "readers": {},
     "scales": [],
+    "size": "fit",
 }
+SQUARE = (512, 512)  # where `size` is bad
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
@@ -41,7 +47,7 @@ def build_model(config: DictConfig, problems: Problems) -> Any:
         return None
     unit, side = model.unit, config.resolution
     problems.expect(
-        unit <= side <= LARGEST and side % unit == 0,
+        is_side(side, unit),
         f"resolution={side}: expected a multiple of {unit} px, at most {LARGEST}",
     )
     if kind := other_kind(model):
@@ -81,14 +87,56 @@ def build_hardware(
     return hardware, changes
 
 
+def trained_by(
+    hardware: Hardware,
+    changes: Mapping[str, Any],
+    training: Training,
+    pairs: Mapping[str, Sequence[Example]],
+) -> dict[str, Any]:
+    """Return what is set apart from the hardware for a training."""
+    # Of a rendering this key says how many images run together.
+    found = {key: value for key, value in changes.items() if key != "batch_size"}
+    compiled = 1 if hardware.dynamic else _most_sizes(pairs, training.size)
+    if training.steps < hardware.compile_from * compiled:
+        found["compile"] = False
+    # A replayed graph writes over the gradients that several pairs add up to.
+    if training.batch_size > 1:
+        found["graphs"] = False
+    return found
+
+
+def _most_sizes(found: Mapping[str, Sequence[Example]], sizing: Sizing) -> int:
+    """Return how many sizes of image the training with the most of them has, at least 1."""
+    paths = [[path for example in one for path in example.images[:1]] for one in found.values()]
+    sizes = [{frame_of(sizing, *pixels_of(path)).size for path in one} for one in paths]
+    return max(1, *map(len, sizes)) if sizes else 1
+
+
 def names_of(model: Loadable | None) -> Names:
     """Return how a base model names its modules; the usual one's while none is at hand."""
     return (model or USUAL).names
 
 
-def size_of(config: DictConfig) -> Size:
-    """Return the size of an image in px: `resolution` is the side of a square."""
-    return config.resolution, config.resolution
+def sizing_of(config: DictConfig, model: Loadable | None) -> Sizing:
+    """Read `size`: which size a picture is brought to; `resolution` is the side of a square.
+
+    Raises:
+        ValueError: neither a word nor a width and a height that the model draws.
+    """
+    asked, unit = config.size, (model or USUAL).unit
+    if asked in ("fit", "square"):
+        fit = Fit(resolution=config.resolution, unit=unit)
+        return fit if asked == "fit" else fit.square
+    sides = OmegaConf.to_container(asked) if OmegaConf.is_list(asked) else []
+    whole = all(isinstance(side, int) and is_side(side, unit) for side in sides)
+    if len(sides) != 2 or not whole:
+        typed = re.sub(r"[ ']", "", str(sides or asked))
+        raise ValueError(
+            f"size={typed}: expected fit, square, or [width,height] in multiples of "
+            f"{unit} px, at most {LARGEST}"
+        )
+    width, height = sides
+    return height, width
 
 
 def usual_skip(model: Loadable, steps: int) -> int | float:
@@ -98,7 +146,7 @@ def usual_skip(model: Loadable, steps: int) -> int | float:
     return model.skip * steps // model.num_inference_steps
 
 
-def rendering_of(config: DictConfig, model: Loadable | None) -> Rendering:
+def rendering_of(config: DictConfig, model: Loadable | None, sizing: Sizing | None) -> Rendering:
     """Gather the numbers of a rendering; `skip=auto` is that of the model.
 
     Raises:
@@ -114,7 +162,7 @@ def rendering_of(config: DictConfig, model: Loadable | None) -> Rendering:
         num_inference_steps=config.num_inference_steps,
         guidance_scale=config.guidance_scale,
         negative_prompt=config.negative_prompt,
-        size=size_of(config),
+        size=usual(sizing or SQUARE),
     )
 
 

@@ -1,4 +1,4 @@
-"""Own the photographs to edit: which files, and the content LoRA that goes with each.
+"""Own the photographs to edit: which files, and the mask and content LoRA that go with each.
 
 A content LoRA lies where `pairedit-train method=inversion` put it: <run>/<file stem>/.
 """
@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from pairedit.data.examples import find_images
 from pairedit.data.images import read_image
 from pairedit.data.kinds import stem_of
+from pairedit.data.masks import read_mask
 from pairedit.files import locate
 from pairedit.problems import Problems
 
@@ -86,6 +87,52 @@ def match_content(content_lora: Any, photos: Sequence[Path]) -> list[Path | None
             "or the folder of a training run"
         )
     return list(paths)
+
+
+def match_masks(mask: Any, photos: Sequence[Path], notes: list[str]) -> list[Path | None]:
+    """Read `mask`: a file for a single photograph, a list, or a folder of masks of their names.
+
+    Every mask is read once, so that what is wrong with it is known before the model loads.
+
+    Args:
+        mask: None, a path, or a list with a path for each photograph, in order.
+        photos: the photographs.
+        notes: receives the photographs of which a folder has no mask.
+
+    Returns:
+        The mask of each photograph; None where there is none.
+
+    Raises:
+        ValueError: another number of files, a folder without any, or a mask that does not fit.
+    """
+    if OmegaConf.is_config(mask):
+        mask = OmegaConf.to_container(mask)
+    if mask is None:
+        return [None] * len(photos)
+    entries = mask if isinstance(mask, list) else [mask]
+    if not entries or not all(isinstance(entry, str) for entry in entries):
+        raise ValueError(f"mask={mask}: expected a file, a list of files, or a folder")
+    paths: list[Path | None] = [locate(entry) for entry in entries]
+    if len(paths) == 1 and paths[0].is_dir():
+        there = find_images(paths[0])
+        stems = [unicodedata.normalize("NFC", stem_of(photo.name)) for photo in photos]
+        paths = [there.get(stem) for stem in stems]
+        lonely = [stem for stem, path in zip(stems, paths, strict=True) if path is None]
+        if len(lonely) == len(photos):
+            raise ValueError(f"mask={mask}: no mask of the name {', '.join(lonely)} in it")
+        if lonely:
+            notes.append(f"mask={mask}: none for {', '.join(lonely)}, edited everywhere")
+    if len(paths) != len(photos):
+        raise ValueError(
+            f"mask: {len(paths)} for {len(photos)} images; expected one for each image, or a "
+            "folder with masks of their names"
+        )
+    problems = Problems()
+    for path, photo in zip(paths, photos, strict=True):
+        if path:
+            problems.attempt(lambda path=path, photo=photo: read_mask(path, photo))
+    problems.done()
+    return paths
 
 
 def _content_of(folder: Path, photo: Path) -> Path:

@@ -57,7 +57,8 @@ NAMES = {
     "cfg_eta": "eta",
     "noise_scale": "noise_scales",
     "skip": "skips skip_steps start_at",
-    "resolution": "width height size image_size train_resolution res w h",
+    "resolution": "width height image_size train_resolution res w h",
+    "size": "crop aspect aspect_ratio shape bucket center_crop enable_bucket crop_mode",
     "batch_size": "batch bs train_batch_size per_device_batch_size eval_batch_size "
     "gradient_accumulation_steps",
     "model.path": "model_path base_model pretrained_model_name_or_path model_name_or_path "
@@ -67,6 +68,7 @@ NAMES = {
     "image": "images input input_image init_image photo photos input_images image_path image_dir "
     "input_dir source_image",
     "images": "image photos photo",
+    "mask": "masks mask_image mask_path inpaint_mask",
     "lora": "lora_path loras slider sliders lora_weights adapter adapters network_weights "
     "lora_file semantic_lora_path path weights_path lora_model checkpoint model_path",
     "content_lora": "content content_lora_path trained_lora_path",

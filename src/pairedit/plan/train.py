@@ -17,12 +17,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.data.examples import Contrast, Example, NoSides, Pair, Single
 from pairedit.data.sets import Examples
+from pairedit.data.shapes import Sizing, usual
 from pairedit.lora.targets import match_targets
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
 from pairedit.plan.build import build, keys_in
 from pairedit.plan.keys import LoraKeys, TrainConfig
-from pairedit.plan.model import build_hardware, build_model, check_keys, size_of, usual_skip
+from pairedit.plan.model import (
+    SQUARE,
+    build_hardware,
+    build_model,
+    check_keys,
+    sizing_of,
+    trained_by,
+    usual_skip,
+)
 from pairedit.plan.parse import check_pairs_folder
 from pairedit.plan.starting import find_starts
 from pairedit.problems import Held, Problems
@@ -108,7 +117,8 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         "steps=0: expected at least 1; 0 writes what init= begins with",
     )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
-    training = problems.attempt(lambda: _training(config, targets), NAMES)
+    sizing = problems.attempt(lambda: sizing_of(config, model)) or SQUARE
+    training = problems.attempt(lambda: _training(config, targets, sizing), NAMES)
     problems.expect(
         training is None or training.save_every > 0 or not config.snapshots,
         "snapshots=true: without effect, save_every is 0",
@@ -119,13 +129,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     )
     hardware, changes = build_hardware(config, problems)
     problems.done()
-    if training.steps < hardware.compile_from:
-        changes["compile"] = False
-    # Of a rendering this key says how many images run together. A replayed graph writes over the
-    # gradients that several pairs add up to.
-    changes.pop("batch_size", None)
-    if training.batch_size > 1:
-        changes["graphs"] = False
+    changes = trained_by(hardware, changes, training, pairs)
     notes += _unused(config, json.dumps(raw["method"]), method_name)
     return TrainPlan(
         method=method,
@@ -138,7 +142,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
             skip=usual_skip(model, training.num_inference_steps),
             num_inference_steps=training.num_inference_steps,
             guidance_scale=training.guidance_scale,
-            size=training.size,
+            size=usual(training.size),
         ),
         preview=config.preview,
         init=init,
@@ -237,7 +241,9 @@ def _read(dataset: Examples, names: Mapping[str, str]) -> Mapping[str, Sequence[
         raise ValueError(f"{error}; {say}") from error
 
 
-def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Training:
+def _training(
+    config: DictConfig, targets: str | tuple[str, ...] | None, sizing: Sizing
+) -> Training:
     """Gather the numbers of the run.
 
     Raises:
@@ -250,7 +256,7 @@ def _training(config: DictConfig, targets: str | tuple[str, ...] | None) -> Trai
         rank=config.lora.rank,
         alpha=config.lora.alpha,
         targets=targets or (),
-        size=size_of(config),
+        size=sizing,
         num_inference_steps=config.num_inference_steps,
         start_step=config.start_step,
         end_step=config.num_inference_steps - 1 if last is None else last,

@@ -17,7 +17,7 @@ from pairedit.runs.words import as_one_text, double_quoted, key_of, line, shell
 # Keys that take several values in brackets, and keys that are text whatever is in them.
 LISTS = (
     *("scales", "seeds", "image_ids", "dataset", "reader", "lora", "image", "content_lora"),
-    "lora.targets",
+    *("lora.targets", "mask", "size"),
 )
 TEXTS = ("prompts", "prompts_file", "pairs", "images", "model.path")
 FULL = (errno.ENOSPC, errno.EDQUOT)

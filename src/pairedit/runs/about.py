@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pairedit.data.examples import Contrast, Example
+from pairedit.data.examples import Contrast, Example, Pair
 from pairedit.machine.hardware import Hardware
 from pairedit.settings import Training
 
@@ -34,7 +34,8 @@ def describe_run(
     for number, example in enumerate(examples):
         if isinstance(example, Contrast):
             seen[f"prompts {number}"] = asdict(example)
-        for path in example.images:
+        masks = [example.mask] if isinstance(example, Pair) and example.mask else []
+        for path in [*example.images, *masks]:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             seen[f"{path.parent.name}/{path.name}"] = digest
     about = {"method": named, "settings": numbers, "examples": seen}

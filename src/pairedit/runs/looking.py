@@ -16,6 +16,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from pairedit.settings import Size
+
 log = logging.getLogger(__name__)
 
 ASKED = "preview"  # name of the file
@@ -70,6 +72,7 @@ class Looking:
         every: int,
         show: Callable[..., None],
         prompts: Sequence[str],
+        sizes: Sequence[Size] = (),
     ) -> None:
         """Start before the first step.
 
@@ -79,10 +82,12 @@ class Looking:
             every: steps between rows; 0 renders none unasked.
             show: renders a row; it takes what `at` was given, then the step.
             prompts: that rows are rendered with.
+            sizes: that they are rendered at.
         """
         self._name, self._asking, self._every, self._show = name, asking, every, show
         # Encoded with those of the training only where rows are sure to come.
         self.prompts = tuple(prompts) if every else ()
+        self.sizes = tuple(sizes)
         self._spent = 0.0
         self._said = False
 

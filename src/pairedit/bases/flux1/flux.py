@@ -29,6 +29,7 @@ from pairedit.bases.flux1.names import NAMES
 from pairedit.bases.flux1.passes import PlainPass, TabledPass, Text
 from pairedit.bases.flux1.place import place, training_blocks
 from pairedit.bases.guidance import EMBEDDED
+from pairedit.data.shapes import in_units
 from pairedit.machine.blocks import start_compiler
 from pairedit.machine.devices import settle_gpu
 from pairedit.machine.graphs import Graphs
@@ -86,11 +87,8 @@ class Flux:
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""
-        unit = self.pipeline.vae_scale_factor * PATCH
-        if min(size) < unit or any(side % unit for side in size):
-            raise ValueError(f"size={size}: expected multiples of {unit} px")
-        h, w = (side // self.pipeline.vae_scale_factor for side in size)
-        return self.transformer.config.in_channels // PATCH**2, h, w
+        h, w = in_units(size, self.pipeline.vae_scale_factor * PATCH)
+        return self.transformer.config.in_channels // PATCH**2, PATCH * h, PATCH * w
 
     def sigmas(self, size: Size, steps: int) -> Tensor:
         """Return the noise levels of a run; larger images get more noise.

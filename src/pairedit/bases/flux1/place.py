@@ -50,7 +50,7 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
         quantise_linears(block, quantise)
     transformer.to(device)
     if hardware.compile:
-        compile_blocks(blocks_of(transformer))
+        compile_blocks(blocks_of(transformer), dynamic=hardware.dynamic)
     return modulations
 
 

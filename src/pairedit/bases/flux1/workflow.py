@@ -15,6 +15,7 @@ import math
 from typing import Any
 
 from pairedit.schedules import strength as at_step
+from pairedit.settings import Size
 
 # Files as Black Forest Labs and ComfyUI's own examples name them.
 FILES = {
@@ -38,7 +39,7 @@ def make_workflow(
     lean: float = 0.0,
     steps: int,
     guidance_scale: float | None,
-    resolution: int,
+    size: Size,
     prompt: str,
     seed: int = 0,
     model: str = "flux-dev",
@@ -52,7 +53,7 @@ def make_workflow(
         lean: to the early (1) or late (-1) steps, see `schedules`.
         steps: of the whole run.
         guidance_scale: None for a model that takes none.
-        resolution: px, of both sides.
+        size: height and width of the image in px.
         prompt: what to draw.
         seed: of the noise.
         model: the base model's name; an unknown one is read from flux-dev's file.
@@ -60,19 +61,19 @@ def make_workflow(
     Returns:
         Nodes by id.
     """
-    size = {"width": resolution, "height": resolution}
+    sides = {"width": size[1], "height": size[0]}
     shift = EVEN if model == "flux-schnell" else SHIFT
-    first = skip if isinstance(skip, int) else _nearest(skip, steps, resolution, shift)
+    first = skip if isinstance(skip, int) else _nearest(skip, steps, size, shift)
     nodes = {
         "model": _node(
             "UNETLoader", unet_name=FILES.get(model, FILES["flux-dev"]), weight_dtype="default"
         ),
         "clip": _node("DualCLIPLoader", **ENCODERS, type="flux"),
         "vae": _node("VAELoader", vae_name="ae.safetensors"),
-        "shifted": _node("ModelSamplingFlux", model=["model", 0], **shift, **size),
+        "shifted": _node("ModelSamplingFlux", model=["model", 0], **shift, **sides),
         "prompt": _node("CLIPTextEncode", clip=["clip", 0], text=prompt),
         "nothing": _node("CLIPTextEncode", clip=["clip", 0], text=""),
-        "noise": _node("EmptySD3LatentImage", **size, batch_size=1),
+        "noise": _node("EmptySD3LatentImage", **sides, batch_size=1),
     }
     positive, base = ["prompt", 0], ["shifted", 0]
     if guidance_scale is not None:
@@ -140,13 +141,13 @@ def _hooked(
     }
 
 
-def _nearest(level: float, steps: int, resolution: int, shift: dict[str, float]) -> int:
+def _nearest(level: float, steps: int, size: Size, shift: dict[str, float]) -> int:
     """Return the step whose noise level is nearest to one.
 
     Source: ComfyUI's ModelSamplingFlux, as FluxPipeline's calculate_shift.
     """
     few, many = TOKENS
-    part = ((resolution // 16) ** 2 - few) / (many - few)
+    part = (size[0] // 16 * (size[1] // 16) - few) / (many - few)
     mu = shift["base_shift"] + part * (shift["max_shift"] - shift["base_shift"])
 
     def sigma(step: int) -> float:

@@ -27,6 +27,7 @@ from pairedit.bases.flux2.names import NAMES
 from pairedit.bases.flux2.passes import PlainPass, Text
 from pairedit.bases.guidance import FROM_NEGATIVE
 from pairedit.bases.plain import PlainBase
+from pairedit.data.shapes import in_units
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
@@ -47,10 +48,7 @@ class Flux2Base(PlainBase):
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""
-        unit = self.pipeline.vae_scale_factor * PATCH
-        if min(size) < unit or any(side % unit for side in size):
-            raise ValueError(f"size={size}: expected multiples of {unit} px")
-        h, w = (side // unit for side in size)
+        h, w = in_units(size, self.pipeline.vae_scale_factor * PATCH)
         return self.transformer.config.in_channels, h, w
 
     def sigmas(self, size: Size, steps: int) -> Tensor:

@@ -27,6 +27,7 @@ from pairedit.bases.guidance import BEYOND
 from pairedit.bases.plain import PlainBase
 from pairedit.bases.z_image.names import NAMES
 from pairedit.bases.z_image.passes import Pass, Text, clock_of
+from pairedit.data.shapes import in_units
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
@@ -46,11 +47,8 @@ class ZImageBase(PlainBase):
         Raises:
             ValueError: a side that does not divide into tokens.
         """
-        unit = self.pipeline.vae_scale_factor * PATCH
-        if any(side < unit or side % unit for side in size):
-            raise ValueError(f"size={size}: expected multiples of {unit} px")
-        h, w = (side // self.pipeline.vae_scale_factor for side in size)
-        return self.transformer.in_channels, h, w
+        h, w = in_units(size, self.pipeline.vae_scale_factor * PATCH)
+        return self.transformer.in_channels, PATCH * h, PATCH * w
 
     def sigmas(self, size: Size, steps: int) -> Tensor:
         """Return the noise levels of a run, float32 [steps + 1] on the CPU, from 1 to 0."""

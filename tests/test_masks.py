@@ -1,0 +1,302 @@
+"""Masks: outside nothing changes, to the last pixel; pairs are learnt inside alone."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from pairedit.data.examples import find_pairs
+from pairedit.data.images import load_image
+from pairedit.data.masks import feathered, photo_mask, read_mask, to_latents
+from pairedit.data.shapes import Fit, frame_of
+from pairedit.edits import Photo, RealImage
+from pairedit.learner import inside
+from pairedit.lora.file import read_lora
+from pairedit.measure.choice import by_pairs
+from pairedit.methods import Graded, PairEdit, Term, VisualConcept, VisualSlider
+from pairedit.runs.about import describe_run
+from pairedit.runs.tracking import Silent
+from pairedit.sample import Slider, generate
+from pairedit.settings import Rendering, Training
+from pairedit.train import fit
+from tiny import noise, picture, running, write_pairs
+
+FIT = Fit(resolution=64, unit=16)
+
+
+def draw_mask(path, size, box, white=255):
+    """Write a mask: a box that is free, width first."""
+    image = Image.new("L", size, 0)
+    ImageDraw.Draw(image).rectangle(box, fill=white)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
+@pytest.fixture
+def photo(tmp_path):
+    """A tall photograph whose right half is free, twice as large as the model draws it."""
+    path = picture(tmp_path / "photo.png", 1)
+    Image.open(path).resize((96, 160), Image.Resampling.BICUBIC).save(path)
+    mask = draw_mask(tmp_path / "mask.png", (96, 160), (48, 0, 95, 159))
+    frame = frame_of(FIT, 96, 160)
+    return Photo(
+        path=path,
+        image=load_image(path, FIT),
+        pixels=(96, 160),
+        mask=photo_mask(mask, path, frame, 16),
+    )
+
+
+def render(flux, lora, photo, *, local=False, scales=(0.0, 1.0), batch_size=8):
+    samples = generate(
+        running(flux, batch_size=batch_size),
+        sliders=[Slider(lora=lora, scales=scales, local=local)],
+        prompts=[""],
+        seeds=[None],
+        edit=RealImage(inversion="ode"),
+        photos=[photo],
+        rendering=Rendering(skip=1, num_inference_steps=4, size=(64, 64)),
+    )
+    return {s.scales[0]: s for s in samples}
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_outside_of_the_mask_is_the_reconstruction_to_the_last_pixel(flux, lora, photo, local):
+    found = render(flux, lora, photo, local=local)
+    plain = render(flux, lora, Photo(path=photo.path, image=photo.image), local=local)
+    for name, black in (
+        ("image", np.asarray(photo.mask.drawn) == 0),
+        ("finished", np.asarray(photo.mask.own) == 0),
+    ):
+        zero, edited = (np.asarray(getattr(found[scale], name)) for scale in (0.0, 1.0))
+        assert black.any()
+        assert np.array_equal(zero[black], edited[black])
+        assert abs(zero[~black].astype(int) - edited[~black]).mean() > 1
+    assert np.array_equal(found[0.0].image, plain[0.0].image)
+    left = np.asarray(plain[0.0].image)[:, :24].astype(int)
+    assert abs(left - np.asarray(plain[1.0].image)[:, :24]).max() > 8, "the mask had to act"
+    assert np.asarray(photo.mask.own)[:, :48].max() == 0
+
+
+def test_latents_outside_are_those_at_scale_0_bit_for_bit(flux, lora, photo):
+    base, latents = running(flux), []
+    decode = base.decode
+    base.decode = lambda some: latents.extend(some) or decode(some)
+    samples = generate(
+        base,
+        sliders=[Slider(lora=lora, scales=(0.0, 1.0))],
+        prompts=[""],
+        seeds=[None],
+        edit=RealImage(inversion="ode"),
+        photos=[photo],
+        rendering=Rendering(skip=1, num_inference_steps=4, size=(64, 64)),
+    )
+    list(samples)
+    zero, edited = latents
+    free = to_latents(photo.mask.drawn, zero.shape[1:])[0] > 0
+    assert free.any()
+    assert torch.equal(zero[:, ~free], edited[:, ~free])
+    assert not torch.equal(zero[:, free], edited[:, free])
+
+
+def test_scale_0_need_not_be_asked_for_and_batches_do_not_matter(flux, lora, photo):
+    whole = render(flux, lora, photo, scales=(0.5, 0.0, 1.0))
+    apart = render(flux, lora, photo, scales=(0.5, 1.0), batch_size=1)
+    assert list(apart) == [0.5, 1.0]
+    for scale, sample in apart.items():
+        difference = np.asarray(sample.image).astype(int) - np.asarray(whole[scale].image)
+        assert abs(difference).max() <= 1
+
+
+def test_feathering_goes_inwards_over_one_unit():
+    mask = Image.new("L", (128, 96), 0)
+    ImageDraw.Draw(mask).rectangle((32, 0, 95, 95), fill=255)
+    soft = np.asarray(feathered(mask, 16)).astype(int)
+    row = soft[48]
+    assert row[:32].max() == row[96:].max() == 0
+    assert row[48:80].min() == 255
+    assert (np.diff(row[32:49]) >= 0).all()
+    assert 100 < row[40] < 155
+    anything = noise(0, 128, 96).convert("L")
+    assert (np.asarray(feathered(anything, 16)) <= np.asarray(anything)).all()
+
+
+def test_masks_that_do_not_fit_are_refused(tmp_path):
+    photo = picture(tmp_path / "p.png", side=64)
+    other = draw_mask(tmp_path / "other.png", (60, 90), (0, 0, 50, 50))
+    with pytest.raises(ValueError, match=r"60 x 90 px does not fit p.png of 64 x 64 px") as error:
+        read_mask(other, photo)
+    assert "\n" not in str(error.value)
+    black = draw_mask(tmp_path / "black.png", (64, 64), (0, 0, 9, 9), white=5)
+    with pytest.raises(ValueError, match="black everywhere"):
+        read_mask(black, photo)
+    with pytest.raises(ValueError, match="in colours"):
+        read_mask(photo, photo)
+    clear = tmp_path / "clear.png"
+    Image.new("RGBA", (64, 64), (255, 255, 255, 0)).save(clear)
+    with pytest.raises(ValueError, match="transparent parts"):
+        read_mask(clear, photo)
+    thin = draw_mask(tmp_path / "thin.png", (64, 64), (10, 10, 14, 60))
+    with pytest.raises(ValueError, match="nothing white in it is 16 px wide"):
+        photo_mask(thin, photo, frame_of(FIT, 64, 64), 16)
+
+
+def test_a_mask_of_the_same_shape_may_have_another_size_and_jpegs_noise_is_black(tmp_path):
+    photo = picture(tmp_path / "p.png", side=64)
+    mask = draw_mask(tmp_path / "m.png", (128, 128), (64, 0, 127, 127))
+    jpeg = tmp_path / "m.jpg"
+    Image.open(mask).save(jpeg, quality=90)
+    found = photo_mask(jpeg, photo, frame_of(FIT, 64, 64), 16)
+    assert np.asarray(found.own)[:, :30].max() == 0
+    assert np.asarray(found.own)[:, 50:].min() == 255
+
+
+# Pairs
+
+
+@pytest.fixture
+def masked(tmp_path):
+    """Two discs, of which the first has a mask: its left half."""
+    folder = write_pairs(tmp_path / "masked")
+    draw_mask(folder / "masks/p0.png", (32, 32), (0, 0, 15, 31))
+    return folder
+
+
+METHODS = [
+    PairEdit(),
+    PairEdit(content=False),
+    Graded(),
+    VisualConcept(two_sided=True),
+    VisualSlider(),
+]
+
+
+def train(flux, pairs, folder, method, **changes):
+    folder.mkdir(parents=True)
+    losses = []
+
+    @dataclass
+    class Notes(Silent):
+        def log(self, step, metrics):
+            losses.append(dict(metrics))
+
+    files = fit(
+        base=flux,
+        method=method,
+        pairs=pairs,
+        settings=Training(
+            **{"steps": 3, "rank": 2, "size": (32, 32), "num_inference_steps": 6, "end_step": 5}
+            | changes
+        ),
+        folder=folder,
+        run=Notes(),
+        metadata={},
+    )
+    return files, losses
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{type(m).__name__}-{len(m.roles)}")
+@pytest.mark.parametrize("batched", [True, False])
+def test_where_nothing_is_free_the_target_is_the_models_own_prediction(
+    flux, masked, tmp_path, monkeypatch, method, batched
+):
+    """A new LoRA predicts what the model does without it, so such a step has no loss."""
+    pairs = find_pairs(masked)[:1]
+    base = running(flux, batch_terms=batched)
+    edits = {"content"} if method.roles == ("content",) else {"semantic", "positive", "negative"}
+    _, open_ = train(base, pairs, tmp_path / "open", method, steps=1)
+    monkeypatch.setattr("pairedit.train.to_latents", lambda mask, shape: torch.zeros(1, *shape))
+    _, closed = train(base, pairs, tmp_path / "closed", method, steps=1)
+    found = {key: value for key, value in closed[0].items() if any(e in key for e in edits)}
+    assert found
+    for key, value in found.items():
+        assert value == pytest.approx(0, abs=1e-10), key
+        assert open_[0][key] > 1e-3
+
+
+@pytest.mark.parametrize("method", METHODS[:3], ids=["full", "wocontent", "graded"])
+def test_a_white_mask_learns_what_none_does(flux, masked, tmp_path, method):
+    draw_mask(masked / "masks/p0.png", (32, 32), (0, 0, 31, 31))
+    draw_mask(masked / "masks/p1.png", (32, 32), (0, 0, 31, 31))
+    pairs = find_pairs(masked)
+    assert all(pair.mask for pair in pairs)
+    white, _ = train(flux, pairs, tmp_path / "white", method)
+    none, _ = train(flux, find_pairs(write_pairs(tmp_path / "none")), tmp_path / "plain", method)
+    one, other = (read_lora(files["semantic"]).weights for files in (white, none))
+    for module, weights in one.items():
+        for a, b in zip(weights, other[module], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
+
+
+def test_the_equation_of_a_masked_term():
+    mask = torch.tensor([[[1.0, 0.25, 0.0]]])
+    term = Term(
+        name="semantic",
+        noisy=torch.zeros(2, 1, 3),
+        target=torch.ones(2, 1, 3),
+        scales={"content": 1.0, "semantic": 0.5},
+        learns=frozenset({"semantic"}),
+    )
+    (found,) = inside([term], mask, "semantic")
+    assert found.onto == {"content": 1.0}
+    assert torch.equal(found.target, mask.expand(2, 1, 3))
+    assert torch.equal(found.where, 1 - mask)
+    assert inside([term], mask, "content") == [term]
+    assert inside([term], None, "semantic") == [term]
+
+
+def test_masks_are_matched_by_name(masked, caplog):
+    caplog.set_level("INFO")
+    pairs = find_pairs(masked)
+    assert [pair.mask and pair.mask.name for pair in pairs] == ["p0.png", None]
+    assert "1 mask in" in caplog.text
+    assert "left out" not in caplog.text
+    draw_mask(masked / "masks/p7.png", (32, 32), (0, 0, 15, 31))
+    draw_mask(masked / "masks/p1.png", (32, 20), (0, 0, 15, 31))
+    with pytest.raises(ValueError, match=r"masks/p7.png: no pair of that name") as error:
+        find_pairs(masked)
+    assert "a mask of 32 x 20 px does not fit p1.png of 32 x 32 px" in str(error.value)
+
+
+def test_a_checkpoint_knows_the_masks_and_the_reach_is_theirs(flux, masked):
+    pairs = find_pairs(masked)
+    about = describe_run(Graded(), pairs, Training(), flux.hardware)
+    assert {key for key in about["examples"] if key.startswith("masks/")} == {"masks/p0.png"}
+    first = pairs[:1]
+    plain = find_pairs(masked.parent / "none") if (masked.parent / "none").exists() else None
+    assert plain is None
+    assert 0 < by_pairs(flux, first, (32, 32)).reach < 0.75
+
+
+def test_a_masked_photograph_on_the_command_line(command, lora, tmp_path):
+    photo = picture(tmp_path / "photos/a.png", 1, side=64)
+    other = picture(tmp_path / "photos/b.png", 2, side=64)
+    mask = draw_mask(tmp_path / "masks/a.png", (64, 64), (32, 0, 63, 63))
+    common = [f"lora={lora.path}", "scales=[0,1]", "skip=1", "resolution=64"]
+    out_folder = tmp_path / "out"
+    code, out, err = command(
+        "gen",
+        "edit=real",
+        f"image={tmp_path / 'photos'}",
+        f"mask={tmp_path / 'masks'}",
+        *common,
+        f"hydra.run.dir={out_folder}",
+    )
+    assert code == 0, err
+    assert "none for b, edited everywhere" in out + err
+    zero, edited = (
+        np.asarray(Image.open(out_folder / f"images/prompt00_image-a_scale+{scale}.png"))
+        for scale in (0, 1)
+    )
+    assert zero.shape == (64, 64, 3)
+    assert np.array_equal(zero[:, :32], edited[:, :32])
+    assert not np.array_equal(zero[:, 48:], edited[:, 48:])
+    code, _, err = command("gen", f"mask={mask}", f"lora={lora.path}")
+    assert code == 1
+    assert "without effect, add edit=real" in err
+    code, _, err = command("gen", "edit=real", f"image={other}", f"mask={mask}")
+    assert (code, "without effect, no lora is given" in err) == (1, True)
+    assert photo.exists()
