@@ -30,7 +30,6 @@ from pairedit.lora.adapters import Adapters
 from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
-TEXT = TextToImage()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ def generate(
     prompts: Sequence[str] | Mapping[int, str],
     seeds: Sequence[int | None],
     rendering: Rendering,
-    edit: Edit = TEXT,
+    edit: Edit | None = None,
     photos: Sequence[Photo] = (),
     stage: Stage | None = None,
     only: Sequence[Key] | None = None,
@@ -92,6 +91,7 @@ def generate(
     Raises:
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
+    edit = edit or TextToImage()
     masked = any(photo.mask for photo in photos)
     columns, shown = columns_of(sliders, anchored=masked)
     lanes = chosen(lanes_for(prompts, photos, seeds), only)

@@ -103,9 +103,10 @@ def fit(flux, pairs, folder, draws, *, beta=None, batch_terms=True):
             goals.extend(term.target for term in terms)
             return terms
 
-    def draw(*_):
+    def draw(generator, base, shown, grids, settings):
         index, noise, *sides = next(steps)
-        return train._Draw(pair=0, index=int(index), noise=noise, sides=tuple(sides))
+        path = tuple(grids[settings.size][: int(index) + 1].tolist())
+        return train._Draw(pair=0, path=path, noise=noise, sides=tuple(sides))
 
     def add(adapters, role, **options):
         count = original(adapters, role, **options)

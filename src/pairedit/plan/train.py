@@ -173,7 +173,7 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     # A run that was interrupted, or looked at, is to end with the same bytes, notes included.
     del resolved["resume"], resolved["preview_every"]
     # What came later is noted where it is used.
-    later = {"init": None, "stop": None, "batch_size": Training.batch_size}
+    later = {"init": None, "stop": None, "score": None, "batch_size": Training.batch_size}
     return {k: v for k, v in resolved.items() if k not in later or v != later[k]}
 
 
