@@ -180,7 +180,8 @@ def sample(flux, semantic, *, image=None, content=None, batch_size=8):
             inversion="lora",
             semantic_cfg_scale=NOTES["sample"]["semantic_cfg_scale"],
         )
-        photos = [Photo(path=image, image=read_image(image), content=read_lora(content, NAMES))]
+        picture = read_image(image).resize((SIDE, SIDE))
+        photos = [Photo(path=image, image=picture, content=read_lora(content, NAMES))]
 
     def decode(rows):
         latents.extend(rows)
