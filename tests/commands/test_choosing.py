@@ -205,7 +205,7 @@ def test_a_photograph_is_edited_again_to_the_same_pixels(command, lora, tmp_path
     code, out, err = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/again")
     assert (code, err) == (0, "")
     (found,) = (tmp_path / "again/images").iterdir()
-    difference = abs(pixels(found) - pixels(image)).max()
+    difference = int(abs(pixels(found) - pixels(image)).max())
     # Of two photographs of which one has a mask, the other does not run along.
     assert difference <= (1 if masks == 1 else 0)
     assert ("again: the same pixels" in out) is (difference == 0)
