@@ -91,8 +91,7 @@ def generate(
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
     edit = edit or TextToImage()
-    masked = any(photo.mask for photo in photos)
-    columns, shown = columns_of(sliders, anchored=masked)
+    columns, shown = columns_of(sliders, anchored=(masked := any(photo.mask for photo in photos)))
     lanes = chosen(lanes_for(prompts, photos, seeds), only)
     guide = _guide(base, rendering)
     set_up = stage or Stage(adapters=Adapters(base), text=base.text)
