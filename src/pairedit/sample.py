@@ -77,8 +77,7 @@ def generate(
         base: the model, without LoRAs; it is left without.
         sliders: LoRAs that act together, with equally many scales; none renders the base model.
         prompts: at least one, for every seed; or one by seed.
-        seeds: at least one; a seed starts every prompt and scale from the same noise. [None] where
-            the edit starts from the photographs' own noise.
+        seeds: at least one; each is one noise for every prompt and scale. [None]: the photographs'.
         rendering: its numbers; `skip` is that of the sliders that have none of their own.
         edit: where the run starts and what it follows; text to image by default.
         photos: what `edit` edits, at the rendering's size.
@@ -92,8 +91,7 @@ def generate(
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
     edit = edit or TextToImage()
-    masked = any(photo.mask for photo in photos)
-    columns, shown = columns_of(sliders, anchored=masked)
+    columns, shown = columns_of(sliders, anchored=(masked := any(photo.mask for photo in photos)))
     lanes = chosen(lanes_for(prompts, photos, seeds), only)
     guide = _guide(base, rendering)
     set_up = stage or Stage(adapters=Adapters(base), text=base.text)

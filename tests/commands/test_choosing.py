@@ -10,6 +10,7 @@ from pairedit.data.images import read_image
 from pairedit.lora.file import annotate_lora, read_lora, write_lora
 from pairedit.pictures.png import read_metadata
 from pairedit.runs.words import listed
+from tiny import picture
 
 PROMPTS = ["an old man", 'it\'s "1", a=b, ${x}']
 
@@ -186,3 +187,25 @@ def test_what_says_nothing_is_refused(command, rendered, pair_folder):
         code, _, err = command("gen", f"again={path}")
         assert code == 1
         assert says in err
+
+
+@pytest.mark.parametrize("masks", [0, 1, 2])
+def test_a_photograph_is_edited_again_to_the_same_pixels(command, lora, tmp_path, masks):
+    photos = [picture(tmp_path / f"photos/{name}.png", seed, 48) for seed, name in enumerate("ab")]
+    (tmp_path / "masks").mkdir()
+    for photo in photos[:masks]:
+        mask = Image.new("L", (48, 48))
+        mask.paste(255, (0, 0, 48, 24))
+        mask.save(tmp_path / "masks" / photo.name)
+    words = ["edit=real", f"image={tmp_path}/photos", f"lora={lora.path}", "scales=[0,0.5]"]
+    words += [f"mask={tmp_path}/masks"] if masks else []
+    code, _, err = command("gen", *words, "skip=2", f"hydra.run.dir={tmp_path}/first")
+    assert (code, err) == (0, "")
+    image = tmp_path / "first/images/prompt00_image-a_scale+0.5.png"
+    code, out, err = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/again")
+    assert (code, err) == (0, "")
+    (found,) = (tmp_path / "again/images").iterdir()
+    difference = int(abs(pixels(found) - pixels(image)).max())
+    # Of two photographs of which one has a mask, the other does not run along.
+    assert difference <= (1 if masks == 1 else 0)
+    assert ("again: the same pixels" in out) is (difference == 0)

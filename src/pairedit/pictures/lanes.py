@@ -47,6 +47,8 @@ def draw_snapshots(shots: Mapping[int, Sequence[Sample]], *, title: str) -> Imag
         for step, found in lanes.items()
     ]
     columns = [column_label(sample.scales) for sample in first[0]]
+    if len(first) == 1:
+        title = f"{title} · {captions[0]}"
     return _arrange([line for _, line in lines], [label for label, _ in lines], columns, title)
 
 

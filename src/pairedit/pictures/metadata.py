@@ -50,14 +50,21 @@ def metadata(
 
 def _batch(sample: Sample, sliders: Sequence[Slider]) -> dict[str, Any]:
     """Say what ran together with an image: the last digits of its row depend on it."""
-    photos = [lane.photo for lane in sample.beside if lane.photo]
-    contents = {str(photo.path): photo.content for photo in photos if photo.content}
+    lanes = sample.beside
+    masked = {bool(lane.photo.mask) for lane in lanes if lane.photo}
+    if len(masked) > 1:  # a list of masks has one for each photograph: the image alone, then
+        lanes = [lane for lane in lanes if lane.photo is sample.photo]
+    photos = list({lane.photo.path: lane.photo for lane in lanes if lane.photo}.values())
+    contents = [_path(photo.content.path) for photo in photos if photo.content]
+    masks = [_path(photo.mask.path) for photo in photos if photo.mask]
     return {
-        "lanes": [list(lane.key) for lane in sample.beside],
+        "lanes": [list(lane.key) for lane in lanes],
         "scales": [[slider.unit * scale for scale in slider.scales] for slider in sliders],
-        **(
-            {"contents": [str(Path(lora.path).resolve()) for lora in contents.values()]}
-            if contents
-            else {}
-        ),
+        **({"contents": contents} if contents else {}),
+        **({"masks": masks} if masks else {}),
     }
+
+
+def _path(path: Path) -> str:
+    """Write a path so that it means the same from anywhere."""
+    return str(Path(path).resolve())

@@ -164,7 +164,7 @@ def _photographs(
     if contents and "content_lora" not in given:
         found["content_lora"] = listed(contents)
     if "mask" in said:
-        found["mask"] = quoted(said["mask"])
+        found["mask"] = listed(batch.get("masks") or [said["mask"]])
     return found
 
 

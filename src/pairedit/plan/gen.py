@@ -31,7 +31,6 @@ from pairedit.plan.model import (
 from pairedit.plan.parse import (
     Wanted,
     choose_prompts,
-    is_number,
     parse_prompts,
     parse_seeds,
     parse_sliders,
@@ -39,11 +38,9 @@ from pairedit.plan.parse import (
 )
 from pairedit.plan.photos import find_photos, match_content, match_masks
 from pairedit.plan.roles import inspect_role, note_base
-from pairedit.plan.use import AUTO, Use, check_use, use_of
+from pairedit.plan.use import AUTO, Use, check_use, unit_of, use_of
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
-
-NEAR = 0.02  # of noise levels: less than a step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +107,9 @@ def plan_gen(config: DictConfig) -> GenPlan:
     known = _headers(model, paths, contents, problems, notes)
     uses = _uses(config, sliders, [known[path] for path in paths], problems)
     units = [
-        problems.attempt(lambda path=path, use=use: _unit(known[path], path, rendering, use, notes))
+        problems.attempt(
+            lambda path=path, use=use: unit_of(known[path], path, rendering, use, notes)
+        )
         for path, use in zip(paths, uses, strict=False)
         if config.calibrated and known[path] is not None and rendering
     ]
@@ -227,36 +226,6 @@ def _uses(
         )
         for slider, metadata in zip(sliders, headers, strict=True)
     ]
-
-
-def _unit(
-    metadata: Mapping[str, Any], path: Path, rendering: Rendering, use: Use, notes: list[str]
-) -> float:
-    """Return the scale that is worth one pair, from a LoRA's metadata.
-
-    Raises:
-        ValueError: nobody has measured it, or the slider never got there.
-    """
-    known = metadata.get("calibration")
-    scale = known.get("scale") if isinstance(known, Mapping) else None
-    if not is_number(scale) or scale <= 0:
-        raise ValueError(
-            f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
-            "and says how far the slider gets if it is too weak for one"
-        )
-    asked = {
-        "skip": rendering.skip if use.skip is None else use.skip,
-        "num_inference_steps": rendering.num_inference_steps,
-        "local": use.local,
-        "schedule": use.lean,
-    }
-    for key, value in asked.items():
-        level = key == "skip" and isinstance(value, float)
-        there = known.get("sigma" if level else key, value)
-        same = is_number(there) and abs(there - value) < NEAR if level else there == value
-        if not same:
-            notes.append(f"{path} was calibrated at {key}={there!r}, this is {value}")
-    return float(scale)
 
 
 def _photos(

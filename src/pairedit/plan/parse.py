@@ -59,7 +59,7 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
         ValueError: names the entry.
     """
     if OmegaConf.is_config(lora):
-        lora = OmegaConf.to_container(lora)
+        lora = OmegaConf.to_container(lora, resolve=True)
     entries = lora if isinstance(lora, list) else [] if lora is None else [lora]
     if isinstance(lora, list) and not entries:
         raise ValueError("lora=[]: the list is empty; leave lora out to render the base model")
@@ -187,7 +187,7 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
         ValueError: both are given, a prompt is no text, or the file cannot be read.
     """
     if OmegaConf.is_config(prompts):
-        prompts = OmegaConf.to_container(prompts)
+        prompts = OmegaConf.to_container(prompts, resolve=True)
     if file is not None:
         if prompts is not None:
             raise ValueError(f"prompts and prompts_file={file}: expected one of them")

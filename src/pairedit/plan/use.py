@@ -6,13 +6,16 @@ A file notes it in its metadata, `use: {skip: 0.6, local: true, schedule: 0.5, b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from pairedit.plan.parse import is_number
 from pairedit.problems import Problems
 from pairedit.schedules import ACCEPTED, is_schedule, lean_of
-from pairedit.settings import Use, is_skip
+from pairedit.settings import Rendering, Use, is_skip
 
 AUTO = "auto"
+NEAR = 0.02  # of noise levels: less than a step
 
 
 def check_use(local: Any, schedule: Any, problems: Problems) -> bool:
@@ -70,3 +73,33 @@ def noted(use: Use, by: str) -> dict[str, Any]:
     """
     levels = {} if use.skip is None else {"skip": use.skip}
     return {**levels, "local": use.local, "schedule": use.lean, "by": by}
+
+
+def unit_of(
+    metadata: Mapping[str, Any], path: Path, rendering: Rendering, use: Use, notes: list[str]
+) -> float:
+    """Return the scale that is worth one pair, from a LoRA's metadata.
+
+    Raises:
+        ValueError: nobody has measured it, or the slider never got there.
+    """
+    known = metadata.get("calibration")
+    scale = known.get("scale") if isinstance(known, Mapping) else None
+    if not is_number(scale) or scale <= 0:
+        raise ValueError(
+            f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
+            "and says how far the slider gets if it is too weak for one"
+        )
+    asked = {
+        "skip": rendering.skip if use.skip is None else use.skip,
+        "num_inference_steps": rendering.num_inference_steps,
+        "local": use.local,
+        "schedule": use.lean,
+    }
+    for key, value in asked.items():
+        level = key == "skip" and isinstance(value, float)
+        there = known.get("sigma" if level else key, value)
+        same = is_number(there) and abs(there - value) < NEAR if level else there == value
+        if not same:
+            notes.append(f"{path} was calibrated at {key}={there!r}, this is {value}")
+    return float(scale)
