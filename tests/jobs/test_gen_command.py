@@ -3,8 +3,8 @@
 import json
 
 import numpy as np
-from PIL import Image
 import pytest
+from PIL import Image
 
 from pairedit.data.images import load_image, read_image
 from pairedit.data.prompts import read_prompts
