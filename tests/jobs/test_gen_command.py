@@ -155,9 +155,11 @@ def test_train_content_loras_then_edit_with_them(command, flux, lora, tmp_path):
     ]
     assert {path.name for path in (run / "610").iterdir()} == {
         "content.safetensors",
+        "loss.png",
         "metrics.jsonl",
         "preview.png",
         "report.json",
+        "state",
     }
     report = json.loads((run / "610/report.json").read_text())
     assert report["updates"]["content"]["norm"] > 0
