@@ -16,6 +16,7 @@ from pairedit.learner import inside
 from pairedit.lora.file import read_lora
 from pairedit.measure.choice import by_pairs
 from pairedit.methods import Graded, PairEdit, Term, VisualConcept, VisualSlider
+from pairedit.pictures.pairs import draw_pairs
 from pairedit.runs.about import describe_run
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
@@ -300,3 +301,13 @@ def test_a_masked_photograph_on_the_command_line(command, lora, tmp_path):
     code, _, err = command("gen", "edit=real", f"image={other}", f"mask={mask}")
     assert (code, "without effect, no lora is given" in err) == (1, True)
     assert photo.exists()
+
+
+def test_the_sheet_of_pairs_shows_what_is_free(masked):
+    pairs = find_pairs(masked)
+    plain = draw_pairs([pairs[1]], (32, 32), title="discs")
+    sheet = draw_pairs(pairs, (32, 32), title="discs")
+    assert sheet.width > plain.width
+    free = np.asarray(load_image(pairs[0].source, (32, 32)))[:, :16]
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(sheet), free.shape)[:, :, 0]
+    assert (windows == free).all((2, 3, 4)).sum() == 2  # in the source, and through the mask

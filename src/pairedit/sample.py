@@ -90,10 +90,9 @@ def generate(
     Raises:
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
-    edit = edit or TextToImage()
-    columns, shown = columns_of(sliders, anchored=(masked := any(photo.mask for photo in photos)))
+    columns, shown = columns_of(sliders, anchored=(masked := any(p.mask for p in photos)))
     lanes = chosen(lanes_for(prompts, photos, seeds), only)
-    guide = _guide(base, rendering)
+    edit, guide = edit or TextToImage(), _guide(base, rendering)
     set_up = stage or Stage(adapters=Adapters(base), text=base.text)
     text = set_up.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
     groups = [(size, [*rows]) for size, rows in groupby(lanes, lambda r: r.size or rendering.size)]

@@ -14,6 +14,7 @@ from pairedit.pictures.sheet import contact_sheet
 
 MOST = 12  # pairs on a sheet
 LOUDEST = 16  # times that a difference is amplified at most, or JPEG's noise would look like one
+COVERED = "#d4d4d8"
 CLIPPED = 0.001  # of a difference's values may be too bright to show
 
 
@@ -33,8 +34,8 @@ def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Im
         for sides, difference in zip(shown, apart, strict=True)
     ]
     masks = [
-        pair.mask and load_mask(pair.mask, pair.source, sizing).convert("RGB")
-        for pair in pairs[:MOST]
+        pair.mask and _through(load_mask(pair.mask, pair.source, sizing), sides[0])
+        for pair, sides in zip(pairs, shown, strict=False)
     ]
     count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
     if len(pairs) > MOST:
@@ -42,10 +43,15 @@ def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Im
     heads = ["source", "target", "difference" + f" x {louder}" * (louder > 1)]
     if any(masks):
         rows = [[*row, mask] for row, mask in zip(rows, masks, strict=True)]
-        heads.append("mask")
+        heads.append("in the mask")
     labels = [pair.stem for pair in pairs[:MOST]]
     sizes = [sides[0].size[::-1] for sides in shown]
     return contact_sheet(rows, labels, heads, f"{title}: {count}, {counted(sizes)}")
+
+
+def _through(mask: Image.Image, picture: Image.Image) -> Image.Image:
+    """Show what a mask leaves free of a picture; paper is white, so the rest is gray."""
+    return Image.composite(picture, Image.new("RGB", picture.size, COVERED), mask)
 
 
 def _amplification(differences: Sequence[Image.Image]) -> int:

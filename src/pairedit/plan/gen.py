@@ -36,7 +36,7 @@ from pairedit.plan.parse import (
     parse_sliders,
     split_prompts,
 )
-from pairedit.plan.photos import find_photos, match_content, match_masks
+from pairedit.plan.photos import match_masks, read_photos
 from pairedit.plan.roles import inspect_role, note_base
 from pairedit.plan.use import AUTO, Use, check_use, unit_of, use_of
 from pairedit.problems import Problems
@@ -99,7 +99,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         columns > 1 or not config.animate,
         f"animate=true: an animation needs at least two scales, there is {columns}",
     )
-    edit, photos = _photos(config, edit, problems)
+    edit, photos = read_photos(config, edit, problems)
     notes: list[str] = []
     masks = _masks(config, [path for path, _ in photos], notes, problems)
     contents = [content for _, content in photos if content]
@@ -226,44 +226,6 @@ def _uses(
         )
         for slider, metadata in zip(sliders, headers, strict=True)
     ]
-
-
-def _photos(
-    config: DictConfig, edit: Edit | None, problems: Problems
-) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
-    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
-    if edit is None:
-        return None, []
-    if not isinstance(edit, RealImage):
-        for key in (
-            "image",
-            "mask",
-            "content_lora",
-            "inversion",
-            "iterations",
-            "semantic_cfg_scale",
-        ):
-            if config[key] is not None:
-                problems.append(f"{key}={config[key]}: without effect, add edit=real")
-        return edit, []
-    given = config.content_lora is not None
-    edit = edit.chosen(given)
-    if config.image is None:
-        problems.append("edit=real: needs image=photo.png, a list, or a folder")
-        return edit, []
-    needed = edit.inversion != "ode"
-    if needed and not given:
-        problems.append(
-            f"inversion={edit.inversion}: needs content_lora=, which pairedit-train "
-            "method=inversion trains"
-        )
-    if given and not needed:
-        problems.append(f"content_lora={config.content_lora}: without effect, inversion=ode")
-    paths = problems.attempt(lambda: find_photos(config.image)) or []
-    contents = [None] * len(paths)
-    if paths and needed:
-        contents = problems.attempt(lambda: match_content(config.content_lora, paths)) or contents
-    return edit, list(zip(paths, contents, strict=True))
 
 
 def _seeds(

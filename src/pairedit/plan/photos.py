@@ -11,16 +11,55 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from pairedit.data.examples import find_images
 from pairedit.data.images import read_image
 from pairedit.data.kinds import stem_of
 from pairedit.data.masks import read_mask
+from pairedit.edits import Edit, RealImage
 from pairedit.files import locate
 from pairedit.problems import Problems
 
 CONTENT = "content.safetensors"
+
+
+def read_photos(
+    config: DictConfig, edit: Edit | None, problems: Problems
+) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
+    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
+    if edit is None:
+        return None, []
+    if not isinstance(edit, RealImage):
+        for key in (
+            "image",
+            "mask",
+            "content_lora",
+            "inversion",
+            "iterations",
+            "semantic_cfg_scale",
+        ):
+            if config[key] is not None:
+                problems.append(f"{key}={config[key]}: without effect, add edit=real")
+        return edit, []
+    given = config.content_lora is not None
+    edit = edit.chosen(given)
+    if config.image is None:
+        problems.append("edit=real: needs image=photo.png, a list, or a folder")
+        return edit, []
+    needed = edit.inversion != "ode"
+    if needed and not given:
+        problems.append(
+            f"inversion={edit.inversion}: needs content_lora=, which pairedit-train "
+            "method=inversion trains"
+        )
+    if given and not needed:
+        problems.append(f"content_lora={config.content_lora}: without effect, inversion=ode")
+    paths = problems.attempt(lambda: find_photos(config.image)) or []
+    contents = [None] * len(paths)
+    if paths and needed:
+        contents = problems.attempt(lambda: match_content(config.content_lora, paths)) or contents
+    return edit, list(zip(paths, contents, strict=True))
 
 
 def find_photos(image: Any) -> list[Path]:
