@@ -70,6 +70,10 @@ class Jobs:
         self._away = True
         register()
 
+    def several(self, folder: Path) -> None:
+        """Take in that these are the jobs of a sweep, which may run elsewhere alone."""
+        self.folder, self._mode = folder, RunMode.MULTIRUN
+
     def attempt(self, config: DictConfig) -> float | None:
         """Do one job; in a multirun the next ones still get their turn.
 

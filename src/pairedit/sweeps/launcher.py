@@ -52,7 +52,8 @@ class SweepLauncher(Launcher):
         folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
         with open_dict(config):
             config.hydra.sweep.dir = str(folder)
-        self._folder = self._jobs.folder = folder
+        self._folder = folder
+        self._jobs.several(folder)
         self._searches = searches(config)
         if self._searches:
             folder.mkdir(parents=True, exist_ok=True)
