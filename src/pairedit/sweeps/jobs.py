@@ -165,6 +165,9 @@ def _settle(start: Path, known: Sequence[str]) -> None:
         if str(start) not in sys.path:
             sys.path.append(str(start))
     gpus.claim(known)
+    if sys.stderr.isatty():
+        # Bars of several trainings would draw over each other.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if REQUEUES not in os.environ:
         # Ctrl-C reaches every process of a terminal; the one that started them says who stops.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

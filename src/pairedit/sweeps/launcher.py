@@ -76,7 +76,7 @@ class SweepLauncher(Launcher):
         configs = [loader.load_sweep_config(self._config, words) for words in job_overrides]
         planned = self._name(job_overrides, initial_job_idx)
         for job in planned:
-            loader.settle(job)
+            loader.settle(job, quiet=self._engine != "basic")
         found = self._run(planned, configs)
         return [self._returned(job, found[job.number]) for job in planned]
 
