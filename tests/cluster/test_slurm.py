@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cluster
 
 LAUNCHER = ["hydra/launcher=submitit", "hydra.launcher.mem_gb=3", "hydra.launcher.cpus_per_task=1"]
 # Few and slow, so that there is a middle.
-LONG = ["method=fm", "steps=1500", "save_every=50"]
+LONG = ["method=fm", "steps=300", "save_every=20"]
 
 
 def test_eight_jobs_of_the_ablation_sweep_complete(slurm, sweep, unbroken, tmp_path):
