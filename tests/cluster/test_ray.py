@@ -12,7 +12,7 @@ pytestmark = pytest.mark.cluster
 
 LAUNCHER = ["hydra/launcher=ray", "hydra.launcher.ray.init.num_cpus=2"]
 LAUNCHER += ["hydra.launcher.ray.remote.num_cpus=1"]
-LONG = ["method=fm", "steps=1500", "save_every=50"]
+LONG = ["method=fm", "steps=300", "save_every=20"]
 
 
 @pytest.fixture(autouse=True)

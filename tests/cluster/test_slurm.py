@@ -13,7 +13,7 @@ pytestmark = pytest.mark.cluster
 
 LAUNCHER = ["hydra/launcher=submitit", "hydra.launcher.mem_gb=3", "hydra.launcher.cpus_per_task=1"]
 # Few and slow, so that there is a middle.
-LONG = ["method=fm", "steps=1500", "save_every=50"]
+LONG = ["method=fm", "steps=300", "save_every=20"]
 
 
 def test_eight_jobs_of_the_ablation_sweep_complete(slurm, sweep, unbroken, tmp_path):
@@ -29,13 +29,13 @@ def test_a_job_that_is_killed_and_one_whose_node_is_drained_end_with_the_bytes_o
     assert sweep.run(whole, *LONG)[0] == 0
     folder = tmp_path / "sweep"
     process = sweep.start(folder, *LONG, *LAUNCHER, env=slurm)
-    two = eventually(lambda: found if len(found := at_work(folder)) == 2 else None)
-    os.kill(two[0][1].process, signal.SIGKILL)
-    drained = subprocess.run(
+    two = dict(eventually(lambda: found if len(found := at_work(folder)) == 2 else None))
+    os.kill(two[folder / "age"].process, signal.SIGKILL)
+    lines = subprocess.run(
         ["squeue", "--noheader", "--array", "--format=%i %N", "--states=running"],
         env=slurm, capture_output=True, text=True, check=True,
-    ).stdout.split()  # fmt: skip
-    job, node = drained[-2:]
+    ).stdout.splitlines()  # fmt: skip
+    ((job, node),) = [line.split() for line in lines if line.split()[0].endswith("_1")]
     subprocess.run(
         ["scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test"],
         env=slurm, check=True,

@@ -94,7 +94,11 @@ def test_what_was_composed_at_home_is_read_elsewhere(tmp_path):
 
     class Loader:
         def load_sweep_config(self, master_config, overrides):
-            hydra = {"sweep": {"dir": "?", "subdir": "?"}}
+            log = {
+                "handlers": {"console": {}, "file": {}},
+                "root": {"handlers": ["console", "file"]},
+            }
+            hydra = {"sweep": {"dir": "?", "subdir": "?"}, "job_logging": log}
             return OmegaConf.create({"seed": int(overrides[0][-1]), "hydra": hydra})
 
     home = Composed(Loader())
@@ -103,11 +107,12 @@ def test_what_was_composed_at_home_is_read_elsewhere(tmp_path):
     ]
     for job in jobs:
         home.load_sweep_config(None, job.overrides)
-        home.settle(job)
+        home.settle(job, quiet=True)
     home.lay_out(tmp_path / ".jobs", jobs)
     there = pickle.loads(pickle.dumps(home))
     config = there.load_sweep_config(None, ["seed=1"])
     assert (config.seed, config.hydra.sweep.subdir) == (1, "seed-1")
+    assert config.hydra.job_logging.root.handlers == ["file"]
     home.clear(tmp_path / ".jobs")
     assert not (tmp_path / ".jobs").exists()
 

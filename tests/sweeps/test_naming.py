@@ -2,6 +2,8 @@
 
 import pytest
 
+from pairedit.files import write_yaml
+from pairedit.runs.resume import expand_resume
 from pairedit.sweeps.naming import Names, differing
 
 
@@ -48,3 +50,11 @@ def test_trials_of_a_search_are_numbered(tmp_path):
 
 def test_a_key_that_only_some_jobs_set_differs():
     assert differing([["a=1", "b=2"], ["a=1"]]) == ["b"]
+
+
+def test_the_newest_sweep_is_found_whichever_launcher_goes_on_with_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = tmp_path / "outputs/sweep/2026-01-31_12-00-00"
+    write_yaml(sweep / "multirun.yaml", {"hydra": {"overrides": {"task": ["seed=0,1"]}}})
+    words = ["-m", "seed=0,1", "resume=auto", "hydra/launcher=joblib"]
+    assert expand_resume(words)[-1] == f"hydra.sweep.dir={sweep}"

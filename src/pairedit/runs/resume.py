@@ -206,7 +206,7 @@ def _absolute(words: Sequence[str]) -> list[str]:
 
 def _newest_run(words: Sequence[str]) -> list[str]:
     """Name the folder of the newest run or sweep that was started with the same overrides."""
-    plain = sorted(word for word in words if not word.startswith(("hydra.", "-")))
+    plain = sorted(word for word in words if not word.startswith(("hydra.", "hydra/", "-")))
     found = []
     for kind, name in (("run", WORDS), ("sweep", SWEEP)):
         if kind == "run" and {"-m", "--multirun"} & set(words):

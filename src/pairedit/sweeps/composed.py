@@ -48,13 +48,20 @@ class Composed:
             self._known[key] = pickle.dumps(config)
         return pickle.loads(self._known[key])
 
-    def settle(self, job: Planned) -> None:
-        """Fix the folder of a job, which is not to be found anew wherever the job runs."""
+    def settle(self, job: Planned, *, quiet: bool = False) -> None:
+        """Fix the folder of a job, which is not to be found anew wherever the job runs.
+
+        Args:
+            job: composed before.
+            quiet: it logs to its file alone: several at once would talk across each other.
+        """
         key = tuple(job.overrides)
         config = pickle.loads(self._known[key])
         with open_dict(config):
             config.hydra.sweep.dir = str(job.folder.parent)
             config.hydra.sweep.subdir = job.folder.name
+            if quiet and "file" in config.hydra.job_logging.handlers:
+                config.hydra.job_logging.root.handlers = ["file"]
         self._known[key] = pickle.dumps(config)
 
     def lay_out(self, shelf: Path, jobs: Sequence[Planned]) -> None:

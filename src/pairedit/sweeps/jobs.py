@@ -70,6 +70,10 @@ class Jobs:
         self._away = True
         register()
 
+    def several(self, folder: Path) -> None:
+        """Take in that these are the jobs of a sweep, which may run elsewhere alone."""
+        self.folder, self._mode = folder, RunMode.MULTIRUN
+
     def attempt(self, config: DictConfig) -> float | None:
         """Do one job; in a multirun the next ones still get their turn.
 
@@ -161,6 +165,9 @@ def _settle(start: Path, known: Sequence[str]) -> None:
         if str(start) not in sys.path:
             sys.path.append(str(start))
     gpus.claim(known)
+    if sys.stderr.isatty():
+        # Bars of several trainings would draw over each other.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if REQUEUES not in os.environ:
         # Ctrl-C reaches every process of a terminal; the one that started them says who stops.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -52,7 +52,8 @@ class SweepLauncher(Launcher):
         folder = Path(str(OmegaConf.select(config, "hydra.sweep.dir"))).absolute()
         with open_dict(config):
             config.hydra.sweep.dir = str(folder)
-        self._folder = self._jobs.folder = folder
+        self._folder = folder
+        self._jobs.several(folder)
         self._searches = searches(config)
         if self._searches:
             folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ class SweepLauncher(Launcher):
         configs = [loader.load_sweep_config(self._config, words) for words in job_overrides]
         planned = self._name(job_overrides, initial_job_idx)
         for job in planned:
-            loader.settle(job)
+            loader.settle(job, quiet=self._engine != "basic")
         found = self._run(planned, configs)
         return [self._returned(job, found[job.number]) for job in planned]
 
