@@ -115,7 +115,11 @@ def _lay_out() -> Parts:
             for name, label, usual, whole in FIELDS
         ]
     command = gr.Code(
-        language=None, lines=2, label="The same on the command line", interactive=False
+        language=None,
+        lines=2,
+        wrap_lines=True,
+        label="The same on the command line",
+        interactive=False,
     )
     start = gr.Button("Start the training", variant="primary", size="md", elem_id="start")
     said = gr.HTML(elem_id="train-said")
@@ -124,7 +128,7 @@ def _lay_out() -> Parts:
         ask = gr.Button("Show a row now", size="md", visible=False, elem_id="look")
         stop = gr.Button("Stop and save", size="md", visible=False, elem_id="stop")
         go_on = gr.Button("Go on", size="md", visible=False, elem_id="go-on")
-    hidden: dict[str, Any] = {"visible": False, "height": 240}
+    hidden: dict[str, Any] = {"visible": False, "height": 240, "min_width": 320}
     with gr.Row():
         curve = gr.LinePlot(x="step", y="loss", title="Loss", **hidden)
         effect = gr.LinePlot(x="scale", y="change", title="Edit by scale", **hidden)
