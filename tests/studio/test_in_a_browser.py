@@ -194,7 +194,7 @@ def test_a_broken_upload_is_said_in_words(opened, tmp_path):
     drop(page, "person-21.png", broken=tmp_path / "person-21.png")
     problem = page.locator("#judged .problem")
     problem.wait_for()
-    assert "person-21.png (before): damaged" in problem.inner_text()
+    assert "person-21.png (before): not a readable" in problem.inner_text()
     page.get_by_role("button", name="Start the training").click()
     page.locator("#train-said .problem").wait_for()
 
@@ -203,7 +203,7 @@ def test_smile_is_trained_from_dropped_files_watched_reloaded_and_queued(site, o
     page = opened()
     tab(page, "Train")
     drop(page, "person-21.png", "person-22.png", "person-23.png")
-    page.locator("#judged").get_by_text("3 pairs.").wait_for()
+    page.locator("#judged").get_by_text("your pairs: 3 pairs.").wait_for()
     page.locator("#train-more .label-wrap").click()
     page.locator("#train-steps input").fill("40")
     page.locator("#train-steps input").press("Tab")
