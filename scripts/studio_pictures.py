@@ -93,6 +93,12 @@ def pad(page: Any) -> None:
     page.get_by_label("Second slider").click()
     page.get_by_role("option", name="glasses").first.click()
     page.locator("#play pairedit-row[ready] .two").wait_for()
+    page.get_by_role("button", name="Next person").click()
+    page.wait_for_function(
+        "document.querySelector('#play pairedit-row[ready]')?.getAttribute('data')"
+        ".includes('seed000001')"
+    )
+    page.locator("#play pairedit-row[ready] .two").wait_for()
     page.locator("#play pairedit-row input").first.focus()
     shoot(page, f"pad-{max(WIDTHS)}")
 

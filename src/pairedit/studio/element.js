@@ -21,7 +21,7 @@
     .axis { margin: 14px auto 0; max-width: 720px; }
     .head { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; }
     output { font-size: 28px; font-weight: 600; font-variant-numeric: tabular-nums; }
-    .ticks { position: relative; height: 20px; margin: 0 11px; font-size: 13px; }
+    .ticks { position: relative; height: 20px; margin: 0 6px; font-size: 13px; }
     .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
     input[type=range] { width: 100%; height: 32px; margin: 4px 0 0;
       accent-color: var(--color-accent); }
@@ -120,7 +120,11 @@
       for (const [at, words] of axis.ticks || []) {
         if (at < low || at > high || high === low) continue;
         const tick = make("span", { textContent: words });
-        tick.style.left = `${(100 * (at - low)) / (high - low)}%`;
+        const share = (at - low) / (high - low);
+        tick.style.left = `${100 * share}%`;
+        // Words at the ends stay inside.
+        if (share < 0.1) tick.style.transform = "none";
+        if (share > 0.9) tick.style.transform = "translateX(-100%)";
         ticks.append(tick);
       }
       box.append(head, range, ticks);
