@@ -85,6 +85,7 @@ def test_the_picture_follows_the_mouse_and_nothing_is_asked_for(opened, record_p
     asked = []
     page.on("request", lambda request: asked.append(request.url))
     row.evaluate(TIMED)
+    row.locator("input").first.scroll_into_view_if_needed()
     box = row.locator("input").first.bounding_box()
     y = box["y"] + box["height"] / 2
     places = [box["x"] + box["width"] * share for share in (0.34, 0.5, 0.66, 0.83, 0.99)]
@@ -126,6 +127,7 @@ def test_keys_touch_the_original_the_map_and_people(opened):
     assert "differs by" in row.locator(".said").inner_text()
     assert "of its range" in row.locator(".said").inner_text()
     row.get_by_role("button", name="Map of changes").click()
+    row.locator("canvas").scroll_into_view_if_needed()
     box = row.locator("canvas").bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.34, box["y"] + box["height"] / 2)
     assert at(row) == [0]
@@ -166,6 +168,7 @@ def test_two_sliders_give_a_pad(opened):
     page.get_by_role("option", name="glasses").click()
     page.locator("#play pairedit-row .two").wait_for()
     row = row_of(page)
+    row.locator("canvas").scroll_into_view_if_needed()
     box = row.locator("canvas").bounding_box()
     page.mouse.click(box["x"] + 2, box["y"] + 2)
     corner = row.evaluate(SHOWN)

@@ -11,7 +11,7 @@
   const STYLE = `
     :host { display: block; color: var(--body-text-color); font: inherit; }
     .panes { display: flex; flex-wrap: wrap; gap: 16px; justify-content: center; }
-    figure { margin: 0; flex: 1 1 260px; max-width: min(100%, 62vh); min-width: 0; }
+    figure { margin: 0; flex: 1 1 260px; max-width: min(100%, max(300px, 48vh)); min-width: 0; }
     figcaption { font-size: 14px; margin-bottom: 6px; overflow-wrap: anywhere; }
     canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 8px; cursor: ew-resize;
       background: var(--background-fill-secondary); touch-action: pan-y; }
