@@ -33,6 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True, help="a folder of trainings to show")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
+    parser.add_argument("--only", nargs="+", default=[*TABS, "film", "pad"], help="some of them")
     asked = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -43,32 +44,28 @@ def main() -> None:
         command = [sys.executable, "-m", "pairedit", "studio", *words]
         server = subprocess.Popen(command, cwd=folder)
         try:
-            walk(f"http://127.0.0.1:{port}/", asked.chromium)
+            walk(f"http://127.0.0.1:{port}/", asked.chromium, asked.only)
         finally:
             server.terminate()
             server.wait()
 
 
-def walk(address: str, chromium: str) -> None:
-    """Take all pictures."""
+def walk(address: str, chromium: str, only: list[str]) -> None:
+    """Take the pictures that are asked for."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for width in WIDTHS:
             page = opened(browser, address, width, "light")
-            shoot(page, f"play-{width}")
-            train(page, width)
-            photograph(page, width)
-            library(page, width)
+            for name, walk_to in TABS.items():
+                if name in only:
+                    walk_to(page, width)
             page.close()
-        film(opened(browser, address, 560, "light"))
-        page = opened(browser, address, max(WIDTHS), "dark")
-        page.get_by_label("Second slider").click()
-        page.get_by_role("option", name="glasses").first.click()
-        page.locator("#play pairedit-row[ready] .two").wait_for()
-        page.locator("#play pairedit-row input").first.focus()
-        shoot(page, f"pad-{max(WIDTHS)}")
+        if "film" in only:
+            film(opened(browser, address, 560, "light"))
+        if "pad" in only:
+            pad(opened(browser, address, max(WIDTHS), "dark"))
         browser.close()
 
 
@@ -84,6 +81,26 @@ def opened(browser: Any, address: str, width: int, scheme: str) -> Any:
             time.sleep(0.3)
     page.locator("#play pairedit-row[ready]").wait_for()
     return page
+
+
+def play(page: Any, width: int) -> None:
+    """Show the tab to play in."""
+    shoot(page, f"play-{width}")
+
+
+def pad(page: Any) -> None:
+    """Show two sliders, in the dark."""
+    page.get_by_label("Second slider").click()
+    page.get_by_role("option", name="glasses").first.click()
+    page.locator("#play pairedit-row[ready] .two").wait_for()
+    page.get_by_role("button", name="Next person").click()
+    page.wait_for_function(
+        "document.querySelector('#play pairedit-row[ready]')?.getAttribute('data')"
+        ".includes('seed000001')"
+    )
+    page.locator("#play pairedit-row[ready] .two").wait_for()
+    page.locator("#play pairedit-row input").first.focus()
+    shoot(page, f"pad-{max(WIDTHS)}")
 
 
 def train(page: Any, width: int) -> None:
@@ -145,6 +162,8 @@ def film(page: Any) -> None:
     small = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
     animate(small, PICTURES / "studio" / "drag.webp", 300)
 
+
+TABS = {"play": play, "train": train, "photograph": photograph, "library": library}
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 // <pairedit-row data='{...}'>: pictures at positions of one or two sliders, shown as one drags.
 //
-// data: {key, axes: [{label, words}], panes: [{title, pictures: [{at: [x(, y)], src, note}]}]}
+// data: {key, people, axes: [{label, words}], panes: [{title, pictures: [{at: [x(, y)], src, note}]}]}
 // All pictures are fetched and decoded once; a move draws and asks nobody for anything.
 (() => {
   "use strict";
@@ -11,7 +11,7 @@
   const STYLE = `
     :host { display: block; color: var(--body-text-color); font: inherit; }
     .panes { display: flex; flex-wrap: wrap; gap: 16px; justify-content: center; }
-    figure { margin: 0; flex: 1 1 260px; max-width: min(100%, 62vh); min-width: 0; }
+    figure { margin: 0; flex: 1 1 260px; max-width: min(100%, max(300px, 48vh)); min-width: 0; }
     figcaption { font-size: 14px; margin-bottom: 6px; overflow-wrap: anywhere; }
     canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 8px; cursor: ew-resize;
       background: var(--background-fill-secondary); touch-action: pan-y; }
@@ -21,13 +21,13 @@
     .axis { margin: 14px auto 0; max-width: 720px; }
     .head { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; }
     output { font-size: 28px; font-weight: 600; font-variant-numeric: tabular-nums; }
-    .ticks { position: relative; height: 20px; margin: 0 11px; font-size: 13px; }
+    .ticks { position: relative; height: 20px; margin: 0 6px; font-size: 13px; }
     .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
     input[type=range] { width: 100%; height: 32px; margin: 4px 0 0;
       accent-color: var(--color-accent); }
     .said { max-width: 720px; margin: 8px auto 0; min-height: 3em; font-size: 15px; }
     .tools { display: flex; flex-wrap: wrap; gap: 8px; max-width: 720px; margin: 8px auto 0; }
-    button, a { font: inherit; font-size: 15px; min-height: 40px; padding: 6px 14px;
+    button, a { font: inherit; font-size: 15px; line-height: 1.4; box-sizing: border-box; height: 42px; padding: 0 14px;
       border-radius: 8px; border: 1px solid var(--studio-line, #6b7280); cursor: pointer;
       background: var(--background-fill-primary); color: var(--body-text-color);
       text-decoration: none; display: inline-flex; align-items: center; user-select: none;
@@ -94,9 +94,11 @@
       this.said = make("div", { className: "said" });
       this.said.setAttribute("aria-live", "polite");
       root.append(this.said, this.tools(two));
-      root.append(make("div", { className: "keys", textContent: two
-        ? "Arrow keys move, Page Up and Page Down change the person, hold O for the original."
-        : "Left and right move, up and down change the person, hold O for the original." }));
+      const change = this.row.people ? ", " + (two ? "Page Up and Page Down" : "up and down")
+        + " change the person" : "";
+      const move = two ? "Arrow keys move" : "Left and right move";
+      root.append(make("div", { className: "keys",
+        textContent: `${move}${change}, hold O for the original.` }));
       this.at = this.nearest(places.get(key) || axes.map((axis) => axis.start));
     }
 
@@ -118,7 +120,11 @@
       for (const [at, words] of axis.ticks || []) {
         if (at < low || at > high || high === low) continue;
         const tick = make("span", { textContent: words });
-        tick.style.left = `${(100 * (at - low)) / (high - low)}%`;
+        const share = (at - low) / (high - low);
+        tick.style.left = `${100 * share}%`;
+        // Words at the ends stay inside.
+        if (share < 0.1) tick.style.transform = "none";
+        if (share > 0.9) tick.style.transform = "translateX(-100%)";
         ticks.append(tick);
       }
       box.append(head, range, ticks);
@@ -197,10 +203,10 @@
       const acts = {
         ArrowRight: () => this.step(axis, 1),
         ArrowLeft: () => this.step(axis, -1),
-        ArrowUp: () => (two ? this.step(onRange ? axis : 1, 1) : person(-1)),
-        ArrowDown: () => (two ? this.step(onRange ? axis : 1, -1) : person(1)),
-        PageUp: () => person(-1),
-        PageDown: () => person(1),
+        ArrowUp: () => (two ? this.step(onRange ? axis : 1, 1) : this.person(-1)),
+        ArrowDown: () => (two ? this.step(onRange ? axis : 1, -1) : this.person(1)),
+        PageUp: () => this.person(-1),
+        PageDown: () => this.person(1),
         Home: () => this.move(this.at.map((x, k) => (k === axis ? this.values[k][0] : x))),
         End: () => this.move(this.at.map((x, k) => (k === axis ? this.values[k].at(-1) : x))),
         o: () => this.hold(true),
@@ -209,6 +215,11 @@
       if (event.ctrlKey || event.metaKey || event.altKey || !acts[event.key]) return;
       event.preventDefault();
       acts[event.key]();
+    }
+
+    person(by) {
+      const button = by > 0 ? "next-person" : "previous-person";
+      if (this.row.people) document.getElementById(button)?.click();
     }
 
     hold(on) {
@@ -309,7 +320,6 @@
 
   const apart = (a, b) => a.reduce((sum, x, k) => sum + (x - b[k]) ** 2, 0);
   const spell = (at) => at.map((x) => (x > 0 ? "+" : x < 0 ? "−" : "") + Math.abs(x).toFixed(2).replace(/\.?0+$/, "")).join(" | ") || "0";
-  const person = (by) => document.getElementById(by > 0 ? "next-person" : "previous-person")?.click();
   function make(name, values = {}) { return Object.assign(document.createElement(name), values); }
 
   if (!customElements.get("pairedit-row")) customElements.define("pairedit-row", Row);

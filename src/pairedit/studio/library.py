@@ -75,7 +75,9 @@ def _lay_out() -> Parts:
         with gr.Row():
             layout = gr.Dropdown(list(LAYOUTS), value="diffusers", label="Layout", elem_id="layout")
             make = gr.Button("Make the files", size="md", elem_id="export")
-        files = gr.File(label="Files to take home", interactive=False, elem_id="files")
+        files = gr.File(
+            label="Files to take home", interactive=False, visible=False, elem_id="files"
+        )
         other = gr.Dropdown([], label="Compare with", elem_id="other")
     return Parts(
         gallery=gallery,
@@ -122,7 +124,7 @@ def _list_and_choose(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
             _about(run),
             None if path is None else str(path),
             gr.update(choices=others, value=None),
-            None,
+            gr.update(value=None, visible=False),
             "",
             False,
             DELETE,
@@ -161,9 +163,10 @@ def _act(studio: Studio, parts: Parts) -> None:
         try:
             if run is None or run.slider is None:
                 raise ValueError("This run has no slider yet.")
-            return "", [str(path) for path in make_files(studio, run, layout)]
+            made = [str(path) for path in make_files(studio, run, layout)]
+            return "", gr.update(value=made, visible=True)
         except (ValueError, OSError) as error:
-            return markup.problem(str(error)), None
+            return markup.problem(str(error)), gr.update(visible=False)
 
     def compare(key: str | None, second: str | None) -> Iterator[tuple[Any, ...]]:
         runs = [_find(studio, key), _find(studio, second)]

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from pairedit.studio.rows import Asked, Picture
 
+PEOPLE = "play"  # the key of rows that have a next person
 ROUTE = "gradio_api/file="
 
 
@@ -22,6 +23,7 @@ def row(key: str, asked: Asked, panes: Sequence[tuple[str, Sequence[Picture]]]) 
     """
     data = {
         "key": key,
+        "people": key == PEOPLE,
         "axes": [_axis(asked, k) for k in range(len(asked.sliders))],
         "panes": [
             {

@@ -55,7 +55,7 @@ def build(studio: Studio) -> gr.Blocks:
     name = studio.plan.model.name
     with gr.Blocks(title="pairedit studio", analytics_enabled=False, fill_width=True) as blocks:
         gr.HTML(f"<h1>pairedit studio</h1><p>Base model: {name}</p>", elem_id="title")
-        with gr.Tabs(elem_id="tabs") as tabs:
+        with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Play", id="play", elem_id="tab-play") as playing:
                 show, asked, shown = play.build(studio, blocks)
             with gr.Tab("Train", id="train", elem_id="tab-train") as train:

@@ -27,14 +27,16 @@ def build(studio: Studio) -> gr.Dropdown:
     shown = gr.State(None)
     photo = gr.File(label="Photograph", height=140, elem_id="photograph")
     with gr.Row():
-        slider = gr.Dropdown(labels, value=next(iter(labels), None), label="Slider")
-        local = gr.Radio(list(LOCAL), value=next(iter(LOCAL)), label="Where it acts")
+        slider = gr.Dropdown(labels, value=next(iter(labels), None), label="Slider", min_width=250)
+        local = gr.Radio(list(LOCAL), value=next(iter(LOCAL)), label="Where it acts", min_width=250)
     said = gr.HTML(elem_id="photo-said")
     quality = gr.HTML(elem_id="quality")
     place = gr.HTML(elem_id="photo")
     more = gr.Button("More like this", size="md")
     with gr.Accordion("The same on the command line", open=False):
-        command = gr.Code(language=None, lines=2, label="pairedit-gen", interactive=False)
+        command = gr.Code(
+            language=None, lines=2, wrap_lines=True, label="pairedit-gen", interactive=False
+        )
     position = gr.JSON(visible=False)
 
     def show(name: str | None, label: str, local: str) -> Iterator[tuple[Any, ...]]:

@@ -35,9 +35,15 @@ def build(studio: Studio, blocks: gr.Blocks) -> tuple[Any, list[Any], list[Any]]
     shown = gr.State(None)
     with gr.Row():
         slider = gr.Dropdown(
-            labels, value=first or next(iter(labels), None), label="Slider", elem_id="play-slider"
+            labels,
+            value=first or next(iter(labels), None),
+            label="Slider",
+            elem_id="play-slider",
+            min_width=250,
         )
-        second = gr.Dropdown([NONE, *labels], value=NONE, label="Second slider, for a pad")
+        second = gr.Dropdown(
+            [NONE, *labels], value=NONE, label="Second slider, for a pad", min_width=250
+        )
         seed = gr.Number(0, label="Person (seed)", precision=0, minimum=0, maximum=MOST_SEEDS)
         prompt = gr.Textbox(
             "", label="Prompt", placeholder=studio.plan.model.prompt, max_length=500
@@ -49,7 +55,9 @@ def build(studio: Studio, blocks: gr.Blocks) -> tuple[Any, list[Any], list[Any]]
         after = gr.Button("Next person", size="md", elem_id="next-person")
         more = gr.Button("More like this", size="md", elem_id="more")
     with gr.Accordion("The same on the command line", open=False):
-        command = gr.Code(language=None, lines=2, label="pairedit-gen", interactive=False)
+        command = gr.Code(
+            language=None, lines=2, wrap_lines=True, label="pairedit-gen", interactive=False
+        )
     at = gr.JSON(visible=False)
 
     def show(label: str, other: str, seed: float, prompt: str) -> Iterator[tuple[Any, ...]]:

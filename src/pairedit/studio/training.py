@@ -83,7 +83,6 @@ class Parts:
     go_on: gr.Button
     watch: list[Any]  # what is written anew at every look
     timer: gr.Timer
-    pairs: gr.State
     watched: gr.State  # the folder of the training that was started here
 
 
@@ -115,7 +114,11 @@ def _lay_out() -> Parts:
             for name, label, usual, whole in FIELDS
         ]
     command = gr.Code(
-        language=None, lines=2, label="The same on the command line", interactive=False
+        language=None,
+        lines=2,
+        wrap_lines=True,
+        label="The same on the command line",
+        interactive=False,
     )
     start = gr.Button("Start the training", variant="primary", size="md", elem_id="start")
     said = gr.HTML(elem_id="train-said")
@@ -124,7 +127,7 @@ def _lay_out() -> Parts:
         ask = gr.Button("Show a row now", size="md", visible=False, elem_id="look")
         stop = gr.Button("Stop and save", size="md", visible=False, elem_id="stop")
         go_on = gr.Button("Go on", size="md", visible=False, elem_id="go-on")
-    hidden: dict[str, Any] = {"visible": False, "height": 240}
+    hidden: dict[str, Any] = {"visible": False, "height": 240, "min_width": 320}
     with gr.Row():
         curve = gr.LinePlot(x="step", y="loss", title="Loss", **hidden)
         effect = gr.LinePlot(x="scale", y="change", title="Edit by scale", **hidden)
@@ -156,7 +159,6 @@ def _lay_out() -> Parts:
         go_on=go_on,
         watch=[far, ask, stop, go_on, curve, effect, preview, gr.State(None)],
         timer=gr.Timer(1.0, active=False),
-        pairs=gr.State(None),
         watched=gr.State(None),
     )
 
@@ -165,24 +167,29 @@ def _choose_pairs(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     """Have pairs judged as they are chosen, and the command written."""
 
     def choose(choice: str, befores: Any, afters: Any) -> tuple[Any, ...]:
-        own = gr.update(visible=choice == OWN)
         if choice == OWN and not (befores and afters):
-            return None, markup.words("Drop pictures on both sides."), None, own
+            return markup.words("Drop pictures on both sides."), None
+        try:
+            return _judge(studio, _chosen(studio, choice, befores, afters))
+        except (ValueError, OSError) as error:
+            return markup.problem(str(error)), None
+
+    def spell(choice: str, befores: Any, afters: Any, method: str, *numbers: Any) -> str:
         try:
             chosen = _chosen(studio, choice, befores, afters)
-            return chosen, *_judge(studio, chosen), own
-        except (ValueError, OSError) as error:
-            return None, markup.problem(str(error)), None, own
-
-    def spell(chosen: Chosen | None, method: str, *numbers: Any) -> str:
-        words = _words(studio, chosen, method, numbers) if chosen else []
-        return line("pairedit-train", words) if words else ""
+        except (ValueError, OSError):
+            return ""
+        return line("pairedit-train", _words(studio, chosen, method, numbers))
 
     given = [parts.choice, parts.before, parts.after]
-    found = [parts.pairs, parts.judged, parts.sheet, parts.drops]
-    asked = [parts.pairs, parts.method, *parts.numbers]
+    asked = [*given, parts.method, *parts.numbers]
     for event in (parts.choice.input, parts.before.change, parts.after.change, tab.select):
-        event(choose, given, found, **QUICK).then(spell, asked, parts.command, **QUICK)
+        event(choose, given, [parts.judged, parts.sheet], **QUICK).then(
+            spell, asked, parts.command, **QUICK
+        )
+    parts.choice.change(
+        lambda choice: gr.update(visible=choice == OWN), parts.choice, parts.drops, **QUICK
+    )
     for one in (parts.method, *parts.numbers):
         one.change(spell, asked, parts.command, **QUICK)
 
@@ -190,12 +197,14 @@ def _choose_pairs(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
 def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     """Start, watch, stop and continue."""
 
-    def begin(chosen: Chosen | None, title: str, method: str, *numbers: Any) -> tuple[Any, ...]:
-        if chosen is None:
-            return markup.problem("Choose pairs first."), gr.skip()
+    def begin(
+        choice: str, befores: Any, afters: Any, title: str, method: str, *numbers: Any
+    ) -> tuple[Any, ...]:
+        # What is chosen now, whatever was judged last: answers may come in another order.
         try:
+            chosen = _chosen(studio, choice, befores, afters)
             _plan(studio, chosen, method, numbers)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             return markup.problem(str(error)), gr.skip()
         behind = len(studio.shelf.waiting()) + (studio.desk.busy() is not None)
         words = _words(studio, chosen, method, numbers)
@@ -223,7 +232,7 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
         studio.desk.add([f"resume={quoted_path(run.run)}"], run.run)
         return markup.words("It goes on from its last checkpoint.")
 
-    asked = [parts.pairs, parts.title, parts.method, *parts.numbers]
+    asked = [parts.choice, parts.before, parts.after, parts.title, parts.method, *parts.numbers]
     looks = (partial(status, studio), [parts.watched, parts.watch[-1]], parts.watch)
     parts.start.click(begin, asked, [parts.said, parts.watched], **QUICK).then(*looks, **QUICK)
     parts.ask.click(ask, parts.watched, parts.said, **QUICK)
@@ -237,7 +246,7 @@ def _chosen(studio: Studio, choice: str, befores: Any, afters: Any) -> Chosen:
     """Say what is learnt from: a shipped edit, or pictures that were dropped."""
     if choice in shipped():
         return Chosen(words=(f"dataset={choice}",), parts={"dataset": choice}, keys={})
-    dropped = studio.pairs(befores, afters)
+    dropped = studio.pairs(befores or (), afters or ())
     return Chosen(
         words=("dataset=folder", f"pairs={quoted_path(dropped.folder)}"),
         parts={"dataset": "folder"},
@@ -253,24 +262,25 @@ def _plan(studio: Studio, chosen: Chosen, method: str, numbers: Sequence[Any]) -
     given = {key: value for key, value in zip(NUMBERS, numbers, strict=True) if value is not None}
     keys = {**studio.plan.keys, **chosen.keys, **given}
     with studio.planning:
-        return plan_train(composed("train", parts, keys), method_name=name)
+        try:
+            return plan_train(composed("train", parts, keys), method_name=name)
+        except ValueError as error:
+            worded = chosen.dropped.worded if chosen.dropped else str
+            raise ValueError(worded(str(error))) from error
 
 
 def _judge(studio: Studio, chosen: Chosen) -> tuple[str, Any]:
     """Say in words what is to be said of pairs, and draw what the model sees of them."""
     worded = chosen.dropped.worded if chosen.dropped else str
     with Heard() as heard:
-        try:
-            plan = _plan(studio, chosen, next(iter(METHODS)), [None] * len(NUMBERS))
-        except ValueError as error:
-            raise ValueError(worded(str(error))) from error
+        plan = _plan(studio, chosen, next(iter(METHODS)), [None] * len(NUMBERS))
     (name, pairs), *_ = plan.pairs.items()
-    lines = [f"{len(pairs)} pair{'s' * (len(pairs) > 1)}."]
+    title = "your pairs" if chosen.dropped else name
+    lines = [f"{title}: {len(pairs)} pair{'s' * (len(pairs) > 1)}."]
     if chosen.dropped and chosen.dropped.by_order:
         lines.append("No two names are equal, so the pictures were matched in their order.")
     lines += [f"Look at this: {worded(text)}" for text in heard.lines]
     lines += [] if heard.lines else ["The two sides fit each other."]
-    title = "your pairs" if chosen.dropped else name
     return markup.words("\n".join(lines)), draw_pairs(pairs, plan.training.size, title=title)
 
 
