@@ -3,9 +3,6 @@
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
                                       [--known --write docs/method.md] [--out FILE.json]
 
-A recipe is a method with its steps, and with the pairs of a step where those are several:
-`graded:150`, `graded:75x2`.
-
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
 local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
 the first training seed come before any of the second. Each result is written as it is found, so a
@@ -85,13 +82,11 @@ class Job:
     edit: str
     seed: int
     pairs: int
-    batch: int = 1  # pairs of a step
 
     @property
     def recipe(self) -> str:
         """Name all but edit and seed: a row of the table."""
-        several = f"x{self.batch}" if self.batch > 1 else ""
-        return f"{self.method}-{self.steps}{several}" + ("-one" if self.pairs == 1 else "")
+        return f"{self.method}-{self.steps}" + ("-one" if self.pairs == 1 else "")
 
     @property
     def name(self) -> str:
@@ -104,10 +99,8 @@ def jobs(args: argparse.Namespace) -> list[Job]:
 
     def of(recipes: Sequence[str], edits: Sequence[str], seed: int, pairs: int) -> Iterator[Job]:
         for recipe, edit in product(recipes, edits):
-            method, _, work = recipe.partition(":")
-            steps, _, batch = work.partition("x")
-            numbers = {"steps": int(steps), "batch": int(batch or 1)}
-            yield Job(method=method, edit=edit, seed=seed, pairs=pairs, **numbers)
+            method, _, steps = recipe.partition(":")
+            yield Job(method=method, steps=int(steps), edit=edit, seed=seed, pairs=pairs)
 
     found: list[Job] = []
     means = [edit for edit in args.edits if edit != FAILS]
@@ -147,7 +140,7 @@ def do(job: Job, args: argparse.Namespace, deadline: float) -> None:
 def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
     """Plan a training as pairedit-train does, on one of the pairs where that is asked for."""
     keys = {"steps": job.steps, "seed": job.seed, "device": args.device, "resume": "auto"}
-    keys |= {"save_every": 0, "preview": False, "report": False, "batch_size": job.batch}
+    keys |= {"save_every": 0, "preview": False, "report": False}
     plan = plan_train(
         composed("train", {"method": job.method, "dataset": job.edit}, keys),
         method_name=job.method,
@@ -157,7 +150,7 @@ def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
     return replace(
         plan,
         pairs={job.edit: pairs[ALONE : ALONE + 1] if job.pairs == 1 else pairs},
-        hardware=Hardware(fused=fast, graphs=fast and job.batch == 1),
+        hardware=Hardware(fused=fast, graphs=fast),
         changes={"batch_size": args.rows},
     )
 
@@ -321,9 +314,7 @@ def floors(known: Known) -> dict[str, float | None]:
 def words(recipe: str) -> str:
     """Say how a slider was trained."""
     method, steps, *one = recipe.split("-")
-    steps, _, batch = steps.partition("x")
-    drawn = f" of {batch} pairs" if batch else ""
-    return f"`{method}`, {steps} steps{drawn}, {'one pair' if one else 'three pairs'}"
+    return f"`{method}`, {steps} steps, {'one pair' if one else 'three pairs'}"
 
 
 def readable(args: argparse.Namespace) -> str:

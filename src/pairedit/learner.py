@@ -22,7 +22,6 @@ from pairedit.lora.rows import Row
 from pairedit.lora.starting import start_from
 from pairedit.machine.devices import make_accelerator
 from pairedit.methods import Term
-from pairedit.problems import Invalid
 from pairedit.runs.state import State
 from pairedit.settings import Training
 
@@ -49,9 +48,6 @@ class Learner:
             settings: of the training.
             run: of `Base.training`.
         """
-        if run.enabled and settings.batch_size > 1:
-            wrong = f"{settings.batch_size}: expected 1 with CUDA graphs"
-            raise Invalid({"batch_size": wrong})
         self._base, self._adapters, self._text, self._run = base, adapters, text, run
         self._settings = settings
         self._accelerator = make_accelerator(base.device.type)
@@ -123,10 +119,7 @@ class Learner:
             )[0]
 
     def learn(self, terms: Sequence[Term], sigma: float) -> Tensor:
-        """Add the gradients of a draw to a step's; return its losses, float32 [T].
-
-        Several draws of a step count as their mean.
-        """
+        """Make the gradients of a step; return its losses, float32 [T], without gradient."""
         parts = [terms] if self._base.hardware.batch_terms else [[term] for term in terms]
         return torch.cat([self.backward(part, sigma) for part in parts])
 
@@ -147,7 +140,7 @@ class Learner:
                 for base, goal, share in zip(bases, target, where, strict=True)
             ]
             losses = torch.stack([F.mse_loss(*pair) for pair in zip(found, goals, strict=True)])
-            self._accelerator.backward(losses.sum() / self._settings.batch_size)
+            self._accelerator.backward(losses.sum())
             return losses.detach()
 
         def forget() -> None:

@@ -44,7 +44,6 @@ class Training:
     save_every: int = 0  # updates between checkpoints; 0 writes none
     snapshots: bool = False  # keep the LoRA files of every checkpoint
     latents: str = "mode"  # mode or sample of the VAE's posterior
-    batch_size: int = 1  # pairs and noise levels that a step draws
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing.
@@ -77,7 +76,6 @@ class Training:
                 f"0 (no checkpoints) to steps={self.steps}",
             ),
             latents=(self.latents in ("mode", "sample"), "mode or sample"),
-            batch_size=(1 <= self.batch_size <= LARGEST, f"at least 1 and at most {LARGEST}"),
         )
 
     def drawn(self, sigmas: Tensor) -> range:

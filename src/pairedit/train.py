@@ -104,15 +104,11 @@ def fit(
             )
             progress.resume() if resume else progress.restart()
             for number in progress.steps():
-                losses = []
-                for _ in range(settings.batch_size):
-                    drawn = _draw(generator, base, shown, grids, settings)
-                    step = _step(drawn, pairs, learner, generator)
-                    mask = shown[drawn.pair].mask
-                    terms = inside(method.terms(step), mask, method.roles[-1])
-                    losses.append(learner.learn(terms, step.sigma))
-                names = [term.name for term in terms]
-                progress.note(number, names, torch.stack(losses).mean(0))
+                drawn = _draw(generator, base, shown, grids, settings)
+                step = _step(drawn, pairs, learner, generator)
+                terms = inside(method.terms(step), shown[drawn.pair].mask, method.roles[-1])
+                losses = learner.learn(terms, step.sigma)
+                progress.note(number, [term.name for term in terms], losses)
                 learner.update()
                 progress.update_done(number)
             return progress.finish()

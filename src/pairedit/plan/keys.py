@@ -63,7 +63,6 @@ class TrainConfig:
     resolution: int = "${model.resolution}"  # type: ignore[assignment]
     size: Any = "fit"  # or square, or [width, height]
     latents: str = Training.latents
-    batch_size: int = Training.batch_size
     batch_terms: bool | None = None
     gradient_checkpointing: Any = None  # a share of the blocks, or true or false
     preview: bool = True

@@ -94,14 +94,10 @@ def trained_by(
     pairs: Mapping[str, Sequence[Example]],
 ) -> dict[str, Any]:
     """Return what is set apart from the hardware for a training."""
-    # Of a rendering this key says how many images run together.
-    found = {key: value for key, value in changes.items() if key != "batch_size"}
+    found = dict(changes)
     compiled = 1 if hardware.dynamic else _most_sizes(pairs, training.size)
     if training.steps < hardware.compile_from * compiled:
         found["compile"] = False
-    # A replayed graph writes over the gradients that several pairs add up to.
-    if training.batch_size > 1:
-        found["graphs"] = False
     return found
 
 

@@ -59,8 +59,7 @@ NAMES = {
     "skip": "skips skip_steps start_at",
     "resolution": "width height image_size train_resolution res w h",
     "size": "crop aspect aspect_ratio shape bucket center_crop enable_bucket crop_mode",
-    "batch_size": "batch bs train_batch_size per_device_batch_size eval_batch_size "
-    "gradient_accumulation_steps",
+    "batch_size": "batch bs train_batch_size per_device_batch_size eval_batch_size",
     "model.path": "model_path base_model pretrained_model_name_or_path model_name_or_path "
     "name_or_path model_name pretrained_model checkpoint ckpt ckpt_path base_model_path flux",
     "pairs": "image_dir data_dir train_data_dir instance_data_dir dataset_dir dataset_path data "
@@ -91,6 +90,11 @@ COUNTS = "n_samples num_images num_samples num_images_per_prompt count count_gen
 THEIRS = {word for theirs in NAMES.values() for word in theirs.split()}
 # Words without a key of ours; why there is none.
 NONE = {
+    "batch size of a training": (
+        "train",
+        "batch bs batch_size train_batch_size gradient_accumulation_steps",
+        "a training takes one pair at a step; more at equal work was no better (docs/method.md)",
+    ),
     "negative prompts": (
         "train",
         "negative_prompt neg_prompt n_prompt",

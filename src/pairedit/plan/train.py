@@ -173,7 +173,7 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     # A run that was interrupted, or looked at, is to end with the same bytes, notes included.
     del resolved["resume"], resolved["preview_every"]
     # What came later is noted where it is used.
-    later = {"init": None, "stop": None, "score": None, "batch_size": Training.batch_size}
+    later = {"init": None, "stop": None, "score": None}
     return {k: v for k, v in resolved.items() if k not in later or v != later[k]}
 
 
@@ -265,7 +265,6 @@ def _training(
         save_every=min(SAVE_EVERY, max(config.steps, 0)) if save_every is None else save_every,
         snapshots=config.snapshots,
         latents=config.latents,
-        batch_size=config.batch_size,
     )
 
 
