@@ -28,11 +28,16 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
     parser.add_argument("--steps", type=int, default=500, help="of flux-mini")
-    parser.add_argument("--large-steps", type=int, default=60)
+    parser.add_argument("--large-steps", type=int, default=150)
+    parser.add_argument("--parts", default="flux-mini,large", help="one of them, or both")
     given = parser.parse_args()
     tiny = given.size == "tiny"
     given.work.mkdir(parents=True, exist_ok=True)
-    large = ["model=flux-dev", f"model.path={_write_large(given.work / 'model', tiny)}"]
+    parts = given.parts.split(",")
+    folder = given.work / "model"
+    if "large" in parts:
+        _write_large(folder, tiny)
+    large = ["model=flux-dev", f"model.path={folder}"]
     large += [f"steps={given.large_steps}", "batch_terms=false", "preview=false", "report=false"]
     if tiny:
         large += ["resolution=32", "model.max_sequence_length=32", "num_inference_steps=28"]
@@ -41,7 +46,8 @@ def main() -> None:
         "large": ["seed=0,1,2,3", *large],
     }
     found = {"gpus": given.gpus, "size": given.size}
-    for name, words in sweeps.items():
+    for name in parts:
+        words = sweeps[name]
         _train(given.work / f"{name}-warm", 1, tiny, [*words, "seed=0", "steps=20"])
         alone, together = (
             _train(given.work / f"{name}-{count}", count, tiny, words) for count in (1, given.gpus)
@@ -84,17 +90,17 @@ def _digests(folder: Path) -> dict[str, str]:
     return found
 
 
-def _write_large(folder: Path, tiny: bool) -> Path:
+def _write_large(folder: Path, tiny: bool) -> None:
     """Save a FLUX.1 of FLUX.1-dev's size, or a tiny one, with random weights."""
     if (folder / "model_index.json").is_file():
-        return folder
+        return
     import torch
 
     if tiny:
         from pairedit.mini.untrained import TINY, networks, pipeline
 
         pipeline(TINY, networks(TINY)).save_pretrained(folder)
-        return folder
+        return
     import sizes
 
     made = sizes.build(sizes.FULL)
@@ -103,7 +109,6 @@ def _write_large(folder: Path, tiny: bool) -> Path:
             # Blocks share their memory until they are on a GPU.
             part.to("cuda")
     made.save_pretrained(folder)
-    return folder
 
 
 if __name__ == "__main__":
