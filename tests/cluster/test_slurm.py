@@ -41,6 +41,9 @@ def test_a_job_that_is_killed_and_one_whose_node_is_drained_end_with_the_bytes_o
         env=slurm, check=True,
     )  # fmt: skip
     subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
+    # Slurm lets a job that is put back wait for two minutes.
+    eventually(lambda: outcome.read(folder / "smile").status == outcome.STOPPED)
+    subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=slurm, check=True)
     _, err = process.communicate(timeout=500)
     subprocess.run(
         ["scontrol", "update", f"NodeName={node}", "State=RESUME"], env=slurm, check=True
