@@ -18,7 +18,7 @@ def test_empty_fields_say_nothing():
 
 @pytest.mark.parametrize("text", ["4.5", "x", "1 2", "${seed}", "40 hydra.run.dir=/"])
 def test_what_is_no_number_is_refused(text):
-    with pytest.raises(ValueError, match="Steps: .* is not a whole number"):
+    with pytest.raises(ValueError, match="is not a whole number"):
         given_of([text, "", "", ""])
 
 
