@@ -244,13 +244,14 @@ def _picture(run: Run) -> Path | None:
 
 def _caption(run: Run) -> str:
     """Write a run in a line."""
-    parts = (run.name, run.verdict, run.base, run.method, f"{run.when:%d %b %Y, %H:%M}")
+    parts = (run.name, run.verdict, run.base, f"{run.when:%d %b %H:%M}")
     return " · ".join(part for part in parts if part)
 
 
 def _about(run: Run) -> str:
     """Say what is known of a run."""
-    lines = [_caption(run), f"Step {run.step} of {run.steps}, in {run.folder}"]
+    lines = [f"{_caption(run)} · {run.method or 'method unknown'}"]
+    lines.append(f"Step {run.step} of {run.steps}, in {run.folder}")
     if advice := run.report.get("advice"):
         lines.append(f"Advice: {advice}")
     scales = run.report.get("scales") or []

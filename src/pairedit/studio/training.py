@@ -2,64 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
-import yaml
 
-from pairedit.files import CONF
-from pairedit.pictures.pairs import draw_pairs
-from pairedit.plan.options import composed
-from pairedit.plan.train import TrainPlan, plan_train
 from pairedit.runs.looking import ASKED
 from pairedit.runs.words import line, quoted_path
 from pairedit.studio import markup
+from pairedit.studio.asking import (
+    FIELDS,
+    METHODS,
+    OWN,
+    chosen_of,
+    judge,
+    plan_of,
+    shipped,
+    words_of,
+)
 from pairedit.studio.desk import has_begun
 from pairedit.studio.play import QUICK
 from pairedit.studio.studio import Studio
-from pairedit.studio.uploads import Dropped, Heard
 from pairedit.studio.watching import current, status
-
-OWN = "my own pictures"
-METHODS = {
-    "graded: changes least besides the edit": "graded",
-    "full: the published method": "full",
-    "fm: the published method, with the usual noise": "fm",
-    "sliders: visual Concept Sliders": "sliders",
-}
-EVERY = 25  # steps between rows of pictures
-NUMBERS = ("steps", "seed", "lora.rank", "learning_rate")
-# Of the same: name on the page, label, where the usual value comes from, decimal places.
-FIELDS = (
-    ("train-steps", "Steps", "by the method", 0),
-    ("train-seed", "Seed", "0", 0),
-    ("train-rank", "Rank", "by the model", 0),
-    ("train-rate", "Learning rate", "by the model", None),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """Hold what is to be learnt from."""
-
-    words: tuple[str, ...]
-    parts: Mapping[str, str]
-    keys: Mapping[str, Any]
-    dropped: Dropped | None = None
-
-
-def shipped() -> list[str]:
-    """List the edits that ship as pairs."""
-    found = []
-    for path in sorted((CONF / "dataset").glob("*.yaml")):
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        folder = str(content.get("folder", ""))
-        if folder.startswith("pkg://") and str(content["_target_"]).endswith(".Dataset"):
-            found.append(path.stem)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +39,7 @@ class Parts:
     judged: gr.HTML
     sheet: gr.Image
     method: gr.Dropdown
-    numbers: list[gr.Number]
+    numbers: list[gr.Textbox]
     command: gr.Code
     start: gr.Button
     said: gr.HTML
@@ -110,8 +75,8 @@ def _lay_out() -> Parts:
     method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
     with gr.Accordion("More", open=False, elem_id="train-more"), gr.Row():
         numbers = [
-            gr.Number(None, label=f"{label} (empty: {usual})", precision=whole, elem_id=name)
-            for name, label, usual, whole in FIELDS
+            gr.Textbox("", label=label, placeholder=usual, elem_id=name, max_length=20)
+            for name, label, usual, _ in FIELDS
         ]
     command = gr.Code(
         language=None,
@@ -170,16 +135,16 @@ def _choose_pairs(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
         if choice == OWN and not (befores and afters):
             return markup.words("Drop pictures on both sides."), None
         try:
-            return _judge(studio, _chosen(studio, choice, befores, afters))
+            return judge(studio, chosen_of(studio, choice, befores, afters))
         except (ValueError, OSError) as error:
             return markup.problem(str(error)), None
 
     def spell(choice: str, befores: Any, afters: Any, method: str, *numbers: Any) -> str:
         try:
-            chosen = _chosen(studio, choice, befores, afters)
+            chosen = chosen_of(studio, choice, befores, afters)
+            return line("pairedit-train", words_of(studio, chosen, method, numbers))
         except (ValueError, OSError):
             return ""
-        return line("pairedit-train", _words(studio, chosen, method, numbers))
 
     given = [parts.choice, parts.before, parts.after]
     asked = [*given, parts.method, *parts.numbers]
@@ -202,12 +167,12 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     ) -> tuple[Any, ...]:
         # What is chosen now, whatever was judged last: answers may come in another order.
         try:
-            chosen = _chosen(studio, choice, befores, afters)
-            _plan(studio, chosen, method, numbers)
+            chosen = chosen_of(studio, choice, befores, afters)
+            plan_of(studio, chosen, method, numbers)
         except (ValueError, OSError) as error:
             return markup.problem(str(error)), gr.skip()
         behind = len(studio.shelf.waiting()) + (studio.desk.busy() is not None)
-        words = _words(studio, chosen, method, numbers)
+        words = words_of(studio, chosen, method, numbers)
         place = studio.desk.add(words, title=title.strip() if chosen.dropped else "")
         wait = f"It waits for {behind} other{'s' * (behind > 1)}." if behind else "It starts."
         return markup.words(f"{wait} Its folder is {place}."), str(place)
@@ -240,53 +205,3 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     parts.go_on.click(resume, parts.watched, parts.said, **QUICK)
     parts.timer.tick(*looks, **QUICK)
     tab.select(*looks, **QUICK)
-
-
-def _chosen(studio: Studio, choice: str, befores: Any, afters: Any) -> Chosen:
-    """Say what is learnt from: a shipped edit, or pictures that were dropped."""
-    if choice in shipped():
-        return Chosen(words=(f"dataset={choice}",), parts={"dataset": choice}, keys={})
-    dropped = studio.pairs(befores or (), afters or ())
-    return Chosen(
-        words=("dataset=folder", f"pairs={quoted_path(dropped.folder)}"),
-        parts={"dataset": "folder"},
-        keys={"pairs": str(dropped.folder)},
-        dropped=dropped,
-    )
-
-
-def _plan(studio: Studio, chosen: Chosen, method: str, numbers: Sequence[Any]) -> TrainPlan:
-    """Check a training as pairedit-train would; ValueError says what is wrong."""
-    name = METHODS[method]
-    parts = {**studio.plan.parts, **chosen.parts, "method": name}
-    given = {key: value for key, value in zip(NUMBERS, numbers, strict=True) if value is not None}
-    keys = {**studio.plan.keys, **chosen.keys, **given}
-    with studio.planning:
-        try:
-            return plan_train(composed("train", parts, keys), method_name=name)
-        except ValueError as error:
-            worded = chosen.dropped.worded if chosen.dropped else str
-            raise ValueError(worded(str(error))) from error
-
-
-def _judge(studio: Studio, chosen: Chosen) -> tuple[str, Any]:
-    """Say in words what is to be said of pairs, and draw what the model sees of them."""
-    worded = chosen.dropped.worded if chosen.dropped else str
-    with Heard() as heard:
-        plan = _plan(studio, chosen, next(iter(METHODS)), [None] * len(NUMBERS))
-    (name, pairs), *_ = plan.pairs.items()
-    title = "your pairs" if chosen.dropped else name
-    lines = [f"{title}: {len(pairs)} pair{'s' * (len(pairs) > 1)}."]
-    if chosen.dropped and chosen.dropped.by_order:
-        lines.append("No two names are equal, so the pictures were matched in their order.")
-    lines += [f"Look at this: {worded(text)}" for text in heard.lines]
-    lines += [] if heard.lines else ["The two sides fit each other."]
-    return markup.words("\n".join(lines)), draw_pairs(pairs, plan.training.size, title=title)
-
-
-def _words(studio: Studio, chosen: Chosen, method: str, numbers: Sequence[Any]) -> list[str]:
-    """Write the words of pairedit-train."""
-    name = METHODS[method]
-    given = [f"{k}={v:g}" for k, v in zip(NUMBERS, numbers, strict=True) if v is not None]
-    usual = [] if name == "graded" else [f"method={name}"]
-    return [*studio.plan.words, *usual, *chosen.words, *given, f"preview_every={EVERY}"]
