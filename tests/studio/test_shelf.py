@@ -110,8 +110,8 @@ from pathlib import Path
 from pairedit.runs.folder import locked
 place = Path(sys.argv[-1].removeprefix("hydra.run.dir="))
 with locked(place):
-    (place / "overrides.yaml").write_text("[]")
     try:
+        (place / "overrides.yaml").write_text("[]")
         time.sleep(60)
     except KeyboardInterrupt:
         (place / "saved").touch()
@@ -132,12 +132,12 @@ def test_one_training_at_a_time_and_no_rendering_beside_it(desk):
         desk.start()
         time.sleep(0.2)
         assert desk.busy() is None
-    until(lambda: is_at_work(first))
+    until(lambda: (first / "overrides.yaml").exists())  # from then on it saves
     assert desk.busy() == first
     assert desk.hand.rested == 1
     assert desk.shelf.waiting() == [second]
     assert desk.stop(first)
-    until(lambda: is_at_work(second))
+    until(lambda: (second / "overrides.yaml").exists())
     assert (first / "saved").exists()
     assert desk.stop(second)
     with desk.rendering():
@@ -164,9 +164,11 @@ def test_the_end_of_the_studio_has_its_training_saved_and_keeps_the_queue(desk):
 def test_a_training_of_an_earlier_studio_keeps_its_turn(desk, shelf):
     place = begun(shelf.folder / "train" / "x").parent
     words = [sys.executable, "-c", SLEEPER, f"hydra.run.dir={place}"]
+    (place / "overrides.yaml").unlink()  # written anew once it would save
     other = subprocess.Popen(words, start_new_session=True)
     try:
-        until(lambda: is_at_work(place) == other.pid)
+        until(lambda: (place / "overrides.yaml").exists())
+        assert is_at_work(place) == other.pid
         waits = desk.add(["dataset=age"])
         desk.start()
         time.sleep(0.2)
