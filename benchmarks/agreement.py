@@ -146,8 +146,8 @@ def _our_gradients(model: Flux, size: Size, loras: Loras, draws: Sequence[Draw])
     found = []
     with model.training() as run:
         learner = Learner(model, adapters, text.of, Training(guidance_scale=GUIDANCE), run)
-        weights = {role: adapters.parameters(role) for role in ROLES}
-        optimizer = learner.begin(weights, torch.Generator()).optimizer
+        trained = {role: adapters.parameters(role) for role in ROLES}
+        optimizer = learner.begin(trained, torch.Generator()).optimizer
         for draw in draws:
             step = Step(
                 source=draw.source,

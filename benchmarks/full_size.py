@@ -304,10 +304,10 @@ def summary(result: Mapping[str, Any]) -> str:
     """Write one result in a line."""
     if "error" in result:
         return result["error"]
-    if "seconds" not in result:
+    if "seconds" not in result or "unit" not in result:
         return json.dumps({k: v for k, v in result.items() if k != "notes"})
     parts = [f"{result['seconds']['median']:.3f} s a {result['unit']}"]
-    parts += [f"first after {result['first']:.1f} s"]
+    parts += [f"first after {result['first']:.1f} s"] if "first" in result else []
     parts += [f"{key} {value:.1f} GiB" for key, value in result["peak"].items()]
     if "share" in result:
         parts.append(f"{100 * result['share']:.0f} % of the ceiling")
