@@ -32,7 +32,7 @@ from pairedit.edits import Photo, RealImage
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.measure.intervals import at, crossing
 from pairedit.mini.probe import read
-from pairedit.plan.use import use_of
+from pairedit.plan.use import use_of, written
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
 from real_table import EDITS, PAGE, changes, faces, interval
@@ -101,7 +101,7 @@ def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: bool, p
         read(torch.stack([to_tensor(photo.image) for photo in photos])),
         edit,
     )
-    found = {"use": str(use), "target": target.tolist(), "off": off.tolist()}
+    found = {"use": written(use), "target": target.tolist(), "off": off.tolist()}
     if way:
         found |= background(grid)
     return found

@@ -408,5 +408,5 @@ def test_a_folder_that_is_broken_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "lacks transformer" in option(path=str(tmp_path / "empty")).problems(4.0)["path"]
     assert "0 turns guidance off" in option().problems(None)["guidance_scale"]
-    with pytest.raises(ValueError, match=r"model\.path=.*not a readable Z-Image model: "):
+    with pytest.raises(ValueError, match=r"path=.*not a readable Z-Image model: "):
         load(str(tmp_path), device="cpu", precision="float32", max_sequence_length=32)

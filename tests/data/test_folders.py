@@ -155,7 +155,7 @@ def test_every_file_is_used_or_named_with_the_reason(junk, caplog):
         (line,) = (names for given, names in reasons.items() if given.startswith(reason))
         shown = name.replace("\r", "\\r")
         assert f"source/{shown}" in line.split(", "), (name, reasons)
-    assert reasons["beside source/ and target/"] == "readme.md"
+    assert reasons["beside source/, target/ and masks/"] == "readme.md"
     every = {path.relative_to(junk / "source").as_posix() for path in (junk / "source").rglob("*")}
     inside = ("__MACOSX/", ".git/")
     every -= {name for name in every if name.startswith(inside)} | {"deep", "deep/er"}

@@ -17,6 +17,8 @@ from pairedit.plan.model import usual_skip
 
 @pytest.mark.parametrize("option", [path.stem for path in (CONF / "sweep").glob("*.yaml")])
 def test_every_sweep_composes(option):
+    if option == "tune":
+        pytest.importorskip("optuna", reason="needs pip install 'pairedit[tune]'")
     config = composed("train", f"sweep={option}", hydra=True)
     swept = option != "none"
     assert (str(config.hydra.mode) == "RunMode.MULTIRUN") is swept

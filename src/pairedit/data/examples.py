@@ -268,7 +268,8 @@ def _beside(folder: Path, places: Mapping[str, Path]) -> Iterator[tuple[str, str
     """Name what lies beside the two sides of pairs, unless a side is the folder itself."""
     if any(place.resolve() == folder.resolve() for place in places.values()):
         return
-    reason = f"beside {' and '.join(f'{side}/' for side in places)}"
+    *others, last = (f"{side}/" for side in places)
+    reason = f"beside {', '.join(others)} and {last}"
     for path in sorted(folder.iterdir()):
         if not any(path in (place, *place.parents) for place in places.values()):
             yield path.name + "/" * path.is_dir(), reason

@@ -50,5 +50,6 @@ def score_of(folders: Iterable[Path], name: str | None) -> float | None:
         value = known[chosen]
         value = value[-1] if isinstance(value, list) else value  # of a curve where it ends
         found.append(math.nan if value is None else float(value))
-        log.info("%s: score %.4g (%s)", folder.name, found[-1], chosen)
+        if name is not None:
+            log.info("%s: score %.4g (%s)", folder.name, found[-1], chosen)
     return sum(found) / len(found) if found else None
