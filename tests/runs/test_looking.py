@@ -51,10 +51,11 @@ def test_rows_come_in_turn_and_cost_at_most_their_share(look, monkeypatch, caplo
     assert looking.prompts == ("a",)
     assert [step for step in range(1, 30) if looking.due(step, 1.0)] == [10, 20]
     assert looking.show(20) == 4.0
-    assert not looking.due(30, 7.9)
-    assert not looking.due(40, 7.9)
+    # With one more as long as the last, all of them would take more than half.
+    assert not looking.due(30, 15.9)
+    assert not looking.due(40, 15.9)
     assert caplog.text.count("is left out") == 1
-    assert looking.due(50, 8.0)
+    assert looking.due(50, 16.0)
 
 
 def test_a_row_that_fails_stops_nothing(look, caplog):

@@ -88,7 +88,7 @@ class Looking:
         # Encoded with those of the training only where rows are sure to come.
         self.prompts = tuple(prompts) if every else ()
         self.sizes = tuple(sizes)
-        self._spent = 0.0
+        self._spent = self._last = 0.0  # seconds of all rows, and of the last one
         self._said = False
 
     def at(self, *stage: object) -> Looking:
@@ -102,7 +102,7 @@ class Looking:
             return True
         if not self._every or step % self._every:
             return False
-        fits = self._spent <= SHARE * seconds
+        fits = self._spent + self._last <= SHARE * seconds  # what the next one costs is not known
         if not fits and not self._said:
             self._said = True
             log.info(
@@ -122,5 +122,5 @@ class Looking:
         except (ValueError, RuntimeError, OSError, MemoryError) as error:
             log.warning("%s: no preview at step %d: %s", self._name, step, error)
         took = time.perf_counter() - began
-        self._spent += took
+        self._spent, self._last = self._spent + took, took
         return took
