@@ -45,6 +45,7 @@ from pairedit.measure.readers import AttributeProbe
 from pairedit.measure.subject import Subject
 from pairedit.plan.options import composed
 from pairedit.plan.train import TrainPlan, plan_train
+from pairedit.plan.use import written
 from pairedit.settings import Use
 from tables import put, weights
 
@@ -191,7 +192,7 @@ def measure(
         missing={},
     )
     return {
-        result.subject.label: figures(result) | {"use": str(asked[result.subject.label])}
+        result.subject.label: figures(result) | {"use": written(asked[result.subject.label])}
         for result in found
     }
 
