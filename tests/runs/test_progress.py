@@ -2,7 +2,6 @@
 
 import math
 import random
-import signal
 from dataclasses import replace
 from itertools import product
 
@@ -10,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from interrupting import StopDuring
 from pairedit.data.examples import Single, find_pairs
 from pairedit.lora.file import read_lora
 from pairedit.methods import Graded, Inversion, PairEdit, VisualSlider
 from pairedit.runs.checkpoints import has_checkpoints, read_checkpoint
-from pairedit.runs.stopping import Stopped, Stopping
+from pairedit.runs.stopping import Stopped
 from pairedit.runs.tracking import Silent
 from pairedit.settings import Training
 from pairedit.train import fit
@@ -32,29 +32,10 @@ SETTINGS = Training(
 )
 
 
-class StopAfter(Stopping):
-    """Behave as if a signal came during step `step`."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.left = step
-
-    def watch(self, method):
-        class Watched(type(method)):
-            def terms(watched, step):
-                self.left -= 1
-                if self.left == 0:
-                    self._receive(signal.SIGTERM, None)
-                return super().terms(step)
-
-        Watched.__qualname__ = type(method).__qualname__
-        return Watched(**vars(method))
-
-
 @pytest.fixture
 def train(flux, pair_folder, tmp_path):
     def run(name, *, method=None, stop=None, resume=False, tracker=None, image="p0", **changes):
-        method, stopping = method or PairEdit(), StopAfter(stop) if stop else None
+        method, stopping = method or PairEdit(), StopDuring(stop) if stop else None
         single = [Single(path=pair_folder / f"source/{image}.png")]
         return fit(
             base=flux,

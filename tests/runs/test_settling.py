@@ -1,12 +1,12 @@
 """With stop=auto a training ends where its measure rises no more, with a shorter one's bytes."""
 
 import logging
-import signal
 from dataclasses import replace
 
 import pytest
 import torch
 
+from interrupting import StopDuring
 from pairedit.bases.flux1.load import load
 from pairedit.data.examples import find_pairs
 from pairedit.lora.file import read_lora
@@ -15,7 +15,7 @@ from pairedit.measure.gauge import size_gauge
 from pairedit.methods import Graded
 from pairedit.runs.checkpoints import has_checkpoints
 from pairedit.runs.settling import Gauge, settled
-from pairedit.runs.stopping import Stopped, Stopping
+from pairedit.runs.stopping import Stopped
 from pairedit.runs.tracking import Silent
 from pairedit.settings import Training
 from pairedit.train import fit
@@ -64,25 +64,6 @@ class Counted:
     def read(self, velocity):
         self.read_so_far += 1
         return self.values[self.read_so_far - 1]
-
-
-class StopDuring(Stopping):
-    """Behave as if a signal came during one step."""
-
-    def __init__(self, step):
-        super().__init__()
-        self.left = step
-
-    def watch(self, method):
-        class Watched(type(method)):
-            def terms(watched, step):
-                self.left -= 1
-                if self.left == 0:
-                    self._receive(signal.SIGTERM, None)
-                return super().terms(step)
-
-        Watched.__qualname__ = type(method).__qualname__
-        return Watched(**vars(method))
 
 
 @pytest.fixture
