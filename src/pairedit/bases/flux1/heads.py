@@ -2,9 +2,10 @@
 
     heads    projected + LoRAs, query and key normed (RMS) and rotated, text before image
 
-When sampling on a GPU with joint projections they are made in one walk through memory for each
-stream, the second factor of the LoRAs included. Otherwise that is a sequence of operations, which
-torch compiles.
+With joint projections they are made in one walk through memory for each stream, the second factor
+of the LoRAs included, and so are their gradients: from rotated query and key, which attention keeps
+anyway, and the root of each token's norm. Otherwise that is a sequence of operations, which torch
+compiles.
 Shape letters: B rows, n tokens of one stream, N of all, H heads, D features of a head, R the ranks
 of all LoRAs together.
 """
@@ -19,11 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from pairedit.lora.rowwise import low_rank, multiply_together
+from pairedit.lora.rowwise import multiply_apart, multiply_together
 from pairedit.machine.attention import KERNELS, Attend
 from pairedit.machine.devices import runs_triton
 
 RANK_LIMIT = 128  # of one projection: fit where the kernel makes the heads
+SMALL = 1e-4  # of the largest weight of a norm: what is multiplied by less cannot be told afterwards
 Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32 [N, D]; neighbours form a pair
 
 
@@ -36,6 +38,14 @@ class FusedAttention:
     def __init__(self, image: nn.Linear | None, text: nn.Linear | None, attend: Attend) -> None:
         """Take the joint projection of each stream; None leaves it apart."""
         self.image, self.text, self.attend = image, text, attend
+        self.invertible = False  # whether the heads' norms are, see `settle`
+
+    def settle(self, attn: nn.Module) -> None:
+        """Look once whether the norms of query and key can be told back from what they make."""
+        names = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
+        norms = [getattr(attn, name, None) for name in names]
+        weights = [norm.weight.abs() for norm in norms if norm is not None]
+        self.invertible = all(bool(part.min() > SMALL * part.max()) for part in weights)
 
     def __call__(
         self,
@@ -52,7 +62,7 @@ class FusedAttention:
             layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
             streams.insert(0, (self.text, layers, encoder_hidden_states))
             norms = [attn.norm_added_q, attn.norm_added_k, *norms]
-        if torch.is_grad_enabled() or self.image is None:
+        if self.image is None or (torch.is_grad_enabled() and not self.invertible):
             parts = [part for stream in streams for part in _project(attn, *stream)]
             mix = partial(self._mix, norms, image_rotary_emb)
             if torch.is_grad_enabled():
@@ -60,17 +70,17 @@ class FusedAttention:
                 mix = partial(checkpoint, mix, use_reentrant=False, context_fn=_kept)
             output = mix(*parts)
         else:
-            loras = [low_rank(layers, x) for _, layers, x in streams]
-            heads = to_heads(
-                [fused(x) for fused, _, x in streams],
-                [inner for inner, _, _ in loras],
-                [up for _, up, _ in loras],
-                [rank for _, _, ranks in loras for rank in ranks],
+            parts = [multiply_apart(layers, fused, x) for fused, layers, x in streams]
+            query, key, value, _ = to_heads(
+                [projected for projected, *_ in parts],
+                [inner for _, inner, *_ in parts],
+                [up for *_, up, _ in parts],
+                [rank for *_, ranks in parts for rank in ranks],
                 [norm.weight for norm in norms],
                 *image_rotary_emb,
                 attn.norm_q.eps,
             )
-            output = self.attend(*heads)
+            output = self.attend(query, key, value)
         output = output.flatten(2)
         if encoder_hidden_states is None:
             return output
@@ -122,7 +132,7 @@ def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     "pairedit::to_heads",
     mutates_args=(),
     schema="(Tensor[] projected, Tensor[] inner, Tensor[] up, int[] ranks, Tensor[] norms, "
-    "Tensor cosine, Tensor sine, float eps) -> (Tensor, Tensor, Tensor)",
+    "Tensor cosine, Tensor sine, float eps) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def to_heads(
     projected: list[Tensor],
@@ -133,8 +143,8 @@ def to_heads(
     cosine: Tensor,
     sine: Tensor,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Make the heads of all streams, without a gradient.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Make the heads of all streams; only `projected` gets a gradient, see `multiply_apart`.
 
     Args:
         projected: of each stream in their order, query, key and value side by side, [B, n, 3 H D].
@@ -147,14 +157,14 @@ def to_heads(
         eps: of the norms.
 
     Returns:
-        Query, key and value, [B, N, H, D].
+        Query, key and value, [B, N, H, D], and what queries and keys were multiplied by to be
+        normed, float32 [2, B, N, H].
     """
     tokens, features = cosine.shape
     if runs_triton(projected[0].device):
         from pairedit.machine.kernels import to_heads as kernel
 
-        shape = (len(projected[0]), tokens, projected[0].shape[-1] // (3 * features), features)
-        heads = tuple(projected[0].new_empty(shape) for _ in range(3))
+        heads = _empty_heads(projected[0], cosine)
         start = 0
         for number, (x, low, b) in enumerate(zip(projected, inner, up, strict=True)):
             columns = ranks[3 * number : 3 * number + 3]
@@ -168,14 +178,13 @@ def to_heads(
     streams = []
     for number, (x, low, b) in enumerate(zip(projected, inner, up, strict=True)):
         parts = (x + F.linear(low, b)).unflatten(-1, (3, -1, features)).unbind(2)
-        weights = norms[2 * number : 2 * number + 2]
-        normed = [
-            F.rms_norm(part, part.shape[-1:], weight, eps)
-            for part, weight in zip(parts[:2], weights, strict=True)
-        ]
-        streams.append([*normed, parts[2]])
-    query, key, value = (torch.cat(parts, dim=1) for parts in zip(*streams, strict=True))
-    return rotate(query, (cosine, sine)), rotate(key, (cosine, sine)), value
+        pairs = zip(parts[:2], norms[2 * number : 2 * number + 2], strict=True)
+        normed = [F.rms_norm(part, part.shape[-1:], weight, eps) for part, weight in pairs]
+        sizes = [(part.float().square().mean(-1) + eps).rsqrt() for part in parts[:2]]
+        streams.append([*normed, parts[2], *sizes])
+    query, key, value, *sizes = (torch.cat(parts, dim=1) for parts in zip(*streams, strict=True))
+    query, key = rotate(query, (cosine, sine)), rotate(key, (cosine, sine))
+    return query, key, value, torch.stack(sizes)
 
 
 @to_heads.register_fake
@@ -188,8 +197,101 @@ def _(
     cosine: Tensor,
     sine: Tensor,
     eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    return _empty_heads(projected[0], cosine)
+
+
+def _empty_heads(projected: Tensor, cosine: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Make room for what `to_heads` returns."""
     tokens, features = cosine.shape
-    first = projected[0]
-    shape = (len(first), tokens, first.shape[-1] // (3 * features), features)
-    return first.new_empty(shape), first.new_empty(shape), first.new_empty(shape)
+    shape = (len(projected), tokens, projected.shape[-1] // (3 * features), features)
+    sizes = projected.new_empty((2, *shape[:3]), dtype=torch.float32)
+    return *(projected.new_empty(shape) for _ in range(3)), sizes
+
+
+@torch.library.custom_op(
+    "pairedit::from_heads",
+    mutates_args=(),
+    schema="(Tensor[] gradients, Tensor query, Tensor key, Tensor sizes, Tensor[] norms, "
+    "Tensor cosine, Tensor sine, int[] counts) -> Tensor[]",
+)
+def from_heads(
+    gradients: list[Tensor],
+    query: Tensor,
+    key: Tensor,
+    sizes: Tensor,
+    norms: list[Tensor],
+    cosine: Tensor,
+    sine: Tensor,
+    counts: list[int],
+) -> list[Tensor]:
+    """Map the gradients of heads to those of the projections that `to_heads` took.
+
+    With x the projection, r its size, w the weight and y = x r w, which rotated back is what query
+    or key are: dx = r (w dy - (y / w) mean(dy y)).
+
+    Args:
+        gradients: of query, key and value, [B, N, H, D].
+        query: see `to_heads`, as key, sizes, norms, cosine and sine.
+        counts: tokens of each stream.
+
+    Returns:
+        [B, n, 3 H D] of each stream.
+    """
+    if runs_triton(query.device):
+        from pairedit.machine.kernels import from_heads as kernel
+
+        gradients = [part.contiguous() for part in gradients]
+        found, start = [], 0
+        for number, count in enumerate(counts):
+            weights = norms[2 * number : 2 * number + 2]
+            heads = (query.contiguous(), key.contiguous())
+            found.append(kernel(gradients, heads, sizes, weights, (cosine, sine), start, count))
+            start += count
+        return found
+    back = (cosine, -sine)
+    columns = []
+    for kind, head in enumerate((query, key)):
+        y, grad = (rotate(part, back).float() for part in (head, gradients[kind]))
+        parts = []
+        for number, (a, b) in enumerate(zip(y.split(counts, 1), grad.split(counts, 1), strict=True)):
+            weight = norms[2 * number + kind].float()
+            parts.append(weight * b - a / weight * (a * b).mean(-1, keepdim=True))
+        columns.append((torch.cat(parts, dim=1) * sizes[kind][..., None]).to(query.dtype))
+    joint = torch.stack([*columns, gradients[2]], dim=2).flatten(2)
+    return [part.clone(memory_format=torch.contiguous_format) for part in joint.split(counts, 1)]
+
+
+@from_heads.register_fake
+def _(
+    gradients: list[Tensor],
+    query: Tensor,
+    key: Tensor,
+    sizes: Tensor,
+    norms: list[Tensor],
+    cosine: Tensor,
+    sine: Tensor,
+    counts: list[int],
+) -> list[Tensor]:
+    rows, _, heads, features = query.shape
+    return [query.new_empty((rows, count, 3 * heads * features)) for count in counts]
+
+
+def _keep_heads(ctx, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    projected, _, _, _, norms, cosine, sine, _ = inputs
+    ctx.counts = [x.shape[1] for x in projected]
+    ctx.streams = len(projected)
+    query, key, _, sizes = output
+    ctx.mark_non_differentiable(sizes)
+    ctx.save_for_backward(query, key, sizes, cosine, sine, *norms)
+
+
+def _heads_backward(ctx, query: Tensor, key: Tensor, value: Tensor, _: Tensor | None) -> tuple:
+    *heads, cosine, sine = (saved := ctx.saved_tensors)[:5]
+    norms = [*saved[5:]]
+    found = from_heads([query, key, value], *heads, norms, cosine, sine, ctx.counts)
+    nothing = [None] * ctx.streams
+    return found, nothing, nothing, None, [None] * len(norms), None, None, None
+
+
+to_heads.register_autograd(_heads_backward, setup_context=_keep_heads)

@@ -105,7 +105,9 @@ def _fuse(attn: nn.Module, attend: Attend, quantise: Quantise | None, *, wanted:
         if streams[-1] is not None and quantise:
             quantise(streams[-1])
             name_parts(layers, streams[-1])
-    attn.set_processor(FusedAttention(*streams, attend))
+    processor = FusedAttention(*streams, attend)
+    processor.settle(attn)
+    attn.set_processor(processor)
 
 
 def _side_by_side(layers: Sequence[nn.Linear]) -> nn.Linear:
