@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pairedit.bases.flux1 import heads
+from pairedit.bases.flux1.heads import FusedAttention
+from pairedit.machine import heads
 
 COUNTS = (5, 9)  # tokens of text and image
 HEADS, FEATURES, RANK = 3, 8, 2
@@ -68,7 +69,7 @@ def test_heads_and_their_gradients_are_those_of_the_sequence_of_operations(parts
 def test_norms_that_hide_what_they_were_given_are_seen(parts):
     attn = torch.nn.Module()
     attn.norm_q, attn.norm_k = torch.nn.RMSNorm(FEATURES), torch.nn.RMSNorm(FEATURES)
-    processor = heads.FusedAttention(None, None, None)
+    processor = FusedAttention(None, None, None)
     processor.settle(attn)
     assert processor.invertible
     attn.norm_k.weight.data[3] = 0

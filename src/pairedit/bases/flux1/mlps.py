@@ -153,7 +153,7 @@ def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         fp8 [M, features + K], and float32 [M, 1].
     """
     if runs_triton(hidden.device):
-        from pairedit.machine.kernels import round_gelu as kernel
+        from pairedit.machine.gelu_kernels import round_gelu as kernel
 
         return kernel(beside.contiguous(), hidden.contiguous())
     return round_rows(torch.cat([beside, F.gelu(hidden, approximate="tanh")], dim=1))
@@ -179,7 +179,7 @@ def round_gelu_back(back: Tensor, hidden: Tensor, times: Tensor) -> tuple[Tensor
         fp8 [M, K], and float32 [M, 1]; see `round_rows`.
     """
     if runs_triton(hidden.device):
-        from pairedit.machine.kernels import round_gelu_back as kernel
+        from pairedit.machine.gelu_kernels import round_gelu_back as kernel
 
         return kernel(back.contiguous(), hidden.contiguous(), times)
     activated = back[:, back.shape[1] - hidden.shape[1] :]
