@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from diffusers import FluxPipeline
 
-from pairedit.bases.flux1.flux import PLAIN, Flux
+from pairedit.bases.flux1.flux import Flux
 from pairedit.bases.loading import dtypes, readable, settle
+from pairedit.bases.plain import PLAIN
 from pairedit.machine.hardware import Hardware
 
 # GiB that must be free at 512 px; the last profile is taken where nothing fits.
