@@ -27,7 +27,7 @@ def cells(sheet: Image.Image) -> np.ndarray:
     return (np.asarray(sheet) == MAGENTA).all(-1)
 
 
-@pytest.mark.parametrize("side", [64, 128, 512, 1024])
+@pytest.mark.parametrize("side", [64, 128, 512])  # from 471 px on type has one size
 @pytest.mark.parametrize("label", LABELS)
 def test_labels_never_touch_images_or_edges(side: int, label: str) -> None:
     rows = [[Image.new("RGB", (side, side), MAGENTA)] * 2] * 2
