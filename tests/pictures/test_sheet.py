@@ -118,5 +118,16 @@ def test_wrapped_lines_fit_and_lose_nothing_without_an_ellipsis(text: str, width
     assert lines == whole if len(whole) <= 3 else lines[-1].endswith("…")
 
 
+def test_a_long_word_is_broken_without_measuring_every_beginning_of_it(monkeypatch) -> None:
+    measured, width = [], sheets._width
+    monkeypatch.setattr(
+        sheets, "_width", lambda size, text: measured.append(text) or width(size, text)
+    )
+    lines = sheets._wrap(UNBROKEN, 12, 90, 10_000)
+    assert "".join(lines) == UNBROKEN
+    assert all(width(12, line + UNBROKEN[0]) > 45 for line in lines[:-1]), "lines are filled"
+    assert len(measured) < 12 * len(lines)
+
+
 def test_letters_that_the_font_lacks_stay_readable() -> None:
     assert sheets._lines("Éva −0.4 × ß\t日\nnext\r\n") == ["Eva -0.4 x s ?", "next"]
