@@ -22,7 +22,7 @@ from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering, Training
 from pairedit.train import fit
-from tiny import noise, picture, running, write_pairs
+from tiny import noise, picture, places, running, write_pairs
 
 FIT = Fit(resolution=64, unit=16)
 
@@ -309,5 +309,4 @@ def test_the_sheet_of_pairs_shows_what_is_free(masked):
     sheet = draw_pairs(pairs, (32, 32), title="discs")
     assert sheet.width > plain.width
     free = np.asarray(load_image(pairs[0].source, (32, 32)))[:, :16]
-    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(sheet), free.shape)[:, :, 0]
-    assert (windows == free).all((2, 3, 4)).sum() == 2  # in the source, and through the mask
+    assert len(places(sheet, free)) == 2  # in the source, and through the mask

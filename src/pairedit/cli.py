@@ -26,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
 from pairedit.plan.again import expand_again
-from pairedit.plan.composition import compose_problems, composed_once
+from pairedit.plan.composition import compose_problems
 from pairedit.plan.eval import plan_eval
 from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.keys import register
+from pairedit.plan.once import composed_once
 from pairedit.plan.published import expand
 from pairedit.plan.studio import plan_studio
 from pairedit.plan.train import plan_train

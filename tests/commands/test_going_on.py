@@ -15,12 +15,9 @@ ROLES = ("content", "semantic")
 
 
 @pytest.fixture
-def finished(train_disc, tmp_path):
-    """Train for four steps; return the folder of the run."""
-    folder = tmp_path / "short"
-    code, _, err = train_disc(folder, *PLAIN, "steps=4")
-    assert code == 0, err
-    return folder
+def finished(trained, tmp_path):
+    """Return the folder of a training of four steps."""
+    return trained(tmp_path / "short", *PLAIN, "steps=4")
 
 
 def payloads(folder):

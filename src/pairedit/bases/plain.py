@@ -1,6 +1,7 @@
-"""Own what bases share whose blocks run as diffusers has them: no fused operations, no graphs.
+"""Own what bases share: a pipeline that is taken over, and blocks that run as diffusers has them.
 
-Each brings its latents, its noise levels, how it encodes one prompt, and its pass.
+Each brings its latents, its noise levels, how it encodes prompts, and its pass; FLUX.1 also fused
+operations and graphs.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class PlainBase:
     """Run one base model in its parts. The transformer stays on the accelerator."""
 
     names: Names
-    kept: ClassVar[int]  # encoded prompts
+    kept: ClassVar[int] = 0  # encoded prompts
 
     def __init__(
         self,
@@ -57,8 +58,9 @@ class PlainBase:
         self._encoded: dict[str, Tensor] = {}  # on the CPU
         if hardware.compile:
             start_compiler()
-        for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
-            part.requires_grad_(False).eval()
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False).eval()
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""

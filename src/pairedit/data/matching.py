@@ -8,9 +8,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from pairedit.data.compare import compare
+from pairedit.data.compare import Comparison, compare
 from pairedit.data.folders import Listing
 from pairedit.data.images import _decode
+
+# By the pixels of both sides: the jobs of a sweep learn from the same pairs.
+_compared: dict[tuple[bytes, bytes], Comparison] = {}
 
 
 def match(
@@ -67,7 +70,8 @@ def check_pairs(pairs: Iterable[tuple[str, str]], folder: Path, problems: list[s
                 f"{seen[content]} and {names[0]}: the same pair twice, it would count double"
             )
         else:
-            found = compare(before, after)
+            found = _compared.get(content) or compare(before, after)
+            _compared[content] = found
             if found.refusal:
                 problems.append(f"{both}: {found.refusal}")
             doubts += [f"{both}: {doubt}" for doubt in found.doubts]

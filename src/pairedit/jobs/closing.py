@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Pair, Single
@@ -34,6 +36,7 @@ log = logging.getLogger(__name__)
 PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
 PREVIEW_SHARES = (0.0, 0.5, 1.0, 1.5)  # of one pair's worth, where that is known
 PREVIEW_LANES = 2  # seeds 0 and 1
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def show_and_check_slider(
@@ -73,9 +76,9 @@ def show_and_check_slider(
         attribute=attribute_of(edits.metadata),
         skip=plan.preview_at.skip,
     )
-    scales = PREVIEW_SCALES
+    scales, entries = PREVIEW_SCALES, {}
     if choice:
-        choice = _choose(base, plan, subject, edits, readers, choice)
+        choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
             scales = tuple(float(f"{share * choice.unit:.2g}") for share in PREVIEW_SHARES)
@@ -85,7 +88,9 @@ def show_and_check_slider(
     lanes = _few_lanes(base, plan, slider, seconds)
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
-        _show(plan, shown, edits, folder, run)
+        _show(plan, shown, edits, folder, run, entries)
+    elif entries:
+        annotate_lora(edits.path, **entries)
     if not plan.report:
         return
     check_slider(
@@ -108,8 +113,9 @@ def _choose(
     lora: LoraFile,
     readers: Mapping[str, Instrument],
     choice: Choice,
-) -> Choice:
-    """Try how a slider is best used, note it in its file, and say so."""
+) -> tuple[Choice, dict[str, Any]]:
+    """Try how a slider is best used, and say so; return it with what its file is to say of it."""
+    entries: dict[str, Any] = {}
     if plan.report:
         choice = by_trial(
             base,
@@ -130,7 +136,6 @@ def _choose(
                 seeds=len(SEEDS),
                 model=plan.model.name,
             )
-        annotate_lora(lora.path, **entries)
     log.info(
         "%s: the pairs change %.0f %% of the picture; best used with %s%s",
         subject.dataset,
@@ -142,7 +147,7 @@ def _choose(
         if choice.unit
         else "; it does not reach what one pair is worth",
     )
-    return choice
+    return choice, entries
 
 
 def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:
@@ -167,13 +172,18 @@ def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> l
 
 
 def _show(
-    plan: TrainPlan, samples: Sequence[Sample], lora: LoraFile, folder: Path, run: Run
+    plan: TrainPlan,
+    samples: Sequence[Sample],
+    lora: LoraFile,
+    folder: Path,
+    run: Run,
+    entries: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Draw preview.png; a slider's file receives it small."""
+    """Draw preview.png; a slider's file receives it small, with what else is noted there."""
     sheet = draw_sheet(samples, title=f"{folder.name}: {plan.method_name}")
     if plan.method.learns_from is not Single:
         # First, as the preview's file says that all of this has been done.
-        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)})
+        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)}, **entries)
     save_png(sheet, folder / "preview.png", {"lora": lora.path.name})
     run.image("preview", folder / "preview.png", lora.metadata["step"])
 

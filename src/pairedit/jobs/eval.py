@@ -20,7 +20,7 @@ from pairedit.jobs.noting import calibrate, settle
 from pairedit.jobs.opening import at_work, open_model
 from pairedit.lora.file import LoraFile
 from pairedit.lora.several import LoraFiles
-from pairedit.measure.curves import write_curves
+from pairedit.measure.curves import draw_curves, stacked
 from pairedit.measure.evaluate import Result, Setting, evaluate, render
 from pairedit.measure.families import comparisons, leading
 from pairedit.measure.readers import open_readers
@@ -160,11 +160,13 @@ def _write(
     _clear(folder)
     for edit, path in sheet_paths(folder, sheets).items():
         save_png(sheets[edit], path, {"edit": edit})
-    write_curves(list(groups.values()), folder / "curves.png")
+    curves = draw_curves(groups)
+    save_png(stacked(curves), folder / "curves.png", {})
     write_report(
         folder / "report.html",
         groups,
         sheets=sheets,
+        curves=curves,
         settings=settings,
         notes=notes,
     )
