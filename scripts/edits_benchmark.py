@@ -4,12 +4,14 @@
                                       [--known --write docs/method.md] [--out FILE.json]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
-local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
-the first training seed come before any of the second. Each result is written as it is found, so a
-call that its clock stops loses little, and the next one goes on. A job's folder holds what
-pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few of
-the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one file,
-such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other pages.
+local, and as the slider itself chooses to be used. A method is METHOD:STEPS, or, for a base of
+another precision, METHOD:STEPS:PRECISION, such as graded:150:fp8. Jobs run in the order of their
+worth: all of the first training seed come before any of the second. Each result is written as it is
+found, so a call that its clock stops loses little, and the next one goes on. A job's folder holds
+what pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few
+of the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one
+file, such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other
+pages.
 """
 
 import argparse
@@ -34,7 +36,7 @@ from pairedit.files import locate, replacing
 from pairedit.jobs.opening import open_model
 from pairedit.jobs.train import run_training
 from pairedit.lora.file import read_lora
-from pairedit.machine.hardware import Hardware
+from pairedit.machine.hardware import AUTO, Hardware
 from pairedit.measure import measures
 from pairedit.measure.choice import by_pairs, by_trial
 from pairedit.measure.effect import effect, worth
@@ -83,11 +85,14 @@ class Job:
     edit: str
     seed: int
     pairs: int
+    precision: str = AUTO  # of the base
 
     @property
     def recipe(self) -> str:
         """Name all but edit and seed: a row of the table."""
-        return f"{self.method}-{self.steps}" + ("-one" if self.pairs == 1 else "")
+        more = ["one"] if self.pairs == 1 else []
+        more += [self.precision] if self.precision != AUTO else []
+        return "-".join([self.method, str(self.steps), *more])
 
     @property
     def name(self) -> str:
@@ -100,8 +105,10 @@ def jobs(args: argparse.Namespace) -> list[Job]:
 
     def of(recipes: Sequence[str], edits: Sequence[str], seed: int, pairs: int) -> Iterator[Job]:
         for recipe, edit in product(recipes, edits):
-            method, _, steps = recipe.partition(":")
-            yield Job(method=method, steps=int(steps), edit=edit, seed=seed, pairs=pairs)
+            method, steps, *precision = recipe.split(":")
+            what = {"edit": edit, "seed": seed, "pairs": pairs}
+            what |= {"precision": precision[0]} if precision else {}
+            yield Job(method=method, steps=int(steps), **what)
 
     found: list[Job] = []
     means = [edit for edit in args.edits if edit != FAILS]
@@ -151,7 +158,7 @@ def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
     return replace(
         plan,
         pairs={job.edit: pairs[ALONE : ALONE + 1] if job.pairs == 1 else pairs},
-        hardware=Hardware(fused=fast, graphs=fast),
+        hardware=Hardware(fused=fast, graphs=fast, precision=job.precision),
         changes={"batch_size": args.rows},
     )
 
@@ -314,8 +321,9 @@ def floors(known: Known) -> dict[str, float | None]:
 
 def words(recipe: str) -> str:
     """Say how a slider was trained."""
-    method, steps, *one = recipe.split("-")
-    return f"`{method}`, {steps} steps, {'one pair' if one else 'three pairs'}"
+    method, steps, *more = recipe.split("-")
+    pairs = "one pair" if "one" in more else "three pairs"
+    return ", ".join([f"`{method}`", f"{steps} steps", pairs, *(m for m in more if m != "one")])
 
 
 def readable(args: argparse.Namespace) -> str:
