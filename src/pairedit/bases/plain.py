@@ -25,6 +25,7 @@ from pairedit.machine.graphs import Graphs
 from pairedit.machine.hardware import Hardware
 from pairedit.machine.lending import lend
 from pairedit.machine.quantised import quantiser
+from pairedit.machine.swapping import swapping
 from pairedit.settings import Size
 
 PLAIN = Hardware()
@@ -100,12 +101,15 @@ class PlainBase:
         if self._placed:
             return
         quantise = quantiser(self.hardware.precision)
-        for block in self.blocks():
+        blocks = list(self.blocks())
+        swaps = swapping(blocks, self.hardware.swapped, self.device)
+        for block in blocks:
             bring_block(block, self.device)
             quantise_linears(block, quantise)
+            swaps(block)
         self.transformer.to(self.device)
         if self.hardware.compile:
-            compile_blocks(self.blocks(), dynamic=self.hardware.dynamic)
+            compile_blocks(blocks, dynamic=self.hardware.dynamic)
         self._placed = True
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # of what was needed on the way

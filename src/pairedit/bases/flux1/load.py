@@ -13,7 +13,7 @@ from pairedit.bases.loading import dtypes, readable, settle
 from pairedit.machine.hardware import Hardware
 
 # GiB that must be free at 512 px; the last profile is taken where nothing fits.
-NEEDS = {"80gb": 32.0, "24gb": 21.5, "12gb": 0.0}
+NEEDS = {"80gb": 32.0, "24gb": 21.5, "12gb": 10.5, "8gb": 0.0}
 
 
 @functools.lru_cache(maxsize=1)
