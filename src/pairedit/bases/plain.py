@@ -1,4 +1,4 @@
-"""Own what bases share whose blocks run as diffusers has them: no fused operations, no graphs.
+"""Own what bases share whose blocks run as diffusers has them, but for how they attend.
 
 Each brings its latents, its noise levels, how it encodes one prompt, and its pass.
 """
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from pairedit.lora.names import Names
+from pairedit.machine.attention import Attend, choose_attention
 from pairedit.machine.blocks import (
     bring_block,
     compile_blocks,
@@ -65,6 +66,10 @@ class PlainBase:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""
         raise NotImplementedError
 
+    def fuse(self, block: nn.Module, attend: Attend) -> None:
+        """Let a block of the transformer attend by `attend`, on fewer operations where it can."""
+        raise NotImplementedError
+
     def encode_prompt(self, prompt: str, device: torch.device) -> Tensor:
         """Return the features of one prompt, [L, D], encoded on a device."""
         raise NotImplementedError
@@ -101,10 +106,12 @@ class PlainBase:
         if self._placed:
             return
         quantise = quantiser(self.hardware.precision)
-        blocks = list(self.blocks())
+        blocks, attend = list(self.blocks()), choose_attention(self.device, self.dtype)
         swaps = swapping(blocks, self.hardware.swapped, self.device)
         for block in blocks:
             bring_block(block, self.device)
+            if self.hardware.fused:
+                self.fuse(block, attend)
             quantise_linears(block, quantise)
             swaps(block)
         self.transformer.to(self.device)
@@ -121,16 +128,17 @@ class PlainBase:
 
     def rows(self, count: int) -> int:
         """Fill up to a power of two where blocks are compiled, for one number of rows each."""
-        return 2 ** (count - 1).bit_length() if self.hardware.compile else count
+        known = self.hardware.compile or self.hardware.graphs
+        return 2 ** (count - 1).bit_length() if known else count
 
     @contextmanager
     def training(self) -> Iterator[Graphs]:
-        """Let the blocks run for training inside; a step is never a graph."""
+        """Let the blocks run for training inside; a step becomes one graph where it can."""
         share = self.hardware.gradient_checkpointing
         with run_again(self.transformer, list(self.blocks()), share):
-            yield Graphs(False)
+            yield Graphs(self.hardware.graphs and self.hardware.batch_terms)
 
     @contextmanager
     def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass, which is never a graph."""
-        yield Graphs(False)
+        """Give what runs a pass; its graphs are forgotten with the LoRAs."""
+        yield Graphs(self.hardware.graphs)
