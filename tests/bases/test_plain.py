@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from klein import LENGTH, write_klein
+from layers import needs
 from pairedit.bases.base import velocity
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
@@ -26,14 +27,14 @@ def opened(request, tmp_path_factory):
     write = {"klein": write_klein, "z_image": write_z_image}[request.param]
     folder = write(tmp_path_factory.mktemp("tiny") / request.param)
 
-    def open_base(hardware):
+    def open_base(hardware, device="cpu"):
         from diffusers import Flux2KleinPipeline, ZImagePipeline
 
         from pairedit.bases.flux2.flux import Flux2Base
         from pairedit.bases.flux2.load import read_encoder
         from pairedit.bases.z_image.zimage import ZImageBase
 
-        given = {"device": torch.device("cpu"), "hardware": hardware}
+        given = {"device": torch.device(device), "hardware": hardware}
         if request.param == "klein":
             encoder = read_encoder(str(folder), torch.float32)
             pipeline = Flux2KleinPipeline.from_pretrained(folder, text_encoder=encoder)
@@ -97,3 +98,47 @@ def test_a_pass_depends_on_its_inputs_alone(opened):
         if shapes[0] == shapes[1]:
             found, expected = (each(latents, *turned.inputs) for each in (first, turned))
             assert torch.equal(found, expected)
+
+
+@pytest.mark.gpu
+@needs((8, 0))
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_graph_serves_every_level_and_learns(opened, compiled):
+    base = opened(replace(FUSED, graphs=True, compile=compiled), "cuda")
+    sigmas, text = base.sigmas(SIZE, 4), base.text(PROMPTS)
+    base.prepare(sigmas, text, None)
+    adapters, generator = Adapters(base), torch.Generator().manual_seed(0)
+    adapters.add("x", rank=2, alpha=1, targets="attention_mlp", generator=generator)
+    weights = adapters.parameters("x")
+    for up in weights[1::2]:
+        up.data = 0.3 * torch.randn(up.shape, generator=generator).to(base.device)
+    latents = torch.randn(2, *base.latent_shape(SIZE), generator=generator).to(base.device)
+    rows = [Row(scales={"x": 1.0}, learns=frozenset({"x"})), Row(scales={"x": 0.5})]
+
+    def forget():
+        for weight in weights:
+            weight.grad = None
+
+    for level in sigmas[:3]:
+        one = base.at(level, text, None)
+        with base.sampling() as run, adapters.rows(rows), torch.no_grad():
+            for _ in range(2):
+                found = run(one.key, one, latents, *one.inputs)
+            torch.testing.assert_close(found, one(latents, *one.inputs), rtol=1e-3, atol=1e-4)
+    with base.training() as run, adapters.rows(rows):
+        for level in sigmas[:3]:
+            one = base.at(level, text, None)
+
+            def learn(noisy, *inputs, one=one):
+                found = one(noisy, *inputs)
+                found.square().sum().backward()
+                return found.detach()
+
+            run("step", learn, latents, *one.inputs, before=forget)
+            replayed = [weight.grad.clone() for weight in weights]
+            output = one(latents, *one.inputs)
+            for ours, eager in zip(
+                replayed, torch.autograd.grad(output.square().sum(), weights), strict=True
+            ):
+                torch.testing.assert_close(ours, eager, rtol=1e-2, atol=1e-3)
+    adapters.remove()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from layers import quantise
+from layers import needs, quantise
 from pairedit.bases.base import velocity
 from pairedit.bases.flux1.load import load
 from pairedit.lora.adapters import Adapters
@@ -37,8 +37,8 @@ def chain(count):
     return nn.ModuleList(nn.Linear(8, 8) for _ in range(count))
 
 
-def swapped(blocks, share=1.0):
-    take = swapping.swapping(list(blocks), share, CPU)
+def swapped(blocks, share=1.0, device=CPU):
+    take = swapping.swapping(list(blocks), share, device)
     for block in blocks:
         take(block)
     return blocks
@@ -64,6 +64,30 @@ def test_blocks_there_and_back_give_the_gradient_of_blocks_that_stay(copies):
             assert torch.equal(found, expected)
     # The last one is there when the way back begins, and so is the first one of the next step.
     assert len(copies) == 3 + 1 + 2 * (1 + 1)
+
+
+class Slow(nn.Linear):
+    def forward(self, x):
+        for _ in range(30):
+            x = super().forward(x).tanh()
+        return x
+
+
+@pytest.mark.gpu
+@needs((8, 0))
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_copies_wait_for_products_and_products_for_copies(share):
+    device = torch.device("cuda")
+    torch.manual_seed(0)
+    whole = nn.ModuleList(Slow(2048, 2048) for _ in range(8)).to(device)
+    blocks = swapped(copy.deepcopy(whole), share, device)
+    x = torch.randn(512, 2048, device=device)
+    orders = [range(8), range(7, -1, -1), [0, 0, 3, 1, 7, 2], range(8)]
+    for order in [*orders, *orders]:
+        found = expected = x
+        for number in order:
+            found, expected = blocks[number](found), whole[number](expected)
+        assert torch.equal(found, expected)
 
 
 def test_the_next_block_comes_while_one_runs(copies):
