@@ -4,12 +4,14 @@
                                       [--known --write docs/method.md] [--out FILE.json]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
-local, and as the slider itself chooses to be used. Jobs run in the order of their worth: all of
-the first training seed come before any of the second. Each result is written as it is found, so a
-call that its clock stops loses little, and the next one goes on. A job's folder holds what
-pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few of
-the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one file,
-such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other pages.
+local, and as the slider itself chooses to be used. A method is METHOD:STEPS, or, for a base of
+another precision, METHOD:STEPS:PRECISION, such as graded:150:fp8. Jobs run in the order of their
+worth: all of the first training seed come before any of the second. Each result is written as it is
+found, so a call that its clock stops loses little, and the next one goes on. A job's folder holds
+what pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few
+of the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one
+file, such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other
+pages.
 """
 
 import argparse

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 
 from pairedit.files import replacing
+from pairedit.machine.hardware import AUTO
 
 EDITS = ("smile", "age", "mouth_open", "eye_size", "hair_length", "beard", "glasses", "nose_width")
 FAILS = "tilt"  # last in line, and in no mean
@@ -22,11 +23,14 @@ class Job:
     edit: str
     seed: int
     pairs: int
+    precision: str = AUTO  # of the base
 
     @property
     def recipe(self) -> str:
         """Name all but edit and seed: a row of the table."""
-        return f"{self.method}-{self.steps}" + ("-one" if self.pairs == 1 else "")
+        more = ["one"] if self.pairs == 1 else []
+        more += [self.precision] if self.precision != AUTO else []
+        return "-".join([self.method, str(self.steps), *more])
 
     @property
     def name(self) -> str:
@@ -39,8 +43,10 @@ def jobs(args: argparse.Namespace) -> list[Job]:
 
     def of(recipes: Sequence[str], edits: Sequence[str], seed: int, pairs: int) -> Iterator[Job]:
         for recipe, edit in product(recipes, edits):
-            method, _, steps = recipe.partition(":")
-            yield Job(method=method, steps=int(steps), edit=edit, seed=seed, pairs=pairs)
+            method, steps, *precision = recipe.split(":")
+            what = {"edit": edit, "seed": seed, "pairs": pairs}
+            what |= {"precision": precision[0]} if precision else {}
+            yield Job(method=method, steps=int(steps), **what)
 
     found: list[Job] = []
     means = [edit for edit in args.edits if edit != FAILS]

@@ -70,8 +70,9 @@ def floors(known: Known) -> dict[str, float | None]:
 
 def words(recipe: str) -> str:
     """Say how a slider was trained."""
-    method, steps, *one = recipe.split("-")
-    return f"`{method}`, {steps} steps, {'one pair' if one else 'three pairs'}"
+    method, steps, *more = recipe.split("-")
+    pairs = "one pair" if "one" in more else "three pairs"
+    return ", ".join([f"`{method}`", f"{steps} steps", pairs, *(m for m in more if m != "one")])
 
 
 def readable(args: argparse.Namespace) -> str:

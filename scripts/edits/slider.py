@@ -75,7 +75,7 @@ def plan_of(job: Job, args: argparse.Namespace) -> TrainPlan:
     return replace(
         plan,
         pairs={job.edit: pairs[ALONE : ALONE + 1] if job.pairs == 1 else pairs},
-        hardware=Hardware(fused=fast, graphs=fast),
+        hardware=Hardware(fused=fast, graphs=fast, precision=job.precision),
         changes={"batch_size": args.rows},
     )
 

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from pairedit.bases.flux1.heads import FusedAttention
 from pairedit.machine import heads
+from pairedit.machine.rotation import rotate
 
 COUNTS = (5, 9)  # tokens of text and image
 HEADS, FEATURES, RANK = 3, 8, 2
@@ -47,7 +48,7 @@ def expected(parts, streams):
     query, key, value = (torch.cat(part, dim=1) for part in zip(*made, strict=True))
     tokens = query.shape[1]
     rotation = parts["cosine"][:tokens], parts["sine"][:tokens]
-    return heads.rotate(query, rotation), heads.rotate(key, rotation), value
+    return rotate(query, rotation), rotate(key, rotation), value
 
 
 @pytest.mark.parametrize("streams", [1, 2])

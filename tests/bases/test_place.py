@@ -125,7 +125,8 @@ def open_fused(folder, **more):
 # torch warns of itself while it traces.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.heavy
-def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypatch):
+@pytest.mark.parametrize("swapped", [0.0, 0.5])
+def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypatch, swapped):
     compiled = []
 
     def backend(graph, inputs):
@@ -138,7 +139,7 @@ def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypat
         "compile",
         lambda self, **options: whole(self, backend=backend, **options),
     )
-    flux, step = open_fused(tiny_flux_folder, compile=True)
+    flux, step = open_fused(tiny_flux_folder, compile=True, swapped=swapped)
     with training_blocks(flux.transformer, flux.hardware):
         step()
         step()

@@ -18,7 +18,7 @@ from torch import nn
 
 from pairedit.bases.plain import PLAIN
 from pairedit.bases.quiet import quiet
-from pairedit.machine.hardware import AUTO, ON_GPU, Hardware, choose
+from pairedit.machine.hardware import AUTO, PROFILES, Hardware, choose
 from pairedit.problems import Invalid
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ def settle(
         changes=changes,
         needs=needs,
     )
-    if hardware.name == AUTO and chosen.name in ON_GPU:
+    if hardware.name == AUTO and chosen.name in PROFILES:
         log.info("hardware=%s: %.1f GiB are free on the GPU", chosen.name, free)
     return chosen if fuses else replace(chosen, fused=False, graphs=False)
 

@@ -16,20 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairedit.machine.devices import runs_triton
+from pairedit.machine.rotation import rotate
 
 RANK_LIMIT = 128  # of one projection: fit where the kernel makes the heads
-Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32 [N, D]; neighbours form a pair
-
-
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Rotate each pair of features of [B, N, H, D] by its angle.
-
-    Compiled to half the time of diffusers' apply_rotary_emb, whose result this is.
-    """
-    cosine, sine = (part[:, None] for part in rotation)
-    first = torch.arange(x.shape[-1], device=x.device) % 2 == 0
-    others = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (x.float() * cosine + others.float() * torch.where(first, -sine, sine)).to(x.dtype)
 
 
 # Said, since torch 2.6 does not read it off `list[Tensor]`.

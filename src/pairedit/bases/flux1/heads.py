@@ -17,11 +17,11 @@ from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_conte
 
 from pairedit.lora.rowwise import multiply_apart, multiply_together
 from pairedit.machine.attention import KERNELS, Attend
-from pairedit.machine.heads import Rotation, rotate, to_heads
+from pairedit.machine.heads import to_heads
+from pairedit.machine.rotation import Rotation, rotate
 
-SMALL = (
-    1e-4  # of the largest weight of a norm: what is multiplied by less cannot be told afterwards
-)
+# Of the largest weight of a norm: what is multiplied by less cannot be told afterwards.
+SMALL = 1e-4
 
 
 class FusedAttention:
