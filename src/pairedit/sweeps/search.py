@@ -10,7 +10,7 @@ import logging
 import math
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,18 @@ def trials_left(folder: Path) -> int | None:
 
 
 def take_up(config: DictConfig, folder: Path) -> None:
-    """Note how a search was started; put trials in line again that were cut off."""
+    """Note how a search was started; put in line what is to be tried first.
+
+    Of a new search that is the default; of one that goes on, trials that were cut off.
+    """
     if not (folder / SWEEP).is_file():
         # Hydra's own sweeper writes this; `resume` starts from it.
         OmegaConf.save(config, folder / SWEEP)
-    if not (folder / STUDY).is_file():
-        return
     import optuna
+
+    if not (folder / STUDY).is_file():
+        _begin(config)
+        return
 
     study = optuna.load_study(
         study_name=config.hydra.sweeper.study_name, storage=config.hydra.sweeper.storage
@@ -81,6 +86,29 @@ def take_up(config: DictConfig, folder: Path) -> None:
         sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials),
         len(cut),
     )
+
+
+def _begin(config: DictConfig) -> None:
+    """Make a study whose first trial is the default, as far as the search is over its values."""
+    import optuna
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+    sweeper = config.hydra.sweeper
+    if not sweeper.get("params") or not sweeper.get("storage"):
+        return
+    searched, _ = create_params_from_overrides([f"{k}={v}" for k, v in sweeper.params.items()])
+    usual = {}
+    for name, distribution in searched.items():
+        value = OmegaConf.select(config, name)
+        with suppress(ValueError, TypeError):
+            if distribution._contains(distribution.to_internal_repr(value)):
+                usual[name] = value
+    study = optuna.create_study(
+        study_name=sweeper.study_name,
+        storage=sweeper.storage,
+        direction="maximize" if _highest(sweeper) else "minimize",
+    )
+    study.enqueue_trial(usual)
 
 
 def scored(found: JobReturn, config: DictConfig) -> JobReturn:
