@@ -61,7 +61,9 @@ def test_without_a_probe_the_person_is_what_counts(tmp_path):
 
 
 def test_a_measure_that_there_is_not_is_refused():
-    with pytest.raises(ValueError, match=r"score=beauty: no such measure; there is auto, image change"):
+    with pytest.raises(
+        ValueError, match=r"score=beauty: no such measure; there is auto, image change"
+    ):
         check_score("beauty")
 
 

@@ -93,6 +93,7 @@ class _Parts:
         """Return the configuration of the part that the only word names."""
         part = self._parts[words[0]]
         config = copy.deepcopy(master)
+        OmegaConf.set_readonly(config.hydra, False)  # Hydra locks what it has taken in
         with open_dict(config):
             config.sweep.folder = None
             config.lora = list(part.loras)
@@ -105,6 +106,7 @@ def _master(config: DictConfig, hydra: DictConfig, folder: Path) -> DictConfig:
     master = copy.deepcopy(config)
     with open_dict(master):
         master.hydra = copy.deepcopy(hydra)
+        OmegaConf.set_readonly(master.hydra, False)
         master.hydra.mode = RunMode.MULTIRUN
         master.hydra.sweep.dir = str(folder)
     return master
