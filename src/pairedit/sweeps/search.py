@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import math
 import sqlite3
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def take_up(config: DictConfig, folder: Path) -> None:
     for trial in cut:
         study._storage.set_trial_user_attr(trial._trial_id, "again", True)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+        _enqueue(study, trial.params)
     log.info(
         "the search goes on: %d trials are done, %d that were cut off come first",
         sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials),
@@ -108,7 +109,14 @@ def _begin(config: DictConfig) -> None:
         storage=sweeper.storage,
         direction="maximize" if _highest(sweeper) else "minimize",
     )
-    study.enqueue_trial(usual)
+    _enqueue(study, usual)
+
+
+def _enqueue(study: Any, params: Mapping[str, Any]) -> None:
+    """Put a trial in line; Optuna 2 warns that this is new."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study.enqueue_trial(dict(params))
 
 
 def scored(found: JobReturn, config: DictConfig) -> JobReturn:
