@@ -28,8 +28,10 @@ def run(folder, sliders, words, env=None):
         command, env=env, capture_output=True, text=True, cwd=folder.parent, timeout=400
     )
     assert (done.returncode, done.stderr) == (0, "")
-    paths = [*folder.glob("*.*"), *folder.glob("sheets/*.png")]
-    return {path.name: path.read_bytes() for path in paths if path.suffix not in (".log", ".yaml")}
+    names = ("report.html", "eval.json", "eval.csv", "curves.png", "config.yaml")
+    paths = [*(folder / name for name in names), *folder.glob("sheets/*.png")]
+    assert len(paths) == len(names) + 2
+    return {path.name: path.read_bytes() for path in paths}
 
 
 @pytest.fixture(scope="module")
