@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -72,10 +73,10 @@ def do_part(plan: EvalPlan, part: Part, folder: Path, bench: Bench | None = None
         bench: to work with; None opens one.
     """
     paths = [Path(path) for path in part.loras]
-    bench = bench or Bench(plan, LoraFiles(paths, plan.model.names))
     known = {subject.path: subject for subject in plan.subjects}
     subjects = [replace(known[p], label=label) for p, label in zip(paths, part.labels, strict=True)]
     with at_work(plan, folder):
+        bench = bench or _bench_again(plan, LoraFiles(paths, plan.model.names))
         if part.edit is None:
             (subject,) = subjects
             (result,) = bench.measure(
@@ -87,6 +88,21 @@ def do_part(plan: EvalPlan, part: Part, folder: Path, bench: Bench | None = None
         found = zip(subjects, part.folders, part.marks, strict=True)
         group = [kept(subject, Path(place), mark) for subject, place, mark in found]
         save_png(bench.side_by_side([result for result in group if result]), folder / SHEET, {})
+
+
+_readers: dict[str, Any] = {}  # of the last part of this process, by what was asked for
+
+
+def _bench_again(plan: EvalPlan, loras: Mapping[Path, LoraFile]) -> Bench:
+    """Return a bench with the readers of the last part, where they are the same: some take long."""
+    bench = Bench(plan, loras)
+    asked = [plan.resolved["readers"], plan.model.path, plan.rendering.size, str(bench.base.device)]
+    key = json.dumps(asked, sort_keys=True, default=str)
+    if key not in _readers:
+        _readers.clear()
+        _readers[key] = bench.readers
+    bench.readers = _readers[key]
+    return bench
 
 
 def here(plan: EvalPlan, loras: Mapping[Path, LoraFile]) -> Spread:
