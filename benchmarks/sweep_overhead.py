@@ -74,7 +74,7 @@ def _report(work: Path, count: int) -> dict[str, float]:
 
     from pairedit.data.images import to_image
     from pairedit.jobs.eval import write_files
-    from pairedit.jobs.sheets import by_edit, shown_of
+    from pairedit.jobs.sheets import by_edit, shown_of, sized
     from pairedit.measure.evaluate import measure_slider
     from pairedit.measure.kept import keep, kept
     from pairedit.measure.subject import Subject
@@ -100,13 +100,13 @@ def _report(work: Path, count: int) -> dict[str, float]:
             for lane in range(12) for k, scale in enumerate(SCALES)
         }  # fmt: skip
         found = measure_slider(subject, samples, SCALES, (128, 128), {}, {})
-        keep(shown_of(found, alone=False, many=True), work / str(n), mark="", settled=False)
+        keep(shown_of(found, alone=False), work / str(n), mark="", settled=False)
     after, started = _memory(), time.perf_counter()
     results = [found for s in subjects if (found := kept(s, work / s.path.stem, ""))]
     settings = {"match": 0.5, "model": "flux-mini", "seeds": list(range(12))}
     settings |= {"prompts": ["a person"], "num_inference_steps": 28, "resolution": 128}
     with Image.open(io.BytesIO(results[0].strip)) as strip:
-        write_files(work, by_edit(results), {"smile": strip.convert("RGB")}, settings, [])
+        write_files(work, by_edit(sized(results)), {"smile": strip.convert("RGB")}, settings, [])
     return {
         "sliders": len(results),
         "seconds to measure": round(started - measured, 1),

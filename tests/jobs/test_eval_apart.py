@@ -50,7 +50,9 @@ def counted(monkeypatch):
     return seen, failing
 
 
-def test_what_was_broken_off_goes_on_to_the_same_bytes(evaluate_sweep, counted, tmp_path):
+def test_what_was_broken_off_goes_on_to_the_same_bytes(
+    evaluate_sweep, counted, flux, sweep, tmp_path
+):
     seen, failing = counted
     code, _, err, whole = evaluate_sweep("whole")
     assert (code, err) == (0, "")
@@ -68,6 +70,12 @@ def test_what_was_broken_off_goes_on_to_the_same_bytes(evaluate_sweep, counted, 
     assert "1 of 3 sliders were measured before" in out
     assert files == whole
     assert not (tmp_path / "broken/side-by-side").exists()
+    # A sweep that has grown costs what is new.
+    seen.clear()
+    strong_lora(flux, sweep / "c/disc/semantic.safetensors", seed=7)
+    assert evaluate_sweep("broken")[0] == 0
+    assert seen == ["c"]
+    (sweep / "c/disc/semantic.safetensors").unlink()
     # Whatever else it is measured by is measured again.
     seen.clear()
     assert evaluate_sweep("broken", "seeds=[3,8]")[0] == 0

@@ -24,7 +24,7 @@ import pairedit
 from pairedit.data.names import plain_names
 from pairedit.jobs.bench import Bench
 from pairedit.jobs.opening import at_work
-from pairedit.jobs.sheets import MANY, by_edit, shown_of
+from pairedit.jobs.sheets import by_edit, shown_of
 from pairedit.lora.file import LoraFile
 from pairedit.lora.several import LoraFiles
 from pairedit.measure.evaluate import Result
@@ -55,7 +55,6 @@ class Part:
     folders: Sequence[str]  # where what is found about each stands
     marks: Sequence[str]  # see `keep`
     alone: bool = False  # see `shown_of`
-    many: bool = False
 
 
 # Does parts, each in the folder of its name inside the one given; returns why by name of those
@@ -79,9 +78,7 @@ def do_part(plan: EvalPlan, part: Part, folder: Path, bench: Bench | None = None
         bench = bench or _bench_again(plan, LoraFiles(paths, plan.model.names))
         if part.edit is None:
             (subject,) = subjects
-            (result,) = bench.measure(
-                subjects, lambda result: shown_of(result, alone=part.alone, many=part.many)
-            )
+            (result,) = bench.measure(subjects, lambda found: shown_of(found, alone=part.alone))
             bench.note([result])
             keep(result, folder, mark=part.marks[0], settled=subject.open)
             return
@@ -178,14 +175,13 @@ def _parts(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> dict
     names = plain_names(["_".join(path.relative_to(plan.swept).parts[:-1]) for path in paths])
     parts, sums = {}, cache(_digest)  # many sliders share their pairs
     for name, subject in zip(names, plan.subjects, strict=True):
-        alone, many = count[subject.dataset] == 1, len(paths) > MANY
+        alone = count[subject.dataset] == 1
         parts[name] = Part(
             loras=[str(subject.path)],
             labels=[subject.label],
             folders=[str((folder / SLIDERS / name).absolute())],
-            marks=[_mark(plan, subject, loras[subject.path].sha256, sums, alone, many)],
+            marks=[_mark(plan, subject, loras[subject.path].sha256, sums, alone)],
             alone=alone,
-            many=many,
         )
     return parts
 
@@ -196,7 +192,6 @@ def _mark(
     weights: str,
     digest: Callable[[Path], str],
     alone: bool,
-    many: bool,
 ) -> str:
     """Sum up all that a slider's result follows from, but for how it is used."""
     sides = [
@@ -205,7 +200,7 @@ def _mark(
     ]
     asked = {key: value for key, value in plan.resolved.items() if key not in ASIDE}
     about = [pairedit.__version__, list(MEASURES), asked, weights, sides, subject.attribute]
-    text = json.dumps([*about, alone, many], sort_keys=True, default=str)
+    text = json.dumps([*about, alone], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

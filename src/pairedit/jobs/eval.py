@@ -16,7 +16,14 @@ from pairedit.files import replacing, write_yaml
 from pairedit.jobs.apart import Spread, failed, here, measure_apart
 from pairedit.jobs.bench import Bench, settings_of
 from pairedit.jobs.opening import at_work
-from pairedit.jobs.sheets import MANY, SHOWN_ALONE, by_edit, sheet_of_scales, sheet_paths, shown_of
+from pairedit.jobs.sheets import (
+    SHOWN_ALONE,
+    by_edit,
+    sheet_of_scales,
+    sheet_paths,
+    shown_of,
+    sized,
+)
 from pairedit.lora.file import LoraFile
 from pairedit.lora.several import LoraFiles
 from pairedit.measure.curves import write_curves
@@ -69,12 +76,9 @@ def _together(
     """Measure sliders that share what they have in common, and draw those of each edit."""
     bench = Bench(plan, loras)
     count = Counter(subject.dataset for subject in plan.subjects)
-
-    def keep(result: Result) -> Result:
-        alone, many = count[result.subject.dataset] == 1, len(plan.subjects) > MANY
-        return shown_of(result, alone=alone, many=many)
-
-    results = bench.measure(plan.subjects, keep)
+    results = bench.measure(
+        plan.subjects, lambda found: shown_of(found, alone=count[found.subject.dataset] == 1)
+    )
     groups = by_edit(results)
     sheets = {e: bench.side_by_side(group) for e, group in groups.items() if len(group) > 1}
     bench.note(results)
@@ -104,7 +108,7 @@ def _report(
         edit: sheets.get(edit) or sheet_of_scales(group[0], SHOWN_ALONE, edit)
         for edit, group in groups.items()
     }
-    write_files(folder, groups, shown, settings_of(plan), [*plan.notes, *notes])
+    write_files(folder, by_edit(sized(results)), shown, settings_of(plan), [*plan.notes, *notes])
     track(plan, folder, results, groups)
     _say(results)
     log.info("report: %s", (folder / "report.html").resolve())

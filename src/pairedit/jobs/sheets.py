@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,23 +24,32 @@ SMALL = (1000, 1000)  # px at most
 SHOWN_ROWS = 3  # lanes on the sheets of every slider's scales
 
 
-def shown_of(result: Result, *, alone: bool, many: bool) -> Result:
+def shown_of(result: Result, *, alone: bool) -> Result:
     """Keep of the images of a slider that is measured what the report shows.
 
     Args:
         result: with all its images.
         alone: no other slider of its edit is measured.
-        many: the report shows so many sliders that their pictures are made smaller.
     """
     samples = {
         (lane, k): sample
         for (lane, k), sample in result.samples.items()
         if lane < (SHOWN_ALONE if alone else SHOWN) and (alone or k == result.seen.zero)
     }
-    strip = sheet_of_scales(result, SHOWN_ROWS)
-    if many:
-        strip.thumbnail(SMALL)
-    return replace(result, samples=samples, strip=webp(strip))
+    strip = webp(sheet_of_scales(result, SHOWN_ROWS))
+    return replace(result, samples=samples, strip=strip)
+
+
+def sized(results: Sequence[Result]) -> list[Result]:
+    """Make the pictures of sliders smaller, where a report shows many of them."""
+    return list(results) if len(results) <= MANY else [_smaller(result) for result in results]
+
+
+def _smaller(result: Result) -> Result:
+    with Image.open(io.BytesIO(result.strip)) as strip:
+        small = strip.convert("RGB")
+    small.thumbnail(SMALL)
+    return replace(result, strip=webp(small))
 
 
 def by_edit(results: Sequence[Result]) -> dict[str, list[Result]]:
