@@ -14,6 +14,8 @@ from pairedit.sweeps import outcome
 pytestmark = pytest.mark.cluster
 
 
+# SQLAlchemy 1, which Optuna 2 needs, warns of what Optuna asks of it.
+@pytest.mark.filterwarnings("ignore:Deprecated API features")
 def test_a_search_that_was_killed_does_the_trials_that_are_left(tiny_overrides, tmp_path):
     needs("hydra_plugins.hydra_optuna_sweeper", "optuna")
     import optuna
