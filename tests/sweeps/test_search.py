@@ -21,14 +21,21 @@ def study(folder, **states):
         base.execute("create table trial_user_attributes (trial_id integer, key text)")
         for state, count in states.items():
             base.executemany("insert into trials (state) values (?)", [(state,)] * count)
-    write_yaml(folder / "multirun.yaml", {"hydra": {"sweeper": {"n_trials": 12}}})
+    sweeper = {
+        "n_trials": 12, "direction": "maximize",
+        "params": {"steps": "choice(100,200)", "lora.rank": "choice(4,16)", "_target_": "x"},
+    }  # fmt: skip
+    write_yaml(folder / "multirun.yaml", {"hydra": {"sweeper": sweeper}})
     return folder
 
 
 def test_the_trials_that_are_left_are_done(tmp_path):
     folder = study(tmp_path / "tune", COMPLETE=4, FAIL=1, RUNNING=2)
     words = [f"hydra.sweep.dir={folder}", "resume=auto", "-m"]
-    assert go_on(words) == [*words, "hydra.sweeper.n_trials=7"]
+    space = ["hydra.sweeper.params.steps='choice(100,200)'", "hydra.sweeper.direction=maximize"]
+    assert go_on(words) == [*words, *space, "hydra.sweeper.n_trials=7"]
+    other = [*words, "hydra.sweeper.params.steps=choice(1,2)"]
+    assert go_on(other) == [*other, space[1], "hydra.sweeper.n_trials=7"]
     assert go_on([*words, "hydra.sweeper.n_trials=3"])[-1] == "hydra.sweeper.n_trials=3"
     assert go_on(words[:1]) == words[:1]
 

@@ -47,6 +47,8 @@ def sized(results: Sequence[Result]) -> list[Result]:
 
 def _smaller(result: Result) -> Result:
     with Image.open(io.BytesIO(result.strip)) as strip:
+        if strip.width <= SMALL[0] and strip.height <= SMALL[1]:
+            return result
         small = strip.convert("RGB")
     small.thumbnail(SMALL)
     return replace(result, strip=webp(small))

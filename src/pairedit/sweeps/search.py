@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sqlite3
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,11 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import read_yaml
 from pairedit.runs.resume import RESUME, SWEEP
+from pairedit.runs.words import key_of, quoted
 
 log = logging.getLogger(__name__)
 
 STUDY = "study.db"
 TRIALS = "hydra.sweeper.n_trials="
+PARAMS, DIRECTION = "hydra.sweeper.params.", "hydra.sweeper.direction="
 PLAIN = ".BasicSweeper"
 
 
@@ -34,13 +37,33 @@ def searches(config: DictConfig) -> bool:
 
 
 def go_on(words: Sequence[str]) -> list[str]:
-    """Let a search that is resumed do the trials that are left, unless it is told how many."""
+    """Let a search that is resumed do the trials that are left, unless it is told how many.
+
+    It goes over the same values, also where they came from the command line.
+    """
     place = [w.partition("=")[2].strip("'\"") for w in words if w.startswith("hydra.sweep.dir=")]
     resumes = any(word.startswith(RESUME) for word in words)
     if not place or not resumes or any(word.startswith(TRIALS) for word in words):
         return list(words)
-    left = trials_left(Path(place[-1]))
-    return [*words, *([] if left is None else [f"{TRIALS}{left}"])]
+    folder = Path(place[-1])
+    left = trials_left(folder)
+    if left is None:
+        return list(words)
+    given = {key_of(word) for word in words}
+    kept = [word for word in _space(folder) if key_of(word) not in given]
+    return [*words, *kept, f"{TRIALS}{left}"]
+
+
+def _space(folder: Path) -> list[str]:
+    """Return the words for what a search went over, and which way, as far as words can say it.
+
+    A key with a dot in it is one of the file's, where the search finds it again.
+    """
+    sweeper = read_yaml(folder / SWEEP, dict)["hydra"]["sweeper"]
+    params = sweeper.get("params") or {}
+    plain = {k: v for k, v in params.items() if re.fullmatch(r"[a-z]\w*", k) and k != "hydra"}
+    words = [f"{PARAMS}{key}={quoted(value)}" for key, value in plain.items()]
+    return [*words, f"{DIRECTION}{'maximize' if _highest(sweeper) else 'minimize'}"]
 
 
 def trials_left(folder: Path) -> int | None:
