@@ -1,6 +1,6 @@
 """Search settings for one edit with `sweep=tune`, and hold the best against the default.
 
-    python benchmarks/tune.py --work /tmp/tune [--seconds 200]
+    python benchmarks/tune.py --work /tmp/tune [--workers 2] [--seconds 200]
 
 Runs 12 trials on smile; then trains the default and the best setting from two other seeds, and
 measures them on 32 seeds that the search has not seen. What was done is kept: the same command
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--steps", default="100,150", help="that are tried")
     parser.add_argument("--seconds", type=float, help="after which the search is killed")
+    parser.add_argument("--workers", type=int, default=1, help="trainings of the search at once")
     parser.add_argument("words", nargs="*", help="further words of every training")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -47,6 +48,8 @@ def main() -> None:
             words = ["sweep=tune", f"dataset={given.edit}", f"hydra.sweep.dir={search}"]
             words += [f"hydra.sweeper.n_trials={given.trials}", *given.words]
             words += [f"hydra.sweeper.params.steps='choice({given.steps})'"]
+        if given.workers > 1:
+            words += ["hydra/launcher=joblib", f"hydra.sweeper.n_jobs={given.workers}"]
         if not _run(TRAIN, words, given.seconds):
             print(f"killed with {len(_trials(search))} of {given.trials} trials", flush=True)
             return
