@@ -42,7 +42,7 @@ def main() -> None:
     given.work.mkdir(parents=True, exist_ok=True)
     search = given.work / "search"
     best = search / "optimization_results.yaml"
-    if not best.is_file() or len(_trials(search)) < given.trials:
+    if not best.is_file():
         words = [f"resume={search}"]
         if not (search / "study.db").is_file():
             words = ["sweep=tune", f"dataset={given.edit}", f"hydra.sweep.dir={search}"]
@@ -59,9 +59,8 @@ def main() -> None:
         for seed in (1, 2):
             place = given.work / "finals" / f"{name}-{seed}"
             if not (place / given.edit / "report.json").is_file():
-                words = [f"dataset={given.edit}", f"seed={seed}", "preview=false", *words]
-                words += [f"hydra.run.dir={place}", "resume=auto", *given.words]
-                _run(TRAIN, words)
+                usual = [f"dataset={given.edit}", f"seed={seed}", "preview=false", *given.words]
+                _run(TRAIN, [*usual, *words, f"hydra.run.dir={place}", "resume=auto"])
     finals = given.work / "eval"
     words = [f"sweep={given.work / 'finals'}", f"seeds={SEEDS}", "reader=[probe]"]
     _run(EVAL, [*words, f"hydra.run.dir={finals}"])

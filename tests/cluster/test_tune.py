@@ -23,7 +23,8 @@ def test_a_search_that_was_killed_does_the_trials_that_are_left(tiny_overrides, 
     folder = tmp_path / "tune"
     words = ["sweep=tune", "dataset=age", "hydra.sweeper.n_trials=3", "method=fm", "save_every=20"]
     words += ["hydra.sweeper.params.steps='choice(150,200)'", 'score="image change"']
-    words += [f"hydra.sweep.dir={folder}", *tiny_overrides]
+    # Two settings for three trials: one is drawn again.
+    words += ["cfg_eta=4", "lora.rank=2", f"hydra.sweep.dir={folder}", *tiny_overrides]
     command = [sys.executable, "-c", TRAIN]
     process = subprocess.Popen([*command, *words], cwd=tmp_path, stdout=subprocess.DEVNULL)
     ((first, _),) = eventually(lambda: at_work(folder))
@@ -36,11 +37,10 @@ def test_a_search_that_was_killed_does_the_trials_that_are_left(tiny_overrides, 
     assert "0 trials are done, 1 that were cut off come first" in done.stdout
     notes = {path.parent.name: outcome.read(path.parent) for path in folder.glob("*/job.json")}
     assert {note.status for note in notes.values()} == {outcome.DONE}
-    assert sorted(notes) == ["trial-001", "trial-002", "trial-003"]
+    assert {"trial-001"} <= set(notes) <= {"trial-001", "trial-002"}
     assert first.name == "trial-001"
     assert re.search(r"goes on after step \d+ of 150", (first / "train.log").read_text())
     study = optuna.load_study(study_name="pairedit", storage=f"sqlite:///{folder}/study.db")
     assert [t.state.name for t in study.trials] == ["FAIL", *["COMPLETE"] * 3]
-    assert study.trials[1].params == study.trials[0].params
-    assert study.trials[1].params["cfg_eta"] == 4, "the default"
+    assert study.trials[1].params == study.trials[0].params == {"steps": 150}, "the default"
     assert (folder / "optimization_results.yaml").is_file()

@@ -54,7 +54,7 @@ class SweepLauncher(Launcher):
             config.hydra.sweep.dir = str(folder)
         self._folder = folder
         self._jobs.several(folder)
-        self._searches = searches(config)
+        self._searches = self._jobs.repeats = searches(config)
         if self._searches:
             folder.mkdir(parents=True, exist_ok=True)
             take_up(config, folder)
@@ -72,7 +72,12 @@ class SweepLauncher(Launcher):
         loader = self._context.config_loader
         for words in job_overrides:  # before any is named: a word may be wrong
             loader.load_sweep_config(self._config, words)
-        return self.run_planned(self._name(job_overrides, initial_job_idx))
+        if not self._searches:
+            return self.run_planned(self._name(job_overrides, initial_job_idx))
+        # A search may draw the same values twice at once.
+        once = list(dict.fromkeys(map(tuple, job_overrides)))
+        found = dict(zip(once, self.run_planned(self._name(once, initial_job_idx)), strict=True))
+        return [found[tuple(words)] for words in job_overrides]
 
     def run_planned(self, planned: Sequence[Planned]) -> Sequence[JobReturn]:
         """Run jobs that have their folders; see `launch`."""
