@@ -21,8 +21,8 @@ def test_a_search_that_was_killed_does_the_trials_that_are_left(tiny_overrides, 
     import optuna
 
     folder = tmp_path / "tune"
-    words = ["sweep=tune", "dataset=age", "hydra.sweeper.n_trials=3", "method=fm", "save_every=20"]
-    words += ["hydra.sweeper.params.steps='choice(150,200)'", 'score="image change"']
+    words = ["sweep=tune", "dataset=age", "hydra.sweeper.n_trials=3", "method=fm", "save_every=10"]
+    words += ["hydra.sweeper.params.steps='choice(60,150)'", 'score="image change"']
     # Two settings for three trials: one is drawn again.
     words += ["cfg_eta=4", "lora.rank=2", f"hydra.sweep.dir={folder}", *tiny_overrides]
     command = [sys.executable, "-c", TRAIN]
