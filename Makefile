@@ -100,6 +100,7 @@ test-cluster: $(STAMP) ## run sweeps on a real Slurm (as root) and a real Ray, w
 	  -e '.[joblib,ray,slurm,tune,tensorboard]'
 	bash tests/cluster/install.sh
 	$(CLUSTER)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" tests/sweeps tests/runs/test_groups.py
 
 test-browser: $(STUDIO)/.installed ## drive the page in a real browser; installs chromium if it can
 	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \

@@ -21,7 +21,13 @@ from pairedit.lora.spec import THUMBNAIL
 from pairedit.measure.choice import SEEDS, Choice, by_trial
 from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
-from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
+from pairedit.measure.selfcheck import (
+    LANES,
+    check_content,
+    check_slider,
+    further_lanes,
+    update_of,
+)
 from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
 from pairedit.pictures.png import save_png, thumbnail
@@ -167,7 +173,8 @@ def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> l
     started = time.perf_counter()
     lanes = shoot(range(first))
     spent = time.perf_counter() - started
-    more = further_lanes(spent, first, seconds) if plan.report else 0
+    more = LANES - first if plan.scored else further_lanes(spent, first, seconds)
+    more = more if plan.report else 0
     return lanes + shoot(range(first, first + more)) if more else lanes
 
 

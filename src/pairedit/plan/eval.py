@@ -54,6 +54,7 @@ class EvalPlan:
     readers: Mapping[str, Reader]
     tracker: Tracker
     subjects: Sequence[Subject]
+    swept: Path | None  # the folder of the sweep that they are from
     scales: Sequence[float]
     seeds: Sequence[int]
     prompts: Sequence[str]
@@ -111,6 +112,7 @@ def _plan(config: DictConfig) -> EvalPlan:
         readers=readers,
         tracker=tracker,
         subjects=subjects,
+        swept=None if config.sweep.folder is None else expand_home(config.sweep.folder),
         scales=scales,
         seeds=seeds,
         prompts=prompts,

@@ -65,6 +65,7 @@ class TrainPlan:
     init: Mapping[str, Mapping[str, Path]]  # what LoRAs start from, by dataset and role
     preview_every: int  # steps between rows that are rendered meanwhile; 0: none unasked
     report: bool
+    scored: bool  # a search compares it with others: all read the same seeds
     device: str
     hardware: Hardware
     changes: Mapping[str, Any]  # fields of the hardware set apart from it
@@ -148,6 +149,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         init=init,
         preview_every=config.preview_every,
         report=config.report,
+        scored=config.score is not None,
         device=config.device,
         hardware=hardware,
         changes=changes,
