@@ -247,17 +247,17 @@ def subject(
 
 def origin(metadata: Mapping[str, Any]) -> Dataset | None:
     """Return the pairs of a slider, from the configuration in its metadata."""
-    entry = _entry(metadata)
+    entry = entry_of(metadata)
     known = {key: entry[key] for key in FIELDS if entry.get(key) is not None}
     return Dataset(name=metadata["dataset"], **known) if "folder" in known else None
 
 
 def attribute_of(metadata: Mapping[str, Any]) -> str | None:
     """Return the attribute that a slider was trained to change, by its metadata."""
-    return _entry(metadata).get("attribute")
+    return entry_of(metadata).get("attribute")
 
 
-def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+def entry_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a slider's dataset was configured with; empty where the metadata lack it."""
     config = metadata.get("config")
     datasets = config.get("datasets") if isinstance(config, Mapping) else None
