@@ -54,7 +54,7 @@ def plan_export(config: DictConfig) -> ExportPlan:
         config.layout in LAYOUTS, f"layout={config.layout}: expected one of {', '.join(LAYOUTS)}"
     )
     problems.expect(
-        config.show is None or config.card, f"show={config.show}: without effect, add card=true"
+        config.show is None or config.card, f"show={config.show}: has no effect; add card=true"
     )
     if config.card:
         return _plan_folder(config, problems)
@@ -62,20 +62,21 @@ def plan_export(config: DictConfig) -> ExportPlan:
     parts, metadata, lora = [], {}, None
     if config.merge is not None:
         problems.expect(
-            not config.lora, f"lora={config.lora}: merge= names the files; leave it out"
+            not config.lora, f"lora={config.lora}: merge= names the files already; leave lora= out"
         )
         problems.expect(config.out is not None, "merge: needs out=, the file to write")
         parts = problems.attempt(lambda: parse_merge(config.merge)) or []
     elif config.lora:
         lora = expand_home(config.lora)
     else:
-        problems.append("lora=: expected the file to export; or merge= with several")
+        problems.append("lora=: expected the file to export, or merge= with several files")
     rank = config.rank
     problems.expect(
-        rank is None or config.merge is not None, f"rank={rank}: without effect, add merge="
+        rank is None or config.merge is not None, f"rank={rank}: has no effect; add merge="
     )
     problems.expect(
-        rank is None or 1 <= rank <= LARGEST, f"rank={rank}: expected 1 to {LARGEST}; null adds up"
+        rank is None or 1 <= rank <= LARGEST,
+        f"rank={rank}: expected 1 to {LARGEST}, or null to add the ranks up",
     )
     files = [lora] if lora else [part.path for part in parts]
     if not files:
@@ -85,26 +86,7 @@ def plan_export(config: DictConfig) -> ExportPlan:
         problems.attempt(lambda: inspect_lora(lora, names))
     else:
         metadata = describe_merged(parts, names, problems, notes)
-    suffix = LAYOUTS[config.layout].suffix if config.layout in LAYOUTS else ""
-    name = f"{files[0].stem}-{config.layout}{suffix}"
-    out = files[0].parent / name if config.out is None else expand_home(config.out)
-    # Without a layout the usual name has no ending, which is no second mistake.
-    problems.expect(
-        out.suffix.lower() in SUFFIXES or (config.out is None and config.layout not in LAYOUTS),
-        f"out={out}: expected a name in {' or '.join(SUFFIXES)}",
-    )
-    problems.expect(
-        not config.workflow or (config.layout != "published" and out.suffix.lower() != ".pt"),
-        f"workflow=true: ComfyUI does not read {out.name}; expected layout=diffusers or kohya",
-    )
-    usual = USUAL.names
-    problems.expect(
-        not config.workflow or names is usual,
-        f"workflow=true: written for {usual.family} alone, {files[0]} is of {names.family}",
-    )
-    problems.expect(
-        all(out.resolve() != file.resolve() for file in files), f"out={out}: is the file to export"
-    )
+    out = _out(config, files, names, problems)
     problems.done()
     if lora:  # the parts of a merged one have been asked
         note_content(lora, notes)
@@ -120,6 +102,32 @@ def plan_export(config: DictConfig) -> ExportPlan:
         workflow=out.with_name(f"{out.stem}-workflow.json") if config.workflow else None,
         card=None,
     )
+
+
+def _out(config: DictConfig, files: Sequence[Path], names: Names, problems: Problems) -> Path:
+    """Name the file to write; check that it and a workflow can hold what is asked for."""
+    suffix = LAYOUTS[config.layout].suffix if config.layout in LAYOUTS else ""
+    name = f"{files[0].stem}-{config.layout}{suffix}"
+    out = files[0].parent / name if config.out is None else expand_home(config.out)
+    # Without a layout the usual name has no ending, which is no second mistake.
+    problems.expect(
+        out.suffix.lower() in SUFFIXES or (config.out is None and config.layout not in LAYOUTS),
+        f"out={out}: expected a name in {' or '.join(SUFFIXES)}",
+    )
+    problems.expect(
+        not config.workflow or (config.layout != "published" and out.suffix.lower() != ".pt"),
+        f"workflow=true: ComfyUI does not read {out.name}; expected layout=diffusers or kohya",
+    )
+    usual = USUAL.names
+    problems.expect(
+        not config.workflow or names is usual,
+        f"workflow=true: expected a LoRA of {usual.family}, and {files[0]} is of {names.family}",
+    )
+    problems.expect(
+        all(out.resolve() != file.resolve() for file in files),
+        f"out={out}: is the file to export; expected another name",
+    )
+    return out
 
 
 def _plan_folder(config: DictConfig, problems: Problems) -> ExportPlan:
@@ -144,7 +152,7 @@ def _plan_folder(config: DictConfig, problems: Problems) -> ExportPlan:
     drawn = base is not None and base.name in usual_workflows
     problems.expect(
         not config.workflow or drawn,
-        f"workflow=true: written for {', '.join(sorted(usual_workflows))} alone",
+        f"workflow=true: expected a LoRA of {' or '.join(sorted(usual_workflows))}",
     )
     problems.done()
     return ExportPlan(
