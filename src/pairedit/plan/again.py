@@ -218,8 +218,6 @@ def _check(path: str, checksum: str, notes: list[str]) -> None:
     """
     file = Path(path)
     if not file.is_file():
-        raise ValueError(f"{path}: no longer there; name the LoRA with lora=, or content_lora=")
+        raise ValueError(f"{path}: is gone; name the LoRA with lora= or content_lora=")
     if checksum_of(file) != checksum:
-        notes.append(
-            f"{path}: not as it was: its weights have changed since the image was rendered"
-        )
+        notes.append(f"{path}: its weights have changed since the image was rendered")

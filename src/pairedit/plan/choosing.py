@@ -56,7 +56,8 @@ def choose(config: DictConfig, edit: Any, problems: Problems) -> Choosing:
         return plain
     if key == "overview":
         problems.expect(
-            not isinstance(edit, RealImage), "overview=true: is of seeds; leave out edit=real"
+            not isinstance(edit, RealImage),
+            "overview=true: shows many seeds, and a photograph has none; leave out edit=real",
         )
         scales = problems.attempt(lambda: _two(config))
         return Choosing(
@@ -134,7 +135,7 @@ def _two(config: DictConfig) -> list[float]:
     others = [scale for scale in config.scales if scale]
     if len(others) != 1 or len(config.scales) > 2:
         raise ValueError(
-            f"scales={list(config.scales)}: an overview is of one scale beside 0, such as [0.6]"
+            f"scales={list(config.scales)}: an overview shows one scale beside 0, such as [0.6]"
         )
     return [0.0, float(others[0])]
 

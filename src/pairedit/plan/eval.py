@@ -181,7 +181,7 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     if OmegaConf.is_config(lora):
         lora = OmegaConf.to_container(lora)
     if (lora is None) == (sweep is None):
-        raise ValueError("expected lora=PATH, lora=[PATH,..] or sweep=FOLDER, one of them")
+        raise ValueError("expected one of lora=PATH, lora=[PATH,..] and sweep=FOLDER")
     if sweep is None:
         entries = lora if isinstance(lora, list) else [lora]
         if not entries or not all(isinstance(entry, str) for entry in entries):
@@ -199,7 +199,7 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     for job in sorted(path.parent for path in folder.glob("*/config.yaml")):
         trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8", errors="replace")
         if trains and not any(path.is_relative_to(job) for path in found):
-            notes.append(f"{job}: no slider, the job failed or has not finished")
+            notes.append(f"{job}: holds no slider; the job failed or has not finished")
     return found
 
 

@@ -48,7 +48,7 @@ def arrange(command: str, words: Sequence[str], parser: argparse.ArgumentParser)
     named = ", ".join(dict.fromkeys(wrong))
     rule = "keys are written key=value, without dashes or spaces"
     if any(word.startswith("-") for word in fixed):
-        raise ValueError(f"{named}: no such option; {rule}, and --help lists them")
+        raise ValueError(f"{named}: no such option; {rule}; --help lists all options")
     raise ValueError(f"{named}: {rule}; write: {line(f'pairedit-{command}', [*options, *fixed])}")
 
 
@@ -233,7 +233,7 @@ def _folder(word: str) -> str:
         return f"{key}={text}"  # said with the other words
     shown = f"{key}={text}: expected a folder to write into"
     if value is None or isinstance(value, list | dict) or not str(value).strip():
-        raise ValueError(f"{shown}; leave it out for one named by the time")
+        raise ValueError(f"{shown}; leave it out to get a folder named by the time")
     path = Path(str(value))
     if path.resolve() in (Path(path.resolve().anchor), Path.home().resolve()):
         raise ValueError(f"{shown}, not {path.resolve()} itself")

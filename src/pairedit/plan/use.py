@@ -101,5 +101,7 @@ def unit_of(
         there = known.get("sigma" if level else key, value)
         same = is_number(there) and abs(there - value) < NEAR if level else there == value
         if not same:
-            notes.append(f"{path} was calibrated at {key}={there!r}, this is {value}")
+            notes.append(
+                f"{path} was calibrated at {key}={there!r}, but this rendering has {value}"
+            )
     return float(scale)
