@@ -76,10 +76,10 @@ def _merged(plan: ExportPlan) -> LoraFile:
         biases=_added(loras),
     )
     if plan.rank is None:
-        log.info("%d sliders, exactly: rank %d", len(loras), merged.rank)
+        log.info("%d sliders in one file, without loss: rank %d", len(loras), merged.rank)
     else:
         log.info(
-            "%d sliders: rank %d of %d loses %.2g %% of their update",
+            "%d sliders in one file: rank %d instead of %d loses %.2g %% of their update",
             len(loras),
             merged.rank,
             whole,
