@@ -108,7 +108,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
             f"{folder}: no such folder; pairs are read from its {source}/ and {target}/"
         )
     if source == target:
-        raise ValueError(f"{folder}: {source}/ cannot be before and after")
+        raise ValueError(f"{folder}: {source}/ cannot hold both sides")
     places = {source: folder / source, target: folder / target}
     _check_sides(folder, source, target)
     sides = {

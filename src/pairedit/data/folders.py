@@ -78,7 +78,7 @@ def list_folder(folder: Path, *, prefix: str = "", without: Collection[Path] = (
     for stem, twins in found.pictures.items():
         if len(twins) > 1:
             names = ", ".join(prefix + twin for twin in twins)
-            found.problems.append(f"{names}: {len(twins)} files of one stem ({stem})")
+            found.problems.append(f"{names}: {len(twins)} files have the same stem, {stem}")
     if not found.pictures and not found.broken:
         found.problems.append(f"{prefix or folder.name + '/'}: no {readable()} image in it")
     return found
