@@ -102,7 +102,7 @@ class Progress:
         check_same(self._checkpoints, last.notes, self._about)
         if last.step > total:
             raise ValueError(
-                f"{self.name}: has seen {last.step} steps already; expected so many or more"
+                f"{self.name}: has seen {last.step} steps already; expected at least so many"
             )
         self.state.restore(last)
         self._watch = LossWatch(**last.notes["losses"])

@@ -74,7 +74,7 @@ class Wandb:
             if self.mode != "online":
                 raise
             log.warning(
-                "wandb cannot be had (%s): training goes on, `wandb sync %s` uploads it later",
+                "wandb cannot be reached (%s): training goes on, `wandb sync %s` uploads it later",
                 _first_line(error),
                 folder / "wandb" / "offline-run-*",
             )
