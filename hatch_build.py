@@ -13,7 +13,8 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 BRANCH = "main"
 PICTURE = re.compile(r"!\[([^\]]*)\]\((?!https?:)([^)\s]+)\)")
-LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((?!https?:|#)([^)\s]+)\)")
+# Its words may be a picture.
+LINK = re.compile(r"(?<!!)\[((?:!\[[^\]]*\]\([^)]*\)|[^\]])*)\]\((?!https?:|#)([^)\s]+)\)")
 # A table of which nothing but pictures is left.
 EMPTY = re.compile(r"(?:^\|[^\n]*\n)?^\|[-| ]+\|\n(?:^\|[ |]*\|\n)+", re.M)
 
