@@ -276,7 +276,7 @@ def _beside(folder: Path, places: Mapping[str, Path]) -> Iterator[tuple[str, str
 
 
 def _refuse(folder: Path, what: str, problems: list[str], left_out: list[tuple[str, str]]) -> None:
-    """Raise all problems in one error, which accounts for the other files too."""
+    """Raise all problems as one error, which also names the files that are left out."""
     Problems(problems).done(where=str(folder), of=what, more=say_left_out(left_out))
 
 

@@ -121,7 +121,7 @@ def _stem(name: str) -> str:
 def _walk(
     folder: Path, prefix: str, found: Listing, without: Collection[Path]
 ) -> Iterator[tuple[str, Path]]:
-    """Yield what is no folder, by names with / in them, sorted; note folders that are left out."""
+    """Yield files, sorted, by names with / in them; note folders that are left out."""
     others = {path.resolve() for path in without}
     met: set[Path] = set()
 

@@ -99,7 +99,7 @@ def _measure(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> Pa
 
 
 def _keep(subjects: Sequence[Subject]) -> Callable[[Result], Result]:
-    """Say what is kept of the images of a slider once it is measured: what the report shows."""
+    """Name the images of a slider that are kept after it is measured: the report shows them."""
     count = Counter(subject.dataset for subject in subjects)
 
     def keep(result: Result) -> Result:

@@ -96,7 +96,7 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
 
 
 def read_photo(path: Path, sizing: Sizing, mask: Path | None, unit: int, **more: Any) -> Photo:
-    """Read a photograph at the size that the model draws, and say what becomes of it.
+    """Read a photograph at the size that the model draws, and say which size comes back.
 
     Args:
         path: of the photograph.

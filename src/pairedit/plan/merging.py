@@ -1,4 +1,4 @@
-"""Own which sliders become one file, `merge=[{path: A, scale: 0.4},B]`, and what it then says."""
+"""Own `merge=[{path: A, scale: 0.4},B]`: which sliders become one file, and what it says."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def trained_by(
     training: Training,
     pairs: Mapping[str, Sequence[Example]],
 ) -> dict[str, Any]:
-    """Return what is set apart from the hardware for a training."""
+    """Return the fields of the hardware that a training sets, beside those of the command."""
     found = dict(changes)
     sizes = _most_sizes(pairs, training.size)
     if training.steps < hardware.compile_from * (1 if hardware.dynamic else sizes):

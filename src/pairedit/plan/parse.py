@@ -207,7 +207,7 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
 
 
 def split_prompts(prompts: Any, file: str | None = None) -> list[str]:
-    """Say so where a list of prompts looks like one text that its commas have split.
+    """Note that a list of prompts looks like one text that was split at its commas.
 
     Args:
         prompts: as `parse_prompts` takes it.
@@ -238,7 +238,7 @@ def _is_like(first: str) -> Callable[[str], bool]:
 
 
 def check_pairs_folder(pairs: str) -> bool:
-    """Say yes to a folder of pairs, or to what may be one; refuse a side of it.
+    """Accept what may be a folder of pairs; refuse a folder that is one side of them.
 
     Raises:
         ValueError: names the folder that holds both.

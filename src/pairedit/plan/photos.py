@@ -27,7 +27,7 @@ CONTENT = "content.safetensors"
 def read_photos(
     config: DictConfig, edit: Edit | None, problems: Problems
 ) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
-    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
+    """Read the keys of real-image editing, and choose the inversion if it is `auto`."""
     if edit is None:
         return None, []
     if not isinstance(edit, RealImage):

@@ -17,7 +17,7 @@ LONGEST = 1 << 26  # bytes of a header; beyond, a file lies
 def inspect_role(
     path: Path, names: Names, notes: list[str], role: str = SEMANTIC, checkpoints: bool = True
 ) -> Mapping[str, Any]:
-    """Check a LoRA file as `inspect_lora` does, and that it is for what it is given as.
+    """Check a LoRA file as `inspect_lora` does, and check that it has the wanted role.
 
     Args:
         path: of the file; a checkpoint counts as the LoRA of that role which it holds.

@@ -134,7 +134,7 @@ def _meant(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _unquoted(command: str, word: str, wrong: list[str]) -> list[str]:
-    """Take apart what quotes have made one word of: `steps = 5`, `--steps 5`, `a=1 b=2`."""
+    """Split a word that quotes hold together: `steps = 5`, `--steps 5`, `a=1 b=2`."""
     known = keys_of(command)
     if re.match(r"--?[A-Za-z][\w-]*\s", word):
         wrong.append(word)
@@ -211,7 +211,7 @@ def _written(path: Path) -> str:
 
 
 def _is_readable(word: str) -> bool:
-    """Tell whether Hydra can read a word; what it cannot is one problem, not two."""
+    """Tell whether Hydra can read a word. If not, that alone is the problem."""
     try:
         OverridesParser.create().parse_override(word)
     except HydraException:

@@ -1,4 +1,4 @@
-"""Own how a slider is used: as the command says, else as its file notes, else plainly.
+"""Own how a slider is used: as the command says, else as its file notes, else by default.
 
 A file notes it in its metadata, `use: {skip: 0.6, local: true, schedule: 0.5, by: probe}`.
 """
