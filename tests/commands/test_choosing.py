@@ -98,7 +98,7 @@ def test_the_order_is_that_of_the_change(monkeypatch, command, run, tmp_path):
     [
         (["overview=true"], "overview=true: expected one slider"),
         (["overview=true", "snapshots=true", "lora=x.pt"], "expected one of them"),
-        (["overview=true", "lora=x.pt", "scales=[0.2,0.4]"], "of one scale beside 0"),
+        (["overview=true", "lora=x.pt", "scales=[0.2,0.4]"], "one scale beside 0"),
         (["overview=true", "lora=x.pt", "animate=true"], "makes no animation"),
         (["snapshots=true", "lora=[x.pt,y.pt]"], "snapshots=true: expected one slider"),
     ],

@@ -112,7 +112,7 @@ def z_image(folder):
 def test_other_bases_have_lines_too_and_schedules_act(export, tmp_path, monkeypatch, name, opened):
     monkeypatch.chdir(tmp_path)
     base = opened(tmp_path / "base")
-    lora = random_lora(base, tmp_path / "x.safetensors", sigma=0.3)
+    lora = random_lora(base, tmp_path / "x.safetensors", sigma=2.0)
     option = yaml.safe_load((CONF / f"model/{name}.yaml").read_text())
     config = {"model": option, "num_inference_steps": 5, "guidance_scale": 2.0, "resolution": 32}
     notes = {
@@ -147,7 +147,7 @@ def test_other_bases_have_lines_too_and_schedules_act(export, tmp_path, monkeypa
         base, sliders=[slider], prompts=prompts, seeds=[0], rendering=Rendering(**numbers)
     )
     assert np.abs(found - np.asarray(one.image)).max() <= 1
-    assert np.abs(found - np.asarray(zero.image)).max() > 1
+    assert np.abs(found - np.asarray(zero.image)).max() > 5
 
 
 def written(folder: Path, **notes) -> Path:

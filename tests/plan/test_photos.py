@@ -37,7 +37,7 @@ MISTAKES = {
     "seeds unused": ([*GEN, "seeds=[1]"], "seeds=[1]: has no effect"),
     "too few content LoRAs": (
         ["edit=real", "image={shipped}", "content_lora=[a,b]"],
-        "2 for 6 images",
+        "2 files for 6 images",
     ),
     "folder without the LoRA": ([*GEN, "content_lora={shipped}"], "610/content.safetensors"),
     "no weight": ([*GEN, "semantic_cfg_scale=0"], "semantic_cfg_scale=0.0: expected"),

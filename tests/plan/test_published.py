@@ -214,7 +214,7 @@ def test_other_halves_and_options():
                 "train_count": 0,
             },
             [
-                *("device=gpu:x", "train_method=xattn", "lr: no key of"),
+                *("device=gpu:x", "train_method=xattn", "lr: is not a key of"),
                 *("pairedit-gen", "train_count=0", "5 problems"),
             ],
         ),

@@ -181,7 +181,7 @@ def _figures(path: Path, lora: Path) -> Mapping[str, Any]:
     sliders = [mapping(entry) for entry in content.get("sliders") or []]
     for entry in sliders:
         if Path(str(entry.get("lora"))) == lora.resolve():
-            return {**entry, "settings": content.get("settings"), "meanings": content["measures"]}
+            return {**entry, "settings": content.get("settings"), "meanings": content.get("measures")}
     others = ", ".join(str(entry.get("lora")) for entry in sliders[:3]) or "nothing"
     raise ValueError(f"show={path.parent}: measures {others}, not {lora}")
 
@@ -199,7 +199,7 @@ def _renderings(folder: Path, lora: Path) -> list[Rendering]:
         if alone and "image" not in said:  # a photograph is somebody's own
             scale = float(said["lora.0.scale"])
             seed = int(said.get("seed", 0))
-            found.append(Rendering(path=path, prompt=said["prompt"], seed=seed, scale=scale))
+            found.append(Rendering(path=path, prompt=said.get("prompt", ""), seed=seed, scale=scale))
     if not found:
         raise ValueError(f"show={folder}: no image there was drawn by {lora} alone")
     return sorted(found, key=lambda one: (one.prompt, one.seed, one.scale))
