@@ -150,7 +150,7 @@ MISTAKES = {
     "scales of unequal number": (
         "gen",
         ["lora=[{lora},{path: {lora}, scales: [0,1,2]}]", "scales=[0,1]"],
-        ["column by column", "2 for", "3 for"],
+        ["need equally many", "2 for", "3 for"],
     ),
     "top-level scales without effect": (
         "gen",
@@ -226,8 +226,8 @@ MISTAKES = {
         ["method=wocfg", "method.two_sided=true", "nope=1"],
         ["nope: no such key"],
     ),
-    "nothing to evaluate": ("eval", [], ["lora=PATH, lora=[PATH,..] or sweep=FOLDER"]),
-    "evaluating twice over": ("eval", ["lora={lora}", "sweep={empty}"], ["one of them"]),
+    "nothing to evaluate": ("eval", [], ["lora=PATH, lora=[PATH,..] and sweep=FOLDER"]),
+    "evaluating twice over": ("eval", ["lora={lora}", "sweep={empty}"], ["expected one of lora="]),
     "no such sweep": ("eval", ["sweep=/nowhere"], ["sweep=/nowhere: no such folder"]),
     "a sweep without sliders": ("eval", ["sweep={empty}"], ["no <dataset>/semantic.safetensors"]),
     "a missing LoRA to evaluate": ("eval", ["lora=[/no/x.safetensors]"], ["/no/x.safetensors: no"]),

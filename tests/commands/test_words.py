@@ -173,7 +173,7 @@ def test_a_content_lora_as_slider_is_named(command, trained, tmp_path):
 def test_a_list_that_was_one_prompt_is_named(command, tmp_path):
     code, out, err = command("gen", "prompts=[an old man, smiling]", "seeds=1", "skip=0")
     assert (code, err) == (0, "")
-    assert "prompts: 2 of them, an old man and smiling" in out
+    assert "prompts: these are 2 prompts, an old man and smiling" in out
     assert "'prompts=\"an old man, smiling\"'" in out
     _, out, _ = command("gen", "prompts=[a man, a woman]", "seeds=1", "skip=0", "hydra.run.dir=x")
     assert "of them" not in out
