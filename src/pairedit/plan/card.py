@@ -181,7 +181,8 @@ def _figures(path: Path, lora: Path) -> Mapping[str, Any]:
     sliders = [mapping(entry) for entry in content.get("sliders") or []]
     for entry in sliders:
         if Path(str(entry.get("lora"))) == lora.resolve():
-            return {**entry, "settings": content.get("settings"), "meanings": content.get("measures")}
+            settings, meanings = content.get("settings"), content.get("measures")
+            return {**entry, "settings": settings, "meanings": meanings}
     others = ", ".join(str(entry.get("lora")) for entry in sliders[:3]) or "nothing"
     raise ValueError(f"show={path.parent}: measures {others}, not {lora}")
 
@@ -197,9 +198,9 @@ def _renderings(folder: Path, lora: Path) -> list[Rendering]:
         said = read_metadata(path)
         alone = said.get("lora.0.sha256") == checksum and "lora.1.sha256" not in said
         if alone and "image" not in said:  # a photograph is somebody's own
-            scale = float(said["lora.0.scale"])
-            seed = int(said.get("seed", 0))
-            found.append(Rendering(path=path, prompt=said.get("prompt", ""), seed=seed, scale=scale))
+            scale, seed = float(said["lora.0.scale"]), int(said.get("seed", 0))
+            prompt = said.get("prompt", "")
+            found.append(Rendering(path=path, prompt=prompt, seed=seed, scale=scale))
     if not found:
         raise ValueError(f"show={folder}: no image there was drawn by {lora} alone")
     return sorted(found, key=lambda one: (one.prompt, one.seed, one.scale))
