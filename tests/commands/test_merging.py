@@ -50,10 +50,10 @@ def test_a_smaller_rank_says_what_it_loses(export, paths, tmp_path):
     out = tmp_path / "both.safetensors"
     code, said, _ = export(f"merge=[{age},{smile}]", f"out={out}", "rank=4")
     assert code == 0
-    assert "2 sliders in one file: rank 4 instead of 8 loses " in said
+    assert "2 sliders in one file, at rank 4 of 8: that loses " in said
     assert read_lora(out).rank == 4
     code, said, _ = export(f"merge=[{age},{smile}]", f"out={out}", "rank=8")
-    assert "rank 8 of 8 loses 0 % of their update" in said
+    assert "at rank 8 of 8: that loses 0 % of their update" in said
 
 
 def test_a_use_is_kept_where_the_parts_agree_and_else_said(export, paths, tmp_path):

@@ -79,7 +79,7 @@ def _merged(plan: ExportPlan) -> LoraFile:
         log.info("%d sliders in one file, without loss: rank %d", len(loras), merged.rank)
     else:
         log.info(
-            "%d sliders in one file: rank %d instead of %d loses %.2g %% of their update",
+            "%d sliders in one file, at rank %d of %d: that loses %.2g %% of their update",
             len(loras),
             merged.rank,
             whole,
