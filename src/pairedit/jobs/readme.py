@@ -284,4 +284,6 @@ def _licence(base: Known | None) -> Iterator[str]:
 
 def _link(base: Known) -> str:
     """Name a base model, with a link where it has a page."""
-    return f"[{base.name}](https://huggingface.co/{base.hub})" if base.hub else base.name
+    if base.hub is None:
+        return base.name
+    return f"[{base.hub.split('/')[-1]}](https://huggingface.co/{base.hub})"

@@ -43,9 +43,12 @@ def snippet(card: Card) -> str:
 
 def _switching(recipe: Recipe) -> list[str]:
     """Write the lines that turn a slider on at its step, and as strong as its schedule says."""
-    at = "scale"
+    acting = ["    return scale"]
     if recipe.lean:
-        at = f"scale * (1 + {recipe.lean:g} * (1 - 2 * (step - first) / max(1, steps - 1 - first)))"
+        acting = [
+            "    place = (step - first) / (steps - 1 - first) if first < steps - 1 else 0.5",
+            f"    return scale * (1 + {recipe.lean:g} * (1 - 2 * place))",
+        ]
     if isinstance(recipe.skip, float):
         first = [
             f"level = {recipe.skip:g}  # of noise; the slider acts from there on",
@@ -66,7 +69,9 @@ def _switching(recipe: Recipe) -> list[str]:
         begin = ['pipe.set_adapters("slider", strength(0))']
     return [
         *first,
-        f"    return {at} if first <= step < steps else 0.0",
+        "    if not first <= step < steps:",
+        "        return 0.0",
+        *acting,
         "",
         "",
         "def after(pipe, step, time, tensors):",
