@@ -67,7 +67,7 @@ def test_an_overview_puts_the_seeds_in_order(command, run, tmp_path):
     annotate_lora(run / "disc/semantic.safetensors", config=None)
     code, out, _ = command("gen", lora, *words, f"hydra.run.dir={tmp_path}/bare")
     assert code == 0
-    assert "are not there to compare with" in out
+    assert "are gone, so no seed is compared with them" in out
     assert "by the how much changes at all" not in out
 
 
@@ -98,7 +98,7 @@ def test_the_order_is_that_of_the_change(monkeypatch, command, run, tmp_path):
     [
         (["overview=true"], "overview=true: expected one slider"),
         (["overview=true", "snapshots=true", "lora=x.pt"], "expected one of them"),
-        (["overview=true", "lora=x.pt", "scales=[0.2,0.4]"], "of one scale beside 0"),
+        (["overview=true", "lora=x.pt", "scales=[0.2,0.4]"], "one scale beside 0"),
         (["overview=true", "lora=x.pt", "animate=true"], "makes no animation"),
         (["snapshots=true", "lora=[x.pt,y.pt]"], "snapshots=true: expected one slider"),
     ],
@@ -167,12 +167,12 @@ def test_a_lora_that_has_changed_or_gone_is_said(command, rendered, loras, tmp_p
     write_lora(age, weights, {})
     code, out, err = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/changed")
     assert code == 0
-    assert f"{age}: not as it was: its weights have changed since" in err
+    assert f"{age}: its weights have changed since" in err
     assert re.search(r"again: differs from .* by up to \d+ of 255", out)
     age.unlink()
     code, _, err = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/gone")
     assert code == 1
-    assert f"{age}: no longer there; name the LoRA with lora=" in err
+    assert f"{age}: is gone; name the LoRA with lora=" in err
 
 
 def test_what_says_nothing_is_refused(command, rendered, pair_folder):

@@ -79,7 +79,7 @@ MISTAKES = {
     "pairs without the folder dataset": (
         "train",
         ["dataset=age", "datasets.age.folder={pairs}", "pairs={pairs}"],
-        ["without effect, add dataset=folder"],
+        ["has no effect; add dataset=folder"],
     ),
     "no such pairs": ("train", ["dataset=folder", "pairs=/nowhere"], ["/nowhere: no such"]),
     "bad pairs": (
@@ -143,19 +143,19 @@ MISTAKES = {
         ["'scale': 1", "{path: .., scales: [..], skip: ..}"],
     ),
     "empty lora list": ("gen", ["lora=[]"], ["lora=[]"]),
-    "scales without lora": ("gen", ["scales=[0,1]"], ["scales=[0.0, 1.0]: without effect"]),
+    "scales without lora": ("gen", ["scales=[0,1]"], ["scales=[0.0, 1.0]: has no effect"]),
     "scales that are no list": ("gen", ["lora={lora}", "scales=1"], ["scales=1: expected a list"]),
     "scales that are no numbers": ("gen", ["lora={lora}", "scales=[a]"], ["scales=[a]"]),
     "a scale twice": ("gen", ["lora={lora}", "scales=[1,1]"], ["twice"]),
     "scales of unequal number": (
         "gen",
         ["lora=[{lora},{path: {lora}, scales: [0,1,2]}]", "scales=[0,1]"],
-        ["column by column", "2 for", "3 for"],
+        ["need equally many", "2 for", "3 for"],
     ),
     "top-level scales without effect": (
         "gen",
         ["lora={path: {lora}, scales: [0,1]}", "scales=[0,2]"],
-        ["without effect, every LoRA has its own"],
+        ["has no effect; every LoRA has its own"],
     ),
     "skip beyond the run": ("gen", ["lora={lora}", "skip=28"], ["skip=28", "never acts"]),
     "negative skip": ("gen", ["lora={lora}", "skip=-1"], ["skip=-1"]),
@@ -226,8 +226,8 @@ MISTAKES = {
         ["method=wocfg", "method.two_sided=true", "nope=1"],
         ["nope: no such key"],
     ),
-    "nothing to evaluate": ("eval", [], ["lora=PATH, lora=[PATH,..] or sweep=FOLDER"]),
-    "evaluating twice over": ("eval", ["lora={lora}", "sweep={empty}"], ["one of them"]),
+    "nothing to evaluate": ("eval", [], ["lora=PATH, lora=[PATH,..] and sweep=FOLDER"]),
+    "evaluating twice over": ("eval", ["lora={lora}", "sweep={empty}"], ["expected one of lora="]),
     "no such sweep": ("eval", ["sweep=/nowhere"], ["sweep=/nowhere: no such folder"]),
     "a sweep without sliders": ("eval", ["sweep={empty}"], ["no <dataset>/semantic.safetensors"]),
     "a missing LoRA to evaluate": ("eval", ["lora=[/no/x.safetensors]"], ["/no/x.safetensors: no"]),
@@ -251,7 +251,7 @@ MISTAKES = {
         ["lora={lora}", "calibrated=true"],
         ["good.safetensors holds no calibration; pairedit-eval lora="],
     ),
-    "calibrated without LoRA": ("gen", ["calibrated=true"], ["calibrated=true: without effect"]),
+    "calibrated without LoRA": ("gen", ["calibrated=true"], ["calibrated=true: has no effect"]),
 }
 
 

@@ -152,7 +152,7 @@ def test_a_checkpoint_renders_as_the_slider_it_holds(
     assert checkpoint_step(snapshot) is None
     code, out, err = command("gen", f"lora={path}", "scales=[0,1]", "seeds=1", "skip=0")
     assert (code, err) == (0, "")
-    assert "a checkpoint; the semantic LoRA of step 1 is taken from it" in out
+    assert "is a checkpoint; the semantic LoRA of step 1 is taken from it" in out
     code, _, err = command("eval", f"lora={path}", "skip=0")
     assert code == 1
     assert "a checkpoint of a training, not a LoRA file; pairedit-gen renders it" in err
@@ -173,7 +173,7 @@ def test_a_content_lora_as_slider_is_named(command, trained, tmp_path):
 def test_a_list_that_was_one_prompt_is_named(command, tmp_path):
     code, out, err = command("gen", "prompts=[an old man, smiling]", "seeds=1", "skip=0")
     assert (code, err) == (0, "")
-    assert "prompts: 2 of them, an old man and smiling" in out
+    assert "prompts: these are 2 prompts, an old man and smiling" in out
     assert "'prompts=\"an old man, smiling\"'" in out
     _, out, _ = command("gen", "prompts=[a man, a woman]", "seeds=1", "skip=0", "hydra.run.dir=x")
     assert "of them" not in out
@@ -182,7 +182,8 @@ def test_a_list_that_was_one_prompt_is_named(command, tmp_path):
 def test_one_side_of_the_pairs_is_recognised(command, pair_folder):
     code, _, err = command("train", "dataset=folder", f"pairs={pair_folder}/source")
     assert code == 1
-    assert err == f"error: pairs={pair_folder}/source: is one side; write pairs={pair_folder}\n"
+    said = "holds one side of the pairs; write"
+    assert err == f"error: pairs={pair_folder}/source: {said} pairs={pair_folder}\n"
 
 
 def test_options_of_the_user_are_known_where_one_is_misspelt(command, tmp_path):

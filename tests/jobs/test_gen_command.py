@@ -64,7 +64,7 @@ def test_the_command_draws_a_grid(command, loras, tmp_path):
 
     code, _, err = command("gen", *words, "animate=true")
     assert code == 1
-    assert "a grid has no one direction" in err
+    assert "and a grid has two" in err
 
 
 def test_skips_sweep(command, loras, tmp_path):
@@ -123,7 +123,7 @@ def test_a_calibrated_slider_counts_in_pairs(command, flux, tmp_path):
     assert command("gen", *words, "scales=[0.4,0.8]", place[0])[0] == 0
     code, out, err = command("gen", *words, "scales=[1,2]", "calibrated=true", place[1])
     assert (code, err) == (0, "")
-    assert "was calibrated at skip=2, this is 1" in out
+    assert "was calibrated at skip=2, but this rendering has 1" in out
     plain, pairs = (sorted((tmp_path / name / "images").iterdir()) for name in ("plain", "pairs"))
     assert [path.name.split("scale")[1] for path in pairs] == ["+1.png", "+2.png"]
     for left, right in zip(plain, pairs, strict=True):

@@ -135,7 +135,7 @@ def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_o
     code, out, _ = train_disc(tmp_path / "run", "preview=false")
     assert code == 0
     assert "disc: the pairs change" in out
-    assert "skip and schedule as by default" in out
+    assert "skip and schedule are the usual ones" in out
     slider = tmp_path / "run/disc/semantic.safetensors"
     local = inspect_lora(slider)["use"]["local"]
     assert inspect_lora(slider)["use"] == {"local": local, "schedule": 0.0, "by": "pairs"}

@@ -214,7 +214,7 @@ def test_other_halves_and_options():
                 "train_count": 0,
             },
             [
-                *("device=gpu:x", "train_method=xattn", "lr: no key of"),
+                *("device=gpu:x", "train_method=xattn", "lr: is not a key of"),
                 *("pairedit-gen", "train_count=0", "5 problems"),
             ],
         ),
@@ -410,4 +410,4 @@ def test_each_dataset_has_its_prompt_and_the_last_holds_for_the_rest(published):
     notes = []
     old = published["image"] | {"prompt": ["a", "b", "c"]}
     assert "prompts=['a']" in translate("gen", old, "x", notes=notes)
-    assert notes == ["prompt: one for each dataset, the last 2 of 3 are unused"]
+    assert notes == ["prompt: each dataset has one, so the last 2 of 3 are not used"]

@@ -19,7 +19,7 @@ _compared: dict[tuple[bytes, bytes], Comparison] = {}
 def match(
     folder: Path, sides: Mapping[str, Listing], problems: list[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield the stem of every pair of a folder and its two files; note what has no partner.
+    """Yield the stem and the two files of every pair of a folder; note files without a partner.
 
     Stems that differ in the case of letters alone match where nothing else would.
     """

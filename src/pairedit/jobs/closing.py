@@ -147,7 +147,7 @@ def _choose(
         subject.dataset,
         100 * choice.reach,
         written(choice.use),
-        ", skip and schedule as by default"
+        "; skip and schedule are the usual ones"
         if choice.by == "pairs"
         else f"; one pair is worth about scale {choice.unit:.2g}"
         if choice.unit

@@ -1,4 +1,4 @@
-"""Own the one number that a training is worth, for a search: what its closing report measured."""
+"""Own the score of a training, one number for a search, read from its closing report."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AUTO = "auto"
 
 
 def check_score(name: str | None) -> None:
-    """Refuse a measure that there is not.
+    """Refuse a measure that does not exist.
 
     Raises:
         ValueError: names those that there are.

@@ -132,7 +132,7 @@ class Compositions:
 
 
 def _names_options(override: str) -> bool:
-    """Say whether what is chosen for a group can be names; keys inside of it may be set at once."""
+    """Say whether a group is given names of options, or keys that may be set in it."""
     try:
         value = OverridesParser.create().parse_override(override).value()
     except HydraException:
