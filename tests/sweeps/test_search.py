@@ -32,7 +32,7 @@ def study(folder, **states):
 def test_the_trials_that_are_left_are_done(tmp_path):
     folder = study(tmp_path / "tune", COMPLETE=4, FAIL=1, RUNNING=2)
     words = [f"hydra.sweep.dir={folder}", "resume=auto", "-m"]
-    space = ["hydra.sweeper.params.steps='choice(100,200)'", "hydra.sweeper.direction=maximize"]
+    space = ["++hydra.sweeper.params.steps='choice(100,200)'", "hydra.sweeper.direction=maximize"]
     assert go_on(words) == [*words, *space, "hydra.sweeper.n_trials=7"]
     other = [*words, "hydra.sweeper.params.steps=choice(1,2)"]
     assert go_on(other) == [*other, space[1], "hydra.sweeper.n_trials=7"]

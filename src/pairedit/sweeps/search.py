@@ -62,7 +62,8 @@ def _space(folder: Path) -> list[str]:
     sweeper = read_yaml(folder / SWEEP, dict)["hydra"]["sweeper"]
     params = sweeper.get("params") or {}
     plain = {k: v for k, v in params.items() if re.fullmatch(r"[a-z]\w*", k) and k != "hydra"}
-    words = [f"{PARAMS}{key}={quoted(value)}" for key, value in plain.items()]
+    # With ++, as a key may have been added to those of the file.
+    words = [f"++{PARAMS}{key}={quoted(value)}" for key, value in plain.items()]
     return [*words, f"{DIRECTION}{'maximize' if _highest(sweeper) else 'minimize'}"]
 
 
