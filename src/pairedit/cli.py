@@ -198,7 +198,8 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
     # A log file on a full disk must not print tracebacks.
     logging.raiseExceptions = full
     register()
-    parser = get_args_parser()
+    with _unchecked_help():
+        parser = get_args_parser()
     parser.error = _misread  # type: ignore[method-assign, assignment]
     try:
         sys.argv[1:] = _words(name, sys.argv[1:], parser)
@@ -218,7 +219,7 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         # error is said below in our words.
         os.environ[FULL] = "1"
         try:
-            with jobs.stopping, composed_once(sys.argv[1:]):
+            with jobs.stopping, composed_once(sys.argv[1:]), _unchecked_help():
                 run = hydra.main(version_base="1.3", config_path=str(CONF), config_name=name)
                 run(jobs.attempt)()
         finally:
@@ -236,6 +237,20 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         _exit(problems or describe(error))
     if jobs.failures:
         _exit(jobs.text())
+
+
+@contextmanager
+def _unchecked_help() -> Iterator[None]:
+    """Let Hydra list its options on Python 3.14, which checks every help text: one is no text.
+
+    Source: facebookresearch/hydra#3121, in every Hydra up to 1.3.8.
+    """
+    # Of the base class; older Pythons never ask.
+    ArgumentParser._check_help = lambda parser, action: None  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        del ArgumentParser._check_help  # type: ignore[attr-defined]
 
 
 def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
