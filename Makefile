@@ -70,6 +70,8 @@ demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	@test -s $(DEMO)/age/sheet.png && test -s $(DEMO)/smile/sheet.png
 	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
 	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
+	@printf 'Reports to open in a browser:\n  %s\n  %s\n' \
+	  "$(CURDIR)/$(DEMO)/train/age/report.html" "$(CURDIR)/$(DEMO)/train/smile/report.html"
 
 # Gradio 6.31 takes no Pillow 13, so it has an environment of its own, which borrows all else.
 STUDIO := $(VENV)/studio

@@ -35,7 +35,7 @@ PHASES = {
     "train": "steps",
     "sample": "steps",
     "decode": "latents to images",
-    "measure": "the report of a training",
+    "measure": "the trial and the report of a training",
     "write": "LoRAs, images, sheets, checkpoints",
     "exit": "end Python",
 }
@@ -45,13 +45,15 @@ DOORS = (
     ("train", "encode_pairs", "encode"),
     ("flux.Flux", "text", "encode"),
     ("job", "fit", "train"),
-    ("job", "generate", "sample"),
+    ("closing", "by_trial", "measure"),
+    ("closing", "generate", "sample"),
     ("gen", "generate", "sample"),
     ("flux.Flux", "decode", "decode"),
-    ("job", "open_readers", "measure"),
-    ("job", "update_of", "measure"),
-    ("job", "check_slider", "measure"),
-    ("job", "draw_sheet", "write"),
+    ("closing", "open_readers", "measure"),
+    ("closing", "update_of", "measure"),
+    ("closing", "check_slider", "measure"),
+    ("closing", "write_report", "write"),
+    ("closing", "draw_sheet", "write"),
     ("gen", "draw_sheet", "write"),
     ("job", "save_png", "write"),
     ("gen", "save_png", "write"),
@@ -144,13 +146,14 @@ def measure(started: str, out: str, command: str, *words: str) -> None:
     with cli.collector_at_rest():
         from pairedit import train
         from pairedit.bases.flux1 import flux, load
-        from pairedit.jobs import gen
+        from pairedit.jobs import closing, gen
         from pairedit.jobs import train as job
         from pairedit.lora import saving
         from pairedit.runs import progress
 
     modules = {
         "job": job,
+        "closing": closing,
         "gen": gen,
         "load": load,
         "train": train,

@@ -10,7 +10,6 @@ faces of flux-mini's world at 128 px: 12 seeds, 5 scales; nothing is trained or 
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import resource
 import subprocess
@@ -70,13 +69,13 @@ def _jobs(work: Path, launcher: str, count: int) -> dict[str, float]:
 def _report(work: Path, count: int) -> dict[str, float]:
     """Measure so many sliders and write their report; return its seconds and size."""
     import torch
-    from PIL import Image
 
     from pairedit.data.images import to_image
     from pairedit.jobs.eval import write_files
     from pairedit.jobs.sheets import by_edit, shown_of, sized
     from pairedit.measure.evaluate import measure_slider
     from pairedit.measure.kept import keep, kept
+    from pairedit.measure.report import Plate
     from pairedit.measure.subject import Subject
     from pairedit.mini.faces import render, sample_attributes
     from pairedit.sample import Sample
@@ -100,13 +99,14 @@ def _report(work: Path, count: int) -> dict[str, float]:
             for lane in range(12) for k, scale in enumerate(SCALES)
         }  # fmt: skip
         found = measure_slider(subject, samples, SCALES, (128, 128), {}, {})
-        keep(shown_of(found, alone=False), work / str(n), mark="", settled=False)
+        keep(shown_of(found, 0), work / str(n), mark="", settled=False)
     after, started = _memory(), time.perf_counter()
     results = [found for s in subjects if (found := kept(s, work / s.path.stem, ""))]
     settings = {"match": 0.5, "model": "flux-mini", "seeds": list(range(12))}
     settings |= {"prompts": ["a person"], "num_inference_steps": 28, "resolution": 128}
-    with Image.open(io.BytesIO(results[0].strip)) as strip:
-        write_files(work, by_edit(sized(results)), {"smile": strip.convert("RGB")}, settings, [])
+    captions = ["base", *(f"full cfg_eta={n}" for n in range(14))]
+    plate = Plate(rows=[images[:15]] * 4, labels=[f"seed {n}" for n in range(4)], captions=captions)
+    write_files(work, by_edit(sized(results)), {"smile": plate}, settings, [])
     return {
         "sliders": len(results),
         "seconds to measure": round(started - measured, 1),

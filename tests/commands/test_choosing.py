@@ -39,7 +39,7 @@ def test_snapshots_are_a_grid_of_steps_and_scales(command, run, tmp_path):
         for scale in ("+0", "+1", "+2")
     ]
     sheet = read_image(tmp_path / "grid/sheet.png")
-    assert sheet.height > 3 * 32
+    assert sheet.height > 4 * 64, "the pairs, and a line for each step"
     alone = (f"lora={run}/disc/semantic-000002.safetensors", "scales=[0,1,2]", "skip=1", "seeds=0")
     assert command("gen", *alone, f"hydra.run.dir={tmp_path}/alone")[0] == 0
     left = tmp_path / "grid/images/step000002_prompt00_seed000000_scale+2.png"
@@ -76,7 +76,7 @@ def test_the_order_is_that_of_the_change(monkeypatch, command, run, tmp_path):
 
     seen = {}
 
-    def draw(cells, labels, *, title):
+    def draw(cells, labels, *, title, bands):
         seen.update(labels=labels, cells=cells)
         return Image.new("RGB", (8, 8))
 

@@ -22,7 +22,7 @@ def test_previews_change_no_byte(train_disc, shown, tmp_path, more):
     found = sorted(path.name for path in (tmp_path / "b/disc/previews").iterdir())
     assert found == ["000002.png", "000004.png"]
     sheet = read_image(tmp_path / "b/disc/previews/000004.png")
-    assert sheet.width > 4 * 32
+    assert sheet.width > 5 * 64
     for name in ("semantic.safetensors", "content.safetensors", "loss.png"):
         left, right = (tmp_path / run / "disc" / name for run in "ab")
         assert left.read_bytes() == right.read_bytes(), name
@@ -44,7 +44,7 @@ def test_a_row_shows_what_the_final_file_renders(command, train_disc, shown, tmp
     # Titles differ, and with them the widths; the pictures stand at the lower left.
     width = min(row.width, sheet.width)
     left, right = (
-        image.crop((0, image.height - 56, width, image.height - 24)) for image in (row, sheet)
+        image.crop((0, image.height - 88, width, image.height - 24)) for image in (row, sheet)
     )
     assert left.tobytes() == right.tobytes()
 

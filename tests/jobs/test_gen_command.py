@@ -4,17 +4,17 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from pairedit.data.images import load_image, read_image
 from pairedit.data.prompts import read_prompts
 from pairedit.files import locate
 from pairedit.lora.file import annotate_lora, read_lora
+from pairedit.pictures.cells import fitted
 from pairedit.pictures.png import read_metadata
 from pairedit.plan.parse import choose_prompts
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
-from tiny import places, strong_lora
+from tiny import places, strong_lora, write_pairs
 
 
 def test_gen_passes_every_value_on(command, flux, tmp_path):
@@ -57,7 +57,7 @@ def test_the_command_draws_a_grid(command, loras, tmp_path):
     assert (notes["skip"], notes["lora.1.skip"]) == ("1", "3")
     assert "lora.0.skip" not in notes
     sheet = read_image(tmp_path / "a/sheet.png")
-    assert 3 * 32 < sheet.height < 9 * 32 + 100
+    assert 3 * 64 < sheet.height < 9 * 64
     # Rows run along the second LoRA: the left column differs from the right one in the first.
     pixels = np.asarray(sheet).tobytes()
     assert np.asarray(read_image(images[0])).tobytes()[: 32 * 3] in pixels
@@ -193,14 +193,15 @@ def test_train_content_loras_then_edit_with_them(command, flux, lora, tmp_path):
         assert notes["image"] == str(SHIPPED / "610.png")
         assert notes["published"] == str(edit == "real_published")
         assert ("content_lora.sha256" in notes) is bool(more)
-        # The photograph stands in front of its row, pixel by pixel.
+        # The photograph stands in front of its row, twice as large as it is drawn.
         sheet = np.asarray(read_image(folder / "sheet.png"))
-        photo = np.asarray(load_image(SHIPPED / "610.png", (32, 32)))
+        photo = np.asarray(fitted(load_image(SHIPPED / "610.png", (32, 32))))
         ((y, x),) = places(sheet, photo)
         edited = read_image(folder / "images" / f"{row}_scale-0.3.png")
-        drawn = Image.fromarray(sheet[y : y + 32, x + 36 : x + 68])
+        drawn = sheet[y : y + 64, x + 68 : x + 132].astype(int)
         # The photograph comes back at its own pixels.
-        assert np.array_equal(edited, drawn.resize((128, 128), Image.Resampling.LANCZOS))
+        assert edited.size == (128, 128)
+        assert abs(drawn - np.asarray(edited.resize((64, 64)))).mean() < 2
 
 
 def test_a_grid_shows_the_photograph_before_every_line(command, flux, lora, tmp_path):
@@ -218,5 +219,27 @@ def test_a_grid_shows_the_photograph_before_every_line(command, flux, lora, tmp_
     assert (code, err) == (0, "")
     assert len(list((tmp_path / "grid/images").iterdir())) == 4
     sheet = np.asarray(read_image(tmp_path / "grid/sheet.png"))
-    photo = np.asarray(load_image(SHIPPED / "610.png", (32, 32)))
+    photo = np.asarray(fitted(load_image(SHIPPED / "610.png", (32, 32))))
     assert len(places(sheet, photo)) == 2
+
+
+def test_the_sheet_shows_pairs_and_maps(command, lora, pair_folder, tmp_path):
+    words = [f"lora={lora.path}", "seeds=[4]", "scales=[0,1]", "skip=1"]
+    heights = {}
+    for name, more in {
+        "plain": [],
+        "pairs": [f"pairs={pair_folder}"],
+        "both": [f"pairs={pair_folder}", "differences=true"],
+    }.items():
+        code, _, err = command("gen", *words, *more, f"hydra.run.dir={tmp_path / name}")
+        assert (code, err) == (0, "")
+        heights[name] = read_image(tmp_path / name / "sheet.png").height
+    assert heights["plain"] + 32 < heights["pairs"] < heights["both"] - 64
+    # A picture that cannot be read costs the sheet its pairs, and nothing else.
+    broken = write_pairs(tmp_path / "broken")
+    (broken / "source/p1.png").write_bytes((broken / "source/p1.png").read_bytes()[:80])
+    place = f"hydra.run.dir={tmp_path / 'broken-run'}"
+    code, out, _ = command("gen", *words, f"pairs={broken}", place)
+    assert code == 0
+    assert "the sheet has no pairs of broken: " in out
+    assert read_image(tmp_path / "broken-run/sheet.png").height == heights["plain"]

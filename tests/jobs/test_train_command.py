@@ -18,7 +18,9 @@ def test_train_then_gen(command, train_disc, tmp_path):
     code, out, err = train_disc(tmp_path / "a", "save_every=1", "snapshots=true")
     assert (code, err) == (0, "")
     path = tmp_path / "a/disc/semantic.safetensors"
-    assert out.splitlines()[-1] == f"disc: lora={path}"
+    report = path.with_name("report.html")
+    assert out.splitlines()[-2:] == [f"disc: lora={path}", f"disc: report: {report}"]
+    assert "<title>disc slider</title>" in report.read_text(encoding="utf-8")
     assert sorted(file.name for file in path.parent.iterdir()) == [
         "content-000001.safetensors",
         "content-000002.safetensors",
@@ -27,6 +29,7 @@ def test_train_then_gen(command, train_disc, tmp_path):
         "metrics.jsonl",
         "pairs.png",
         "preview.png",
+        "report.html",
         "report.json",
         "semantic-000001.safetensors",
         "semantic-000002.safetensors",

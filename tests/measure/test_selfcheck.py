@@ -20,15 +20,16 @@ def test_training_ends_with_evidence(train_disc, tmp_path):
     modules = 2 * 8 + 2 * 3
     for role in ("content", "semantic"):
         assert re.search(rf"disc: {role} LoRA on {modules} modules, update norm [\d.e-]+ \(", out)
-    assert re.search(r"disc: image change at scale 0\.2: \+0\.0\d\d, 0\.4: .* \(\d seeds?\)", out)
+    assert re.search(r"disc: image change at scale -0\.2: \+0\.0\d\d, 0\.2: .* \(\d seeds?\)", out)
     found = json.loads((tmp_path / "a/disc/report.json").read_text(), parse_constant=pytest.fail)
     assert f"disc: verdict {found['verdict']}" in out
     assert found["updates"]["semantic"]["norm"] > 0
-    assert found["scales"] == [0, 0.2, 0.4, 0.6]
+    assert found["scales"] == [-0.2, 0, 0.2, 0.4, 0.6]
     code, out, _ = train_disc(tmp_path / "b", "report=false")
     assert code == 0
     assert "verdict" not in out
-    assert not (tmp_path / "b/disc/report.json").exists()
+    assert not list((tmp_path / "b/disc").glob("report.*"))
+    assert "report: " not in out
 
 
 def test_training_without_effect_is_called_so(train_disc, tmp_path):

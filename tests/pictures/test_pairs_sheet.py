@@ -6,6 +6,7 @@ from PIL import Image
 
 from pairedit.data.examples import find_pairs
 from pairedit.pictures import pairs as sheets
+from pairedit.pictures.cells import amplification
 
 
 @pytest.fixture
@@ -44,5 +45,5 @@ def test_both_sides_and_their_amplified_difference(faint, monkeypatch):
 
 def test_a_strong_difference_is_not_clipped():
     image = Image.new("RGB", (16, 16), (70, 0, 0))
-    assert sheets._amplification([image]) == 2
-    assert sheets._amplification([Image.new("RGB", (16, 16), (200, 0, 0))]) == 1
+    assert amplification([image]) == 2
+    assert amplification([Image.new("RGB", (16, 16), (200, 0, 0))]) == 1

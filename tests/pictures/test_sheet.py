@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pairedit.pictures import lettering
 from pairedit.pictures import sheet as sheets
 from tiny import noise
 
@@ -93,7 +94,7 @@ def test_a_narrow_sheet_grows_for_its_title() -> None:
     plain = sheets.contact_sheet([[image]], [""], [""])
     short = sheets.contact_sheet([[image]], [""], [""], "smile, full, step 500")
     assert plain.width < short.width
-    assert short.height - plain.height == round(18 * sheets.LEADING) + 12  # one line and its gap
+    assert short.height - plain.height == round(18 * lettering.LEADING) + 12  # one line and its gap
 
 
 def test_sheets_refuse_what_does_not_fit() -> None:
@@ -110,11 +111,11 @@ def test_sheets_refuse_what_does_not_fit() -> None:
 @pytest.mark.parametrize("text", LABELS)
 @pytest.mark.parametrize("width", [20, 90, 300])
 def test_wrapped_lines_fit_and_lose_nothing_without_an_ellipsis(text: str, width: int) -> None:
-    lines = sheets._wrap(text, 12, width, 3)
+    lines = lettering.wrap(text, 12, width, 3)
     assert len(lines) <= 3
-    assert all(sheets._width(12, line) <= width for line in lines)
-    whole = sheets._wrap(text, 12, width, 10_000)
-    assert "".join("".join(whole).split()) == "".join("".join(sheets._lines(text)).split())
+    assert all(lettering.width_of(12, line) <= width for line in lines)
+    whole = lettering.wrap(text, 12, width, 10_000)
+    assert "".join("".join(whole).split()) == "".join("".join(lettering.lines_of(text)).split())
     assert lines == whole if len(whole) <= 3 else lines[-1].endswith("…")
 
 
@@ -130,4 +131,4 @@ def test_a_long_word_is_broken_without_measuring_every_beginning_of_it(monkeypat
 
 
 def test_letters_that_the_font_lacks_stay_readable() -> None:
-    assert sheets._lines("Éva −0.4 × ß\t日\nnext\r\n") == ["Eva -0.4 x s ?", "next"]
+    assert lettering.lines_of("Éva −0.4 × ß\t日\nnext\r\n") == ["Eva -0.4 x s ?", "next"]

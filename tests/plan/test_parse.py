@@ -6,12 +6,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from pairedit.plan.parse import (
-    DEFAULT_SCALES,
     choose_prompts,
     parse_prompts,
     parse_seeds,
     parse_sliders,
 )
+from pairedit.plan.usual import DEFAULT_SCALES
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_sliders(lora, scales, expected):
 
 
 def test_seeds():
-    assert parse_seeds(None) == [0, 1, 2, 3]
+    assert parse_seeds(None) == [0, 1, 2]
     assert parse_seeds(5) == [5]
     assert parse_seeds(OmegaConf.create([3, 1])) == [3, 1]
     assert parse_seeds(OmegaConf.create({"start": 10, "count": 3})) == [10, 11, 12]

@@ -18,21 +18,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 import pairedit
 from pairedit.data.names import plain_names
 from pairedit.jobs.bench import Bench
 from pairedit.jobs.opening import at_work
-from pairedit.jobs.sheets import by_edit, shown_of
+from pairedit.jobs.plates import read_plate, save_plate
+from pairedit.jobs.sheets import by_edit, lanes_kept, shown_of
 from pairedit.lora.file import LoraFile
 from pairedit.lora.several import LoraFiles
 from pairedit.measure.evaluate import Result
 from pairedit.measure.families import leading
+from pairedit.measure.findings import in_order
 from pairedit.measure.kept import NAME, keep, kept
 from pairedit.measure.measures import MEASURES
+from pairedit.measure.report import Plate
 from pairedit.measure.subject import Subject
-from pairedit.pictures.png import save_png
 from pairedit.plan.eval import EvalPlan
 from pairedit.plan.wording import describe
 from pairedit.problems import ITEM
@@ -40,7 +40,7 @@ from pairedit.problems import ITEM
 log = logging.getLogger(__name__)
 
 SLIDERS, EDITS = "sliders", "side-by-side"  # folders inside the evaluation's
-SHEET = "sheet.png"
+PLATE = "plate.png"
 # Of a configuration: what does not change what is measured of one slider.
 ASIDE = ("lora", "sweep", "tracker", "calibrate")
 
@@ -54,7 +54,7 @@ class Part:
     labels: Sequence[str]
     folders: Sequence[str]  # where what is found about each stands
     marks: Sequence[str]  # see `keep`
-    alone: bool = False  # see `shown_of`
+    lanes: int = 0  # see `shown_of`
 
 
 # Does parts, each in the folder of its name inside the one given; returns why by name of those
@@ -78,13 +78,13 @@ def do_part(plan: EvalPlan, part: Part, folder: Path, bench: Bench | None = None
         bench = bench or _bench_again(plan, LoraFiles(paths, plan.model.names))
         if part.edit is None:
             (subject,) = subjects
-            (result,) = bench.measure(subjects, lambda found: shown_of(found, alone=part.alone))
+            (result,) = bench.measure(subjects, lambda found: shown_of(found, part.lanes))
             bench.note([result])
             keep(result, folder, mark=part.marks[0], settled=subject.open)
             return
         found = zip(subjects, part.folders, part.marks, strict=True)
         group = [kept(subject, Path(place), mark) for subject, place, mark in found]
-        save_png(bench.side_by_side([result for result in group if result]), folder / SHEET, {})
+        save_plate(bench.side_by_side([result for result in group if result]), folder / PLATE)
 
 
 _readers: dict[str, Any] = {}  # of the last part of this process, by what was asked for
@@ -121,7 +121,7 @@ def here(plan: EvalPlan, loras: Mapping[Path, LoraFile]) -> Spread:
 
 def measure_apart(
     plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile], spread: Spread
-) -> tuple[list[Result], dict[str, Image.Image], dict[str, str]]:
+) -> tuple[list[Result], dict[str, Plate], dict[str, str]]:
     """Measure every slider of a plan that was not measured before, and draw those of each edit.
 
     Args:
@@ -131,7 +131,7 @@ def measure_apart(
         spread: does the parts.
 
     Returns:
-        What was found, a sheet for each edit of several sliders, and why by slider of those that
+        What was found, a plate for each edit of several sliders, and why by slider of those that
         failed.
 
     Raises:
@@ -175,13 +175,13 @@ def _parts(plan: EvalPlan, folder: Path, loras: Mapping[Path, LoraFile]) -> dict
     names = plain_names(["_".join(path.relative_to(plan.swept).parts[:-1]) for path in paths])
     parts, sums = {}, cache(_digest)  # many sliders share their pairs
     for name, subject in zip(names, plan.subjects, strict=True):
-        alone = count[subject.dataset] == 1
+        lanes = lanes_kept(count[subject.dataset], len(paths))
         parts[name] = Part(
             loras=[str(subject.path)],
             labels=[subject.label],
             folders=[str((folder / SLIDERS / name).absolute())],
-            marks=[_mark(plan, subject, loras[subject.path].sha256, sums, alone)],
-            alone=alone,
+            marks=[_mark(plan, subject, loras[subject.path].sha256, sums, lanes)],
+            lanes=lanes,
         )
     return parts
 
@@ -191,7 +191,7 @@ def _mark(
     subject: Subject,
     weights: str,
     digest: Callable[[Path], str],
-    alone: bool,
+    lanes: int,
 ) -> str:
     """Sum up all that a slider's result follows from, but for how it is used."""
     sides = [
@@ -200,7 +200,7 @@ def _mark(
     ]
     asked = {key: value for key, value in plan.resolved.items() if key not in ASIDE}
     about = [pairedit.__version__, list(MEASURES), asked, weights, sides, subject.attribute]
-    text = json.dumps([*about, alone], sort_keys=True, default=str)
+    text = json.dumps([*about, lanes], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -211,13 +211,10 @@ def _digest(path: Path) -> str:
 
 def _side_by_side(
     results: Sequence[Result], parts: Mapping[Path, Part], folder: Path, spread: Spread
-) -> dict[str, Image.Image]:
+) -> dict[str, Plate]:
     """Draw the sliders of each edit that has several; see `measure_apart`."""
-    groups = {
-        edit: leading(group)
-        for edit, group in by_edit(results).items()
-        if not parts[group[0].subject.path].alone
-    }
+    groups = {edit: leading(in_order(group)) for edit, group in by_edit(results).items()}
+    groups = {edit: group for edit, group in groups.items() if len(group) > 1}
     names = dict(zip(plain_names(list(groups)), groups, strict=True))
     drawn = {
         name: Part(
@@ -233,14 +230,9 @@ def _side_by_side(
         if drawn and (failures := spread(drawn, folder)):
             lines = "".join(f"{ITEM}{names[name]}: {text}" for name, text in failures.items())
             raise ValueError(f"sliders could not be drawn side by side:{lines}")
-        return {edit: _read(folder / name / SHEET) for name, edit in names.items()}
+        return {edit: read_plate(folder / name / PLATE) for name, edit in names.items()}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        return image.convert("RGB")
 
 
 def _clear(folder: Path, names: Mapping[str, object]) -> None:

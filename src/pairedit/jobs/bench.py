@@ -8,18 +8,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from torch import Tensor
 
 from pairedit.bases.base import Base
 from pairedit.files import locate
 from pairedit.jobs.noting import calibrate, settle
 from pairedit.jobs.opening import open_model
-from pairedit.jobs.sheets import sheet_side_by_side
+from pairedit.jobs.sheets import side_by_side
 from pairedit.lora.file import LoraFile
 from pairedit.measure.evaluate import Result, Setting, evaluate
 from pairedit.measure.families import leading
+from pairedit.measure.findings import in_order
 from pairedit.measure.readers import Instrument, open_readers
+from pairedit.measure.report import Plate
 from pairedit.measure.subject import Subject
 from pairedit.plan.eval import EvalPlan
 
@@ -85,9 +86,9 @@ class Bench:
             keep=keep,
         )
 
-    def side_by_side(self, group: Sequence[Result]) -> Image.Image:
+    def side_by_side(self, group: Sequence[Result]) -> Plate:
         """Render the sliders of one edit where they are compared."""
-        return sheet_side_by_side(self.base, leading(group), self.loras, self.setting)
+        return side_by_side(self.base, leading(in_order(group)), self.loras, self.setting)
 
     def note(self, results: Sequence[Result]) -> None:
         """Note in the sliders' files what is worth one pair, unless they are to be left alone."""

@@ -43,7 +43,7 @@ def write_folder(plan: ExportPlan, lora: LoraFile) -> None:
         pictures.append(("images/pairs.png", "the pairs that the slider was trained on"))
         save_png(sheet, card.folder / pictures[-1][0], {})
     if drawn := _sheet(card, lora.texts):
-        pictures.append(("images/sheet.png", "the slider at rising scales"))
+        pictures.append(("images/sheet.png", "what the slider does"))
         save_png(drawn, card.folder / pictures[-1][0], {})
     else:
         missing.append("a sheet: show=FOLDER of pairedit-gen brings one")

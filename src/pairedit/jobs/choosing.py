@@ -12,7 +12,7 @@ from pairedit.files import locate
 from pairedit.measure.evaluate import witness
 from pairedit.measure.readers import AttributeProbe, open_readers
 from pairedit.measure.took import took
-from pairedit.pictures.lanes import lanes_of
+from pairedit.pictures.lanes import Look, lanes_of
 from pairedit.pictures.overview import draw_overview
 from pairedit.plan.gen import GenPlan
 from pairedit.sample import Sample
@@ -20,13 +20,14 @@ from pairedit.sample import Sample
 log = logging.getLogger(__name__)
 
 
-def show_overview(base: Base, plan: GenPlan, samples: Sequence[Sample]) -> Image.Image:
+def show_overview(base: Base, plan: GenPlan, samples: Sequence[Sample], look: Look) -> Image.Image:
     """Arrange seeds from the one where the edit worked best to the one where it worked least.
 
     Args:
         base: the model.
         plan: of the rendering: one slider at two scales.
         samples: as they were rendered.
+        look: what is shown besides.
     """
     lanes, subject = lanes_of(samples), plan.overview
     scales = sorted(sample.scales[0] for sample in lanes[0])
@@ -56,4 +57,4 @@ def show_overview(base: Base, plan: GenPlan, samples: Sequence[Sample]) -> Image
         cells.append((zero.image, other.image))
         words = f"{zero.prompt} · " if several else ""
         labels.append(f"{words}seed {zero.seed} · {values[number]:.2f}")
-    return draw_overview(cells, labels, title=title)
+    return draw_overview(cells, labels, title=title, bands=look.bands)

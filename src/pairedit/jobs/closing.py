@@ -21,6 +21,7 @@ from pairedit.lora.spec import THUMBNAIL
 from pairedit.measure.choice import SEEDS, Choice, by_trial
 from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
+from pairedit.measure.report import Shown, write_report
 from pairedit.measure.selfcheck import (
     LANES,
     check_content,
@@ -29,20 +30,25 @@ from pairedit.measure.selfcheck import (
     update_of,
 )
 from pairedit.measure.subject import Subject
-from pairedit.pictures.lanes import draw_sheet, lanes_of
+from pairedit.pictures.lanes import PLAIN, Look, draw_emblem, draw_sheet, lanes_of
+from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
+from pairedit.plan.shown import shares_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted, written
+from pairedit.plan.usual import DEFAULT_SCALES
+from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
+from pairedit.runs.words import pasteable
 from pairedit.sample import Sample, Slider, generate
 
 log = logging.getLogger(__name__)
 
-PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
-PREVIEW_SHARES = (0.0, 0.5, 1.0, 1.5)  # of one pair's worth, where that is known
 PREVIEW_LANES = 2  # seeds 0 and 1
 NOTHING: Mapping[str, Any] = MappingProxyType({})
+REPORT = "report.html"
+MATCH = 0.5  # share of a pair's worth at which what else moves is told, as by `check_slider`
 
 
 def show_and_check_slider(
@@ -61,8 +67,8 @@ def show_and_check_slider(
         base: the model, without LoRAs.
         plan: what was trained.
         files: the LoRAs by role.
-        folder: receives preview.png and report.json.
-        run: receives both.
+        folder: receives preview.png, report.json and report.html.
+        run: receives the first two.
         seconds: that training took; the report takes at most a tenth of them.
         choice: how it is used by its pairs; None where there are none.
     """
@@ -82,24 +88,26 @@ def show_and_check_slider(
         attribute=attribute_of(edits.metadata),
         skip=plan.preview_at.skip,
     )
-    scales, entries = PREVIEW_SCALES, {}
+    scales, unit, entries = DEFAULT_SCALES, None, {}
     if choice:
         choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
-            scales = tuple(float(f"{share * choice.unit:.2g}") for share in PREVIEW_SHARES)
+            scales, unit = shares_of(choice.unit), choice.unit
     slider = Slider(
         lora=edits, scales=scales, skip=subject.skip, local=subject.local, lean=subject.lean
     )
     lanes = _few_lanes(base, plan, slider, seconds)
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
-        _show(plan, shown, edits, folder, run, entries)
+        bands = [band_of(subject.pairs, plan.training.size)] if subject.pairs else []
+        look = Look(bands=bands, unit=unit)
+        _show(plan, shown, edits, folder, run, look, entries)
     elif entries:
         annotate_lora(edits.path, **entries)
     if not plan.report:
         return
-    check_slider(
+    result = check_slider(
         subject=subject,
         updates={role: update_of(lora, base) for role, lora in loras.items()},
         lanes=lanes,
@@ -109,6 +117,30 @@ def show_and_check_slider(
         folder=folder,
         run=run,
         step=edits.metadata["step"],
+    )
+    write_report(folder / REPORT, {folder.name: [result]}, _shown(plan, edits, seconds, lanes))
+
+
+def _shown(
+    plan: TrainPlan, lora: LoraFile, seconds: float, lanes: Sequence[Sequence[Sample]]
+) -> Shown:
+    """Say how a slider was trained and looked at, for its report."""
+    return Shown(
+        settings={
+            "trained": f"{plan.method_name}, {lora.metadata['step']} updates in {seconds:.0f} s",
+            "model": plan.model.name,
+            "seeds": [lane[0].seed for lane in lanes],
+            "prompts": [plan.model.prompt],
+            "num_inference_steps": plan.training.num_inference_steps,
+            "resolution": plan.resolved["resolution"],
+            "match": MATCH,
+        },
+        notes=[
+            "So few seeds give a first look; more of them tell it better: "
+            f"pairedit-eval lora={pasteable(lora.path)}"
+        ],
+        losses={lora.path: read_losses(lora.path.parent)},
+        asked=False,
     )
 
 
@@ -184,13 +216,15 @@ def _show(
     lora: LoraFile,
     folder: Path,
     run: Run,
+    look: Look = PLAIN,
     entries: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Draw preview.png; a slider's file receives it small, with what else is noted there."""
-    sheet = draw_sheet(samples, title=f"{folder.name}: {plan.method_name}")
+    """Draw preview.png; a slider's file receives a part of it, with what else is noted there."""
+    sheet = draw_sheet(samples, title=f"{folder.name}: {plan.method_name}", look=look)
     if plan.method.learns_from is not Single:
         # First, as the preview's file says that all of this has been done.
-        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)}, **entries)
+        emblem = thumbnail(draw_emblem(samples, look.unit))
+        annotate_lora(lora.path, {THUMBNAIL: emblem}, **entries)
     save_png(sheet, folder / "preview.png", {"lora": lora.path.name})
     run.image("preview", folder / "preview.png", lora.metadata["step"])
 

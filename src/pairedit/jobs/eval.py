@@ -10,15 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from pairedit.files import replacing, write_yaml
 from pairedit.jobs.apart import Spread, failed, here, measure_apart
 from pairedit.jobs.bench import Bench, settings_of
 from pairedit.jobs.opening import at_work
 from pairedit.jobs.sheets import (
     SHOWN_ALONE,
+    bands_of,
     by_edit,
+    lanes_kept,
+    sheet_of,
     sheet_of_scales,
     sheet_paths,
     shown_of,
@@ -29,15 +30,20 @@ from pairedit.lora.several import LoraFiles
 from pairedit.measure.curves import draw_curves, stacked
 from pairedit.measure.evaluate import Result
 from pairedit.measure.families import comparisons
-from pairedit.measure.report import write_report
+from pairedit.measure.findings import in_order
+from pairedit.measure.grids import grid_png
+from pairedit.measure.report import Plate, Shown, write_report
 from pairedit.measure.table import heads, named, numbers, table, text_table, to_json
 from pairedit.measure.tidy import write_tidy
 from pairedit.measure.verdict import NAME_IT
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.plan.eval import EvalPlan
 from pairedit.runs.folder import CONFIG
+from pairedit.runs.losses import read_losses
 
 log = logging.getLogger(__name__)
+
+USUAL = {"probe", "clip", "dino", "lpips", "arcface"}  # readers that are tried unasked
 
 
 def run_evaluation(plan: EvalPlan, folder: Path, spread: Spread | None = None) -> Path:
@@ -62,9 +68,9 @@ def run_evaluation(plan: EvalPlan, folder: Path, spread: Spread | None = None) -
     with at_work(plan, folder):
         if plan.swept is None:
             return _report(plan, folder, *_together(plan, loras))
-        results, sheets, failures = measure_apart(plan, folder, loras, spread or here(plan, loras))
+        results, plates, failures = measure_apart(plan, folder, loras, spread or here(plan, loras))
         text = failed(failures, len(plan.subjects))
-        report = _report(plan, folder, results, sheets, [text] if failures else [])
+        report = _report(plan, folder, results, plates, [text] if failures else [])
     if failures:
         raise ValueError(text)
     return report
@@ -72,24 +78,26 @@ def run_evaluation(plan: EvalPlan, folder: Path, spread: Spread | None = None) -
 
 def _together(
     plan: EvalPlan, loras: Mapping[Path, LoraFile]
-) -> tuple[list[Result], dict[str, Image.Image]]:
+) -> tuple[list[Result], dict[str, Plate]]:
     """Measure sliders that share what they have in common, and draw those of each edit."""
     bench = Bench(plan, loras)
     count = Counter(subject.dataset for subject in plan.subjects)
+    total = len(plan.subjects)
     results = bench.measure(
-        plan.subjects, lambda found: shown_of(found, alone=count[found.subject.dataset] == 1)
+        plan.subjects,
+        lambda found: shown_of(found, lanes_kept(count[found.subject.dataset], total)),
     )
     groups = by_edit(results)
-    sheets = {e: bench.side_by_side(group) for e, group in groups.items() if len(group) > 1}
+    plates = {e: bench.side_by_side(group) for e, group in groups.items() if len(group) > 1}
     bench.note(results)
-    return results, sheets
+    return results, plates
 
 
 def _report(
     plan: EvalPlan,
     folder: Path,
     results: Sequence[Result],
-    sheets: Mapping[str, Image.Image],
+    plates: Mapping[str, Plate],
     notes: Sequence[str] = (),
 ) -> Path:
     """Write all files of an evaluation, and say what was found.
@@ -98,17 +106,14 @@ def _report(
         plan: a checked configuration.
         folder: see `run_evaluation`.
         results: of all sliders.
-        sheets: by edit, where several of its sliders are side by side.
+        plates: by edit, where several of its sliders are side by side.
         notes: what the reader should know beside the notes of the plan.
     """
-    groups = by_edit(results)
+    groups = {edit: in_order(group) for edit, group in by_edit(sized(results)).items()}
     # Not earlier: a LoRA that does not fit the model leaves an older run's files alone.
     write_yaml(folder / CONFIG, plan.resolved)
-    shown = {
-        edit: sheets.get(edit) or sheet_of_scales(group[0], SHOWN_ALONE, edit)
-        for edit, group in groups.items()
-    }
-    write_files(folder, by_edit(sized(results)), shown, settings_of(plan), [*plan.notes, *notes])
+    asked = set(plan.readers) != USUAL
+    write_files(folder, groups, plates, settings_of(plan), [*plan.notes, *notes], asked)
     track(plan, folder, results, groups)
     _say(results)
     log.info("report: %s", (folder / "report.html").resolve())
@@ -118,25 +123,31 @@ def _report(
 def write_files(
     folder: Path,
     groups: Mapping[str, Sequence[Result]],
-    sheets: Mapping[str, Image.Image],
+    plates: Mapping[str, Plate],
     settings: Mapping[str, Any],
     notes: Sequence[str],
+    asked: bool = True,
 ) -> None:
-    """Write sheets/, curves.png, report.html and eval.json."""
+    """Write sheets/, curves.png, report.html, eval.csv and eval.json."""
     results = [result for group in groups.values() for result in group]
     _clear(folder)
-    for edit, path in sheet_paths(folder, sheets).items():
-        save_png(sheets[edit], path, {"edit": edit})
-    curves = draw_curves(groups)
-    save_png(stacked(curves), folder / "curves.png", {})
-    write_report(
-        folder / "report.html",
-        groups,
-        sheets=sheets,
-        curves=curves,
+    for edit, path in sheet_paths(folder, groups).items():
+        first = groups[edit][0]
+        if edit in plates:
+            sheet = sheet_of(plates[edit], edit, bands_of(first))
+        else:
+            sheet = sheet_of_scales(first, SHOWN_ALONE, edit)
+        save_png(sheet, path, {"edit": edit})
+    save_png(stacked(draw_curves(groups)), folder / "curves.png", {})
+    shown = Shown(
         settings=settings,
         notes=notes,
+        plates=plates,
+        grids={edit: grid for edit, group in groups.items() if (grid := grid_png(group))},
+        losses={r.subject.path: read_losses(r.subject.path.parent) for r in results},
+        asked=asked,
     )
+    write_report(folder / "report.html", groups, shown)
     write_tidy(results, folder / "eval.csv")
     with replacing(folder / "eval.json") as temporary:
         text = json.dumps(to_json(results, settings), indent=1, ensure_ascii=False)

@@ -21,8 +21,9 @@ from pairedit.edits import Photo
 from pairedit.files import write_yaml
 from pairedit.jobs.choosing import show_overview
 from pairedit.jobs.opening import at_work, open_model, read_part
-from pairedit.pictures.lanes import draw_grid, draw_sheet, draw_snapshots, lanes_of
+from pairedit.pictures.lanes import Look, draw_grid, draw_sheet, draw_snapshots, lanes_of
 from pairedit.pictures.metadata import metadata
+from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import animate, save_png
 from pairedit.plan.again import Batch
 from pairedit.plan.gen import GenPlan
@@ -57,8 +58,9 @@ def render_into(folder: Path, plan: GenPlan) -> list[Sample]:
     for note in plan.notes:
         log.warning("%s", note)
     sliders, photos = read_parts(plan)
+    look = look_of(plan)
     with at_work(plan, folder):
-        return _render(plan, folder, sliders, photos)
+        return _render(plan, folder, sliders, photos, look)
 
 
 def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
@@ -128,8 +130,25 @@ def read_photo(path: Path, sizing: Sizing, mask: Path | None, unit: int, **more:
     return photo
 
 
+def look_of(plan: GenPlan) -> Look:
+    """Read what the sheet shows besides the images; pairs that cannot be read are said."""
+    bands = []
+    for name, pairs in plan.pairs.items():
+        try:
+            band = band_of(pairs, plan.sizing, name if len(plan.pairs) > 1 else "")
+        except ValueError as error:
+            log.warning("the sheet has no pairs of %s: %s", name, error)
+        else:
+            bands.append(band)
+    return Look(bands=bands, unit=plan.worth, differences=plan.differences)
+
+
 def _render(
-    plan: GenPlan, folder: Path, sliders: Sequence[Slider], photos: Sequence[Photo]
+    plan: GenPlan,
+    folder: Path,
+    sliders: Sequence[Slider],
+    photos: Sequence[Photo],
+    look: Look,
 ) -> list[Sample]:
     """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
@@ -162,7 +181,7 @@ def _render(
         save_png(sample.finished, folder / "images" / name, metadata(sample, shown, settings))
         shots.setdefault(step, []).append(sample)
     sheet, samples = _sheet_of(plan, folder), next(iter(shots.values()))
-    save_png(_sheet(plan, base, sliders, shots), sheet, {"pairedit": settings["pairedit"]})
+    save_png(_sheet(plan, base, sliders, shots, look), sheet, {"pairedit": settings["pairedit"]})
     if plan.animate:
         for lane in lanes_of(samples):
             name = f"{lane_name(lane[0], known.index(lane[0].prompt))}.webp"
@@ -227,17 +246,19 @@ def _sheet(
     base: Base,
     sliders: Sequence[Slider],
     shots: Mapping[int | None, Sequence[Sample]],
+    look: Look,
 ) -> Image.Image:
     """Arrange what was rendered as one picture."""
     title = " + ".join(slider.name for slider in sliders) or plan.model.name
     samples = next(iter(shots.values()))
     if plan.snapshots:
-        return draw_snapshots(shots, title=title)
+        return draw_snapshots(shots, title=title, look=look)
     if plan.overview:
-        return show_overview(base, plan, samples)
+        return show_overview(base, plan, samples, look)
     if plan.across < len(lanes_of(samples)[0]):
-        return draw_grid(samples, [slider.name for slider in sliders], across=plan.across)
-    return draw_sheet(samples, title=title)
+        names = [slider.name for slider in sliders]
+        return draw_grid(samples, names, across=plan.across, look=look)
+    return draw_sheet(samples, title=title, look=look)
 
 
 def _clear(folder: Path, inputs: Sequence[Path]) -> None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pairedit.bases.base import Base, Text
-from pairedit.data.examples import Example, Single
+from pairedit.data.examples import Example, Pair, Single
 from pairedit.data.images import load_image
 from pairedit.edits import Edit, Photo, RealImage, TextToImage
 from pairedit.lora.adapters import Adapters
-from pairedit.pictures.lanes import draw_sheet
+from pairedit.pictures.lanes import Look, draw_sheet
 from pairedit.pictures.losses import draw_losses
+from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import save_png
 from pairedit.plan.train import TrainPlan
+from pairedit.plan.usual import DEFAULT_SCALES
 from pairedit.runs.looking import SHARE, Asking, Looking
+from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
 from pairedit.sample import Slider, Stage, generate
 from pairedit.settings import Rendering, Use
@@ -27,7 +28,6 @@ log = logging.getLogger(__name__)
 
 PREVIEWS = "previews"  # folder of the rows
 SEED = 0
-SCALES = (0.0, 0.2, 0.4, 0.6)
 PASSES = 3  # that a step of training takes for each LoRA, roughly: forwards and backwards
 
 
@@ -44,6 +44,7 @@ class Row:
     edit: Edit
     rendering: Rendering
     prompt: str
+    look: Look
 
     def __call__(
         self, adapters: Adapters, text: Callable[[Sequence[str]], Text], step: int
@@ -61,7 +62,7 @@ class Row:
         )
         title = f"{self.folder.name}: step {step} of {self.plan.training.steps}"
         path = self.folder / PREVIEWS / f"{step:06d}.png"
-        save_png(draw_sheet(list(samples), title=title), path, {"step": str(step)})
+        save_png(draw_sheet(list(samples), title=title, look=self.look), path, {"step": str(step)})
         self.run.image(PREVIEWS, path, step)
         show_losses(self.folder, self.run, step)
         log.info("%s: preview: %s", self.folder.name, path.resolve())
@@ -99,13 +100,14 @@ def look_at(
     """
     role, use = plan.method.roles[-1], use or Use()
     sliders, photos, edit = [], [], TextToImage()
+    pairs = [example for example in examples if isinstance(example, Pair)]
     rendering, prompt = plan.preview_at, plan.model.prompt
     if plan.method.learns_from is Single:
         path = examples[0].path
         photos = [Photo(path=path, image=load_image(path, plan.training.size), attached=role)]
         edit, rendering, prompt = RealImage(inversion="lora"), replace(rendering, skip=0), ""
     else:
-        sliders = [Slider(lora=None, attached=role, scales=SCALES, local=use.local)]
+        sliders = [Slider(lora=None, attached=role, scales=DEFAULT_SCALES, local=use.local)]
     row = Row(
         base=base,
         plan=plan,
@@ -116,6 +118,7 @@ def look_at(
         edit=edit,
         rendering=rendering,
         prompt=prompt,
+        look=Look(bands=[band_of(pairs, plan.training.size)] if pairs else []),
     )
     if plan.preview_every:
         alike = row.passes / (PASSES * len(plan.method.roles))
@@ -140,10 +143,7 @@ def look_at(
 
 def show_losses(folder: Path, run: Run | None, step: int) -> None:
     """Draw loss.png from the metrics of a training so far."""
-    lines = []
-    with suppress(FileNotFoundError), (folder / "metrics.jsonl").open(encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file if line.endswith("\n")]
-    curve = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    curve = read_losses(folder)
     steps, losses = zip(*curve, strict=True) if curve else ((), ())
     path = folder / "loss.png"
     save_png(draw_losses(steps, losses, title=f"{folder.name}: loss"), path, {})

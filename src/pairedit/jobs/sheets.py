@@ -1,4 +1,4 @@
-"""Own the sheets of an evaluation: a slider along its scales, or those of an edit side by side."""
+"""Own the pictures of an evaluation: a slider along its scales, those of an edit side by side."""
 
 from __future__ import annotations
 
@@ -13,28 +13,44 @@ from pairedit.bases.base import Base
 from pairedit.data.names import plain_names
 from pairedit.lora.file import LoraFile
 from pairedit.measure.evaluate import Result, Setting, render
-from pairedit.measure.report import webp
+from pairedit.measure.page import webp
+from pairedit.measure.report import Plate
 from pairedit.measure.table import comparable
-from pairedit.pictures.sheet import contact_sheet
+from pairedit.pictures.cells import fitted
+from pairedit.pictures.pairs import Band, band_of
+from pairedit.pictures.sheet import Block, arrange, width_of_images
 
-SHOWN = 4  # lanes on a sheet of sliders side by side
-SHOWN_ALONE = 8  # lanes on the sheet of a single slider
+SHOWN = 4  # lanes of sliders side by side
+SHOWN_ALONE = 8  # lanes of a single slider
+DRAGGED = 6  # sliders of one edit at most whose pictures can be dragged
+SHOWN_ROWS = 3  # lanes of each slider among others, along its scales
 MANY = 24  # sliders, whose pictures are made smaller so that a browser opens the report
 SMALL = (1000, 1000)  # px at most
-SHOWN_ROWS = 3  # lanes on the sheets of every slider's scales
 
 
-def shown_of(result: Result, *, alone: bool) -> Result:
+def lanes_kept(edit: int, total: int) -> int:
+    """Say of how many lanes the pictures at every scale are kept, to be dragged in the report.
+
+    Args:
+        edit: sliders of the same edit.
+        total: sliders of all edits.
+    """
+    if edit == 1:
+        return SHOWN_ALONE if total <= MANY else SHOWN
+    return SHOWN_ROWS if edit <= DRAGGED and total <= MANY else 0
+
+
+def shown_of(result: Result, lanes: int) -> Result:
     """Keep of the images of a slider that is measured what the report shows.
 
     Args:
         result: with all its images.
-        alone: no other slider of its edit is measured.
+        lanes: see `lanes_kept`.
     """
     samples = {
         (lane, k): sample
         for (lane, k), sample in result.samples.items()
-        if lane < (SHOWN_ALONE if alone else SHOWN) and (alone or k == result.seen.zero)
+        if lane < lanes or (lane < SHOWN and k == result.seen.zero)
     }
     strip = webp(sheet_of_scales(result, SHOWN_ROWS))
     return replace(result, samples=samples, strip=strip)
@@ -63,22 +79,20 @@ def by_edit(results: Sequence[Result]) -> dict[str, list[Result]]:
 
 
 def sheet_of_scales(result: Result, lanes: int, title: str | None = None) -> Image.Image:
-    """Show one slider at every scale."""
-    seen = result.seen
-    return _sheet(
-        [
-            [result.samples[lane, k].image for k in range(len(seen.scales))]
-            for lane in range(min(lanes, len(seen.distance)))
-        ],
-        result,
-        [f"{scale:g}" for scale in seen.scales],
-        title,
+    """Show one slider at every scale; with a title, below its pairs."""
+    scales = result.seen.scales
+    shown = sorted({lane for lane, k in result.samples if scales[k]})[:lanes]
+    plate = Plate(
+        rows=[[result.samples[n, k].image for k in range(len(scales))] for n in shown],
+        labels=[f"seed {result.lanes[n][0]}" for n in shown],
+        captions=[f"{scale:g}" for scale in scales],
     )
+    return sheet_of(plate, title, bands_of(result) if title else [])
 
 
-def sheet_side_by_side(
+def side_by_side(
     base: Base, group: Sequence[Result], loras: Mapping[Path, LoraFile], setting: Setting
-) -> Image.Image:
+) -> Plate:
     """Show the sliders of one edit at matched strength, rendered at exactly that scale.
 
     Args:
@@ -100,19 +114,28 @@ def sheet_side_by_side(
         f"{result.subject.label}\n{scale:.2f}" + ("" if matched else " (weak)")
         for result, (scale, matched) in zip(group, places, strict=True)
     ]
-    rows = [list(row) for row in zip(bases, *columns, strict=True)]
-    return _sheet(rows, first, ["base", *labels], first.subject.dataset)
+    return Plate(
+        rows=[list(row) for row in zip(bases, *columns, strict=True)],
+        labels=[f"seed {seed}" for seed in few.seeds],
+        captions=["base", *labels],
+    )
 
 
-def _sheet(
-    rows: Sequence[Sequence[Image.Image]],
-    result: Result,
-    heads: Sequence[str],
-    title: str | None,
-) -> Image.Image:
-    """Lay rows of lanes out, named by their seeds."""
-    labels = [f"seed {seed}" for seed, _ in result.lanes[: len(rows)]]
-    return contact_sheet(rows, labels, heads, title)
+def sheet_of(plate: Plate, title: str | None, bands: Sequence[Band]) -> Image.Image:
+    """Draw a plate as a sheet, pairs above."""
+    rows = [[fitted(image) for image in row] for row in plate.rows]
+    block = Block(rows=rows, row_labels=plate.labels, column_labels=plate.captions)
+    width = width_of_images([block])
+    above = [[band.block(width=width, cell=rows[0][0])] for band in bands]
+    return arrange([*above, [block]], title)
+
+
+def bands_of(result: Result) -> list[Band]:
+    """Read the pairs of a slider, at the size of its pictures, for a sheet."""
+    if not result.subject.pairs:
+        return []
+    width, height = next(iter(result.samples.values())).image.size
+    return [band_of(result.subject.pairs, (height, width))]
 
 
 def sheet_paths(folder: Path, edits: Iterable[str]) -> dict[str, Path]:

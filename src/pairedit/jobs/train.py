@@ -15,7 +15,7 @@ from pairedit.data.examples import Example, Pair, Single
 from pairedit.data.images import pixels_of
 from pairedit.data.shapes import Sizing, counted, frame_of, loss
 from pairedit.files import locate
-from pairedit.jobs.closing import show_and_check_content, show_and_check_slider
+from pairedit.jobs.closing import REPORT, show_and_check_content, show_and_check_slider
 from pairedit.jobs.looking import look_at, show_losses
 from pairedit.jobs.opening import open_model, read_part
 from pairedit.lora.file import LoraFile, inspect_lora
@@ -56,8 +56,8 @@ def run_training(
     Args:
         plan: a checked configuration.
         folder: receives config.yaml, overrides.yaml and, for each dataset, a folder with
-            metrics.jsonl, the LoRA files, pairs.png, loss.png, preview.png and report.json, and
-            previews/ with what was seen on the way.
+            metrics.jsonl, the LoRA files, pairs.png, loss.png, preview.png, report.json and
+            report.html, and previews/ with what was seen on the way.
         words: the overrides that the configuration was composed from, and options of Hydra.
         stopping: tells when to save and stop.
 
@@ -83,6 +83,9 @@ def run_training(
     key = "content_lora" if plan.method.learns_from is Single else "lora"
     for name, path in trained.items():
         log.info("%s: %s=%s", name, key, pasteable(path))
+    for name in trained:
+        if (path := folder / name / REPORT).exists():
+            log.info("%s: report: %s", name, path.resolve())
     return trained
 
 
@@ -97,6 +100,7 @@ def _train_one(
     name = folder.name
     files = _finished(plan, folder) if plan.resume else None
     wanted = {"loss.png": True, "preview.png": plan.preview, "report.json": plan.report}
+    wanted[REPORT] = plan.report and plan.method.learns_from is not Single
     if files and all((folder / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
@@ -265,7 +269,7 @@ def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
     if end < steps:
         check_state(folder, end, steps)
         # They show the end that was, and their presence would say that all has been done.
-        for name in ("loss.png", "preview.png", "report.json"):
+        for name in ("loss.png", "preview.png", "report.json", REPORT):
             (folder / name).unlink(missing_ok=True)
         return None
     remove_checkpoints(folder / CHECKPOINTS)

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pairedit.measure import measures
+from pairedit.measure.drawn import COSTS, GAINS, cost_of, gain_of
 from pairedit.measure.evaluate import Result
-from pairedit.measure.evidence import Measure
 from pairedit.measure.families import leading
 
 logging.getLogger("matplotlib").setLevel(logging.WARNING)
@@ -25,9 +25,6 @@ MARKS = "osD^vPX"
 PANEL = (4.6, 3.2)  # inches
 DPI = 160
 LONGEST = 48  # characters of a name in a legend, which the name of a job's folder may exceed
-# What an edit does and what it costs, by the first of the measures that there is, and its caption.
-GAINS = {measures.share: "pairs' worth of change", measures.image_change: "image change"}
-COSTS = {measures.off_target: "off-target change", measures.identity_lost: "way to another person"}
 # Axes, results of one edit, and the labels of all sliders: one has the same look in every panel.
 Draw = Callable[[Axes, Sequence[Result], Sequence[str]], None]
 
@@ -35,7 +32,7 @@ Draw = Callable[[Axes, Sequence[Result], Sequence[str]], None]
 def strength(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> None:
     """Draw the effect by scale, with 95 % intervals."""
     for result in results:
-        gain = _gain(result)
+        gain = gain_of(result)
         curve = result.summaries[gain]
         look = _look(result, labels)
         axes.fill_between(
@@ -52,8 +49,7 @@ def strength(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> No
 def price(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> None:
     """Draw what else changes by how much the edit does: lower is better at the same place."""
     for result in results:
-        known, gain = result.summaries, _gain(result)
-        cost = next(measured for measured in COSTS if measured in known)
+        known, gain, cost = result.summaries, gain_of(result), cost_of(result)
         up = [k for k, scale in enumerate(result.seen.scales) if scale >= 0]
         axes.plot(known[gain].mean[up], known[cost].mean[up], **_look(result, labels))
         axes.set_ylabel(COSTS[cost])
@@ -86,11 +82,6 @@ def stacked(curves: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
         for column, panel in enumerate(panels):
             sheet.paste(panel, (column * width, row * height))
     return sheet
-
-
-def _gain(result: Result) -> Measure:
-    """Return the measure of what the edit does."""
-    return next(measured for measured in GAINS if measured in result.summaries)
 
 
 def _look(result: Result, labels: Sequence[str]) -> dict[str, Any]:

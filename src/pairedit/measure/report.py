@@ -1,13 +1,9 @@
-"""Own the report: one HTML file that opens offline, with every table, curve and sheet inside.
-
-Nothing is loaded from elsewhere: styles are inline, pictures are data URLs, there is no script.
-"""
+"""Own the report: one HTML file that opens offline, findings first, then pictures, then figures."""
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,270 +11,290 @@ from typing import Any
 from PIL import Image
 
 import pairedit
+from pairedit.data.images import load_images
 from pairedit.files import replacing
+from pairedit.measure import measures, page
+from pairedit.measure.charts import Series, bars, chart, legend
+from pairedit.measure.drawn import COSTS, GAINS, cost_of, effects, gain_of, losses, prices
 from pairedit.measure.evaluate import Result
-from pairedit.measure.families import comparisons, leading
-from pairedit.measure.grids import grid_png
-from pairedit.measure.measures import MEASURES
-from pairedit.measure.table import comparable, heads, moved, named, table
-from pairedit.measure.verdict import NAME_IT
+from pairedit.measure.families import comparisons, leading, value_of
+from pairedit.measure.findings import SEEN, found
+from pairedit.measure.table import comparable, heads, moved, table
+from pairedit.measure.tables import definitions, measured_table, missing, sliders_table
+from pairedit.runs.losses import Curve
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #18181b; --quiet: #52525b; --paper: #fff; --line: #e4e4e7;
-  --good: #166534; --bad: #b91c1c; --soft: #a16207; }
-@media (prefers-color-scheme: dark) { :root { --ink: #f4f4f5; --quiet: #a1a1aa; --paper: #18181b;
-  --line: #3f3f46; --good: #86efac; --bad: #fca5a5; --soft: #fde047; } }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 80rem; padding: 1rem; background: var(--paper); color: var(--ink);
-  font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .5rem; }
-p, li { max-width: 46rem; } .quiet, figcaption, dd { color: var(--quiet); font-size: .875rem; }
-.wide { overflow-x: auto; margin: .75rem 0; }
-table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left;
-  white-space: nowrap; }
-th { color: var(--quiet); font-weight: 600; }
-th[scope=row] { position: sticky; left: 0; background: var(--paper); color: var(--ink); }
-.works { color: var(--good); } .no-op, .destructive, .reversed, .off, .unlike { color: var(--bad); }
-.weak { color: var(--soft); } .works, .no-op, .destructive, .reversed, .off, .unlike, .weak {
-  font-weight: 600; }
-.panels { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
-  gap: 1rem; }
-figure { margin: .75rem 0; } img { max-width: 100%; height: auto; background: #fff; }
-.sheet img { max-width: none; } @media (max-width: 40rem) { .sheet img { max-width: 38rem; } }
-details { margin: .5rem 0; } summary { cursor: pointer; }
-.matrix td { text-align: center; min-width: 2.4rem; padding: .2rem; }
-.matrix td.own { outline: 2px solid var(--ink); outline-offset: -2px; }
-.matrix th[scope=col] { vertical-align: bottom; } .matrix th[scope=col] span {
-  writing-mode: vertical-rl; transform: rotate(180deg); }
-dt { font-weight: 600; margin-top: .5rem; } dd { margin: 0; }
-"""
+PAIRS = 3  # shown of each edit
+BARS = 6  # attributes that are shown to move, besides the edited one
+LEAST = 0.1  # of an attribute's range: the longest bar stands for so much at least
 
 
-def write_report(
-    path: Path,
-    groups: Mapping[str, Sequence[Result]],
-    *,
-    sheets: Mapping[str, Image.Image],
-    curves: Mapping[str, Sequence[Image.Image]],
-    settings: Mapping[str, Any],
-    notes: Sequence[str],
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Plate:
+    """Hold sliders side by side at matched strength: a row for each person."""
+
+    rows: Sequence[Sequence[Image.Image]]
+    labels: Sequence[str]  # of the rows
+    captions: Sequence[str]  # of the columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """Hold what a report shows besides its results."""
+
+    settings: Mapping[str, Any]  # how images were rendered
+    notes: Sequence[str] = ()  # what the reader should know
+    plates: Mapping[str, Plate] = field(default_factory=dict)  # of edits with several sliders
+    grids: Mapping[str, bytes] = field(default_factory=dict)  # of edits with two swept numbers
+    losses: Mapping[Path, Curve] = field(default_factory=dict)  # of trainings, by their slider
+    asked: bool = True  # somebody chose the readers, and wants to know which of them lack
+
+
+def write_report(path: Path, groups: Mapping[str, Sequence[Result]], shown: Shown) -> None:
     """Write the report of one evaluation.
 
     Args:
         path: the file to write.
         groups: results by edit, in order.
-        sheets: one picture for each edit, its sliders side by side.
-        curves: the panels of each edit.
-        settings: how images were rendered.
-        notes: what the reader should know.
+        shown: what else there is.
     """
     results = [result for group in groups.values() for result in group]
-    title = ", ".join(groups)
+    title = (
+        f"{next(iter(groups))} slider"
+        if len(results) == 1
+        else f"{len(results)} sliders: {', '.join(groups)}"
+    )
+    several, match = len(groups) > 1, shown.settings["match"]
     parts = [
-        f"<h1>Sliders: {escape(title)}</h1>",
-        f"<p class=quiet>{escape(_describe(settings))}</p>",
-        *(f"<p>{escape(note)}</p>" for note in notes),
-        _overview(results, settings["match"]),
-        _differences(results),
+        f"<h1>{escape(title)}</h1>",
+        *(_found(edit if several else "", group) for edit, group in groups.items()),
         _advice(results),
+        f"<p class=quiet>{escape(_described(shown.settings))}</p>",
+        *(f"<p class=quiet>{escape(note)}</p>" for note in shown.notes),
+        _overview(results, match) if len(results) > 1 else "",
+        *(
+            (f"<h2>{escape(edit)}</h2>" if several else "") + _edit(edit, group, shown, f"e{n}")
+            for n, (edit, group) in enumerate(groups.items())
+        ),
+        _overview(results, match) if len(results) == 1 else "",
+        missing(results, asked=shown.asked),
+        definitions(results),
     ]
-    for edit, group in groups.items():
-        parts.append(f"<h2>{escape(edit)}</h2>")
-        parts.append(_figure(webp(sheets[edit]), _sheet_caption(group), "sheet wide"))
-        panels = "".join(_figure(_png(panel), "") for panel in curves[edit])
-        if grid := grid_png(group):
-            panels += _figure(grid, "")
-        parts.append(f"<div class=panels>{panels}</div>")
-        for result in group:
-            label = result.subject.label
-            parts.append(
-                f"<details><summary>{escape(label)}: all scales, all measures</summary>"
-                + _figure(result.strip, "", "sheet wide")
-                + _measures(result)
-                + "</details>"
-            )
-    parts += [_matrix(results), _missing(results), _definitions()]
     with replacing(path) as temporary:
-        temporary.write_text(
-            "<!doctype html>\n<html lang=en><meta charset=utf-8>"
-            "<meta name=viewport content='width=device-width, initial-scale=1'>"
-            f"<title>{escape(title)}: pairedit-eval</title><style>{STYLE}</style>\n"
-            + "\n".join(parts)
-            + "\n</html>\n",
-            encoding="utf-8",
-        )
+        temporary.write_text(page.document(title, parts), encoding="utf-8")
 
 
-def _describe(settings: Mapping[str, Any]) -> str:
+def _found(edit: str, group: Sequence[Result]) -> str:
+    """Write what was found of one edit."""
+    lead = f"<b>{escape(edit)}.</b> " if edit else ""
+    if len(group) == 1:
+        name = group[0].verdict.name
+        lead += f"<b class='{name.split()[0]}'>{name.capitalize()}.</b> "
+    return f"<p class=found>{lead}{escape(_kept(' '.join(found(group))))}</p>"
+
+
+def _kept(text: str) -> str:
+    """Keep a number and its sign in one line."""
+    return text.replace(" %", "\u00a0%")
+
+
+def _described(settings: Mapping[str, Any]) -> str:
     """Say in one line how the images were made."""
     seeds, prompts = settings["seeds"], settings["prompts"]
     run = f"{min(seeds)} to {max(seeds)}" if len(seeds) > 1 else str(seeds[0])
+    lead = f"{settings['trained']}; " if "trained" in settings else ""
     return (
-        f"{settings['model']}, {len(seeds)} seeds ({run}), "
+        f"{lead}{settings['model']}, {len(seeds)} seed{'s' * (len(seeds) > 1)} ({run}), "
         + (f"prompt “{prompts[0]}”" if len(prompts) == 1 else f"{len(prompts)} prompts")
         + f", {settings['num_inference_steps']} steps, "
-        f"{settings['resolution']} px; in brackets 95 % bootstrap intervals; "
-        f"pairedit {pairedit.__version__}"
+        f"{settings['resolution']} px; pairedit {pairedit.__version__}"
     )
-
-
-def _overview(results: Sequence[Result], match: float) -> str:
-    """Write the table of all sliders."""
-    edit, label, *others = heads()
-    head = "".join(f"<th scope=col>{escape(text)}</th>" for text in (label, edit, *others))
-    body = ""
-    for row in table(results):
-        edit, label, verdict, *rest = row
-        body += (
-            f"<tr><th scope=row>{escape(label)}</th><td>{escape(edit)}</td>"
-            f"<td class='{escape(verdict.split()[0])}'>{escape(verdict)}</td>"
-            + "".join(f"<td>{escape(cell)}</td>" for cell in rest)
-            + "</tr>"
-        )
-    return (
-        f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
-        "<p class=quiet><b>at most</b>: largest effect before identity is lost; 100 % is what the "
-        "pairs show. <b>one pair at</b>: the scale that is worth as much. <b>off-target</b> (mean "
-        "change of all other attributes) and <b>identity</b> (1: half-way to a stranger) are read "
-        f"where a slider reaches {100 * match:.0f} % of a pair's worth, because a weak edit "
-        "always preserves well.</p>"
-    )
-
-
-def _differences(results: Sequence[Result]) -> str:
-    """Say which settings differ, where several trainings of each allow to tell."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in comparisons(results))
-    note = "± is the standard deviation over the trainings of one row, which differ in their seeds."
-    return f"<p class=quiet>{note}</p><ul>{items}</ul>" if items else ""
 
 
 def _advice(results: Sequence[Result]) -> str:
-    """Write what to do about sliders that do not work, by verdict, and what was guessed."""
+    """Write what to do about sliders that do not work, by verdict."""
     by_verdict: dict[str, list[Result]] = {}
     for result in results:
         if result.verdict.advice:
             by_verdict.setdefault(result.verdict.name, []).append(result)
     items = "".join(
-        f"<li><b class='{name}'>{name}</b> "
+        f"<li><b class='{name.split()[0]}'>{name}</b> "
         + escape(", ".join(f"{r.subject.label} on {r.subject.dataset}" for r in group))
         + f": {escape(group[0].verdict.advice)}.</li>"
         for name, group in by_verdict.items()
     )
-    items += "".join(
-        f"<li>{escape(r.subject.label)} on {escape(r.subject.dataset)} is measured by "
-        f"{escape(named(r.seen))}: {NAME_IT}.</li>"
-        for r in results
-        if r.seen.guessed
-    )
     return f"<ul>{items}</ul>" if items else ""
 
 
-def _sheet_caption(group: Sequence[Result]) -> str:
-    """Say at which strength a sheet shows its sliders."""
-    if len(group) == 1:
-        return "Rows are seeds, columns scales; 0 is the base model."
-    shown = leading(group)
-    late = [r.subject.label for r in shown if not comparable(r)[1]]
-    text = "Rows are seeds. Every slider at the scale where it is as strong as the others."
-    if len(shown) < len(group):
-        text += f" The {len(shown)} of {len(group)} that move least beside the edit are shown."
-    return text + (f" Too weak for that, at its best instead: {', '.join(late)}." if late else "")
+def _overview(results: Sequence[Result], match: float) -> str:
+    """Write the table of all sliders, and which of them differ."""
+    items = "".join(f"<li>{escape(text)}</li>" for text in comparisons(results))
+    if items:
+        items = (
+            "<p class=quiet>± is the standard deviation over the trainings of one row, which "
+            f"differ in their seeds.</p><ul>{items}</ul>"
+        )
+    return "<h2>In figures</h2>" + sliders_table(heads(), table(results), match) + items
 
 
-def _measures(result: Result) -> str:
-    """Write every measure of one slider."""
-    scales = result.seen.scales
-    heads = "".join(f"<th scope=col>{scale:g}</th>" for scale in scales)
-    curves = singles = ""
-    for measured, summary in result.summaries.items():
-        name = measured.name
-        ends = zip(summary.low.reshape(-1), summary.high.reshape(-1), strict=True)
-        cells = [
-            f"<td title='{float(low):.3f} to {float(high):.3f}'>{_number(float(mean))}</td>"
-            for mean, (low, high) in zip(summary.mean.reshape(-1), ends, strict=True)
-        ]
-        if summary.mean.ndim:
-            curves += f"<tr><th scope=row>{escape(name)}</th>{''.join(cells)}</tr>"
-        else:
-            span = f"{_number(float(summary.low))} … {_number(float(summary.high))}"
-            singles += f"<tr><th scope=row>{escape(name)}</th>{cells[0]}<td>{span}</td></tr>"
-    return (
-        f"<div class=wide><table><tr><th scope=col>scale</th>{heads}</tr>{curves}</table></div>"
-        f"<div class=wide><table>{singles}</table></div>"
-    )
+def _edit(edit: str, group: Sequence[Result], shown: Shown, key: str) -> str:
+    """Write all of one edit: pairs beside pictures, then charts, then every slider.
+
+    Args:
+        edit: its name.
+        group: its sliders.
+        shown: what else there is.
+        key: begins the ids of its pictures.
+    """
+    first = group[0]
+    films = {f"{key}-{n}": result for n, result in enumerate(group) if _lanes(result)}
+    plate = _plate(shown.plates.get(edit))
+    together = "<h3>All of them at one scale</h3>" if plate and films else ""
+    pictures = plate + together + _stage(films)
+    sides = page.pairs(_sides(first), len(first.subject.pairs))
+    beside = f"<div class=beside>{sides}<div>{pictures}</div></div>" if sides else pictures
+    details = ""
+    for n, result in enumerate(group):
+        strip = ""
+        if len(group) > 1 and f"{key}-{n}" in films:
+            strip = _film(f"{key}-{n}", result)
+        elif len(group) > 1:
+            strip = f"<img class=sheet alt='' src='{page.url_of(result.strip)}'>"
+        details += (
+            f"<details><summary>{escape(result.subject.label)}: all measures at all scales"
+            f"</summary>{strip}{measured_table(result)}</details>"
+        )
+    every = f"<h3>All pictures</h3>{_film(f'{key}-0', first)}" if len(group) == 1 and films else ""
+    return f"{beside}{_panels(edit, group, shown)}{every}{details}"
 
 
-def _matrix(results: Sequence[Result]) -> str:
-    """Write what every slider did to every attribute, as a table with coloured cells."""
-    known = [(result, moved(result)) for result in results]
-    known = [(result, change) for result, change in known if change]
-    if not known:
+def _lanes(result: Result) -> list[int]:
+    """List the lanes of which a picture at every scale has been kept."""
+    count = len(result.seen.scales)
+    lanes = {lane for lane, _ in result.samples}
+    return [n for n in sorted(lanes) if all((n, k) in result.samples for k in range(count))]
+
+
+def _film(key: str, result: Result) -> str:
+    """Show a slider at every scale."""
+    scales = range(len(result.seen.scales))
+    films = [
+        page.Film(name=name, pictures=[result.samples[lane, k].image for k in scales])
+        for lane, name in zip(_lanes(result), _names(result), strict=True)
+    ]
+    return page.film(films, result.seen.scales, key, _unit(result))
+
+
+def _names(result: Result) -> list[str]:
+    """Name the lanes that are shown, by seed, and by prompt where there are several."""
+    several = len({prompt for _, prompt in result.lanes}) > 1
+    lanes = (result.lanes[lane] for lane in _lanes(result))
+    return [f"seed {seed}" + f", {prompt}" * several for seed, prompt in lanes]
+
+
+def _stage(films: Mapping[str, Result]) -> str:
+    """Let sliders be dragged, all of them to one scale."""
+    if not films:
         return ""
-    names = list(known[0][1])
-    heads = "".join(f"<th scope=col><span>{escape(name)}</span></th>" for name in names)
-    body = ""
-    for result, change in known:
-        cells = ""
-        for name, value in change.items():
-            colour = "0, 114, 178" if value > 0 else "213, 94, 0"
-            own = " class=own" if name == result.seen.attribute else ""
-            strength = min(abs(value) / 0.5, 1)
-            text = f"{100 * value:+.0f}" if abs(value) >= 0.045 else ""
-            cells += f"<td{own} style='background: rgba({colour}, {strength:.2f})'>{text}</td>"
-        label = f"{result.subject.label}, {result.subject.dataset}"
-        body += f"<tr><th scope=row>{escape(label)}</th>{cells}</tr>"
-    return (
-        "<h2>What moved</h2><p class=quiet>Mean change of every attribute at matched strength (or "
-        "at best), in percent of its range; framed is the edited one. Below 5 the number is left "
-        f"out.</p><div class=wide><table class=matrix><tr><th></th>{heads}</tr>{body}</table></div>"
+    first, alone = next(iter(films.values())), len(films) == 1
+    names = {
+        key: [f"{name}{'' if alone else f', {result.subject.label}'}" for name in _names(result)]
+        for key, result in films.items()
+    }
+    notes = _notes(first) if alone else [f"scale {scale:g}" for scale in first.seen.scales]
+    return page.stage(names, first.seen.scales, notes, _unit(first) if alone else None)
+
+
+def _notes(result: Result) -> list[str]:
+    """Say what is known of a slider at each of its scales."""
+    known = result.summaries
+    notes = []
+    for k, scale in enumerate(result.seen.scales):
+        parts = [f"scale {scale:g}"]
+        if scale and measures.share in known:
+            parts.append(f"{100 * float(known[measures.share].mean[k]):.0f} % of a pair's worth")
+        if scale and measures.off_target in known:
+            parts.append(f"everything else {float(known[measures.off_target].mean[k]):.3f}")
+        notes.append(" · ".join(parts))
+    return notes
+
+
+def _unit(result: Result) -> float | None:
+    """Return the scale that is worth one pair, as it is noted; None where none was reached."""
+    value = value_of(result, measures.calibration)
+    return None if value is None else float(f"{value:.2g}")
+
+
+def _sides(result: Result) -> list[list[Image.Image]]:
+    """Read the first pairs of a slider, at the size of its pictures."""
+    width, height = next(iter(result.samples.values())).image.size
+    return [load_images(pair.images, (height, width)) for pair in result.subject.pairs[:PAIRS]]
+
+
+def _plate(plate: Plate | None) -> str:
+    """Show sliders side by side at matched strength."""
+    if plate is None:
+        return ""
+    rows = "".join(
+        f"<div><h3>{escape(label)}</h3>{page.cards(row, plate.captions)}</div>"
+        for label, row in zip(plate.labels, plate.rows, strict=True)
     )
+    title = "<h3>Side by side, each at the scale where all are equally strong</h3>"
+    return f"{title}<div class=plates>{rows}</div>"
 
 
-def _missing(results: Sequence[Result]) -> str:
-    """Write which measures could not run, and why."""
-    reasons: dict[str, set[str]] = {}
-    for result in results:
-        for measured, why in result.missing.items():
-            reasons.setdefault(why, set()).add(measured.name)
-    items = "".join(
-        f"<li>{escape(', '.join(sorted(names)))}: {escape(why)}</li>"
-        for why, names in reasons.items()
-    )
-    return f"<h2>Not measured</h2><ul class=quiet>{items}</ul>" if items else ""
+def _panels(edit: str, group: Sequence[Result], shown: Shown) -> str:
+    """Draw the charts of an edit."""
+    few = leading(group)
+    labels = [result.subject.label for result in few]
+    gain, cost = gain_of(few[0]), cost_of(few[0])
+    level = [(1.0, "one pair")] if gain is measures.share else []
+    strength, price = effects(few, labels), prices(few, labels)
+    panels = [
+        _panel(
+            "Effect by scale", chart(strength, x="scale", y=GAINS[gain], levels=level), GAINS[gain]
+        ),
+        _panel(
+            "What it costs by how strong it is: lower is better",
+            chart(price, x=GAINS[gain], y=COSTS[cost]),
+            COSTS[cost],
+        ),
+    ]
+    if found := _losses(few, labels, shown.losses):
+        panels.append(
+            _panel("Loss of the training", chart(found, x="step", y="loss", log=True), "")
+        )
+    if grid := shown.grids.get(edit):
+        panels.append(_panel("The sweep", f"<img alt='' src='{page.url_of(grid)}'>", ""))
+    panels += [_moved(result, alone=len(group) == 1) for result in few if moved(result)]
+    return legend(strength) + f"<div class=panels>{''.join(panels)}</div>"
 
 
-def _definitions() -> str:
-    """Write what each measure means."""
-    items = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(measured.meaning)}</dd>"
-        for name, measured in MEASURES.items()
-    )
-    return f"<details><summary>What the measures mean</summary><dl>{items}</dl></details>"
+def _panel(title: str, drawing: str, what: str = "") -> str:
+    """Write a chart below its title, and what runs upwards."""
+    if not drawing:
+        return ""
+    note = f"<figcaption>{escape(what)}</figcaption>" if what else ""
+    return f"<figure><h3>{escape(title)}</h3>{note}{drawing}</figure>"
 
 
-def _figure(picture: bytes, caption: str, kind: str = "") -> str:
-    """Write a picture as a data URL."""
-    mime = "png" if picture.startswith(b"\x89PNG") else "webp"
-    url = f"data:image/{mime};base64,{base64.b64encode(picture).decode()}"
-    text = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure class='{kind}'><img alt='{escape(caption)}' src='{url}'>{text}</figure>"
+def _losses(
+    few: Sequence[Result], labels: Sequence[str], known: Mapping[Path, Curve]
+) -> list[Series]:
+    """Draw the losses of trainings; of a single one every step as well."""
+    curves = {r.subject.label: known[r.subject.path] for r in few if known.get(r.subject.path)}
+    return losses(curves, labels)
 
 
-def webp(image: Image.Image) -> bytes:
-    """Compress a sheet."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="WEBP", quality=90, method=4)
-    return buffer.getvalue()
-
-
-def _png(image: Image.Image) -> bytes:
-    """Compress a drawing, of which nothing is to be lost."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) != float("inf") and value == value else "–"
+def _moved(result: Result, *, alone: bool) -> str:
+    """Show the edited attribute and those that move most besides."""
+    change, seen = moved(result), result.seen
+    own = {seen.attribute, *seen.tied}
+    most = sorted((name for name in change if name not in own), key=lambda n: -abs(change[n]))
+    tied = [name for name in seen.tied if abs(change.get(name, 0.0)) >= SEEN]
+    names = [*(name for name in change if name == seen.attribute), *tied, *most[:BARS]]
+    longest = max(LEAST, *(abs(change[name]) for name in names))
+    scale, _ = comparable(result)
+    title = "What moves" if alone else result.subject.label
+    note = f"at scale {scale:.2g}, in % of each attribute's range" + ", the most first" * alone
+    values = [(name, change[name], name in own) for name in names]
+    return _panel(title, bars(values, most=longest), note)

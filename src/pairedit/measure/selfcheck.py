@@ -89,7 +89,7 @@ def check_slider(
     Args:
         subject: the slider.
         updates: of every LoRA that was trained, by role.
-        lanes: images of one seed each at ascending scales from 0.
+        lanes: images of one seed each at ascending scales, with 0 among them.
         size: of the images.
         readers: instruments by name.
         missing: why others are not open, by name.

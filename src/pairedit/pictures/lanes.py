@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from PIL import Image
 
-from pairedit.pictures.sheet import contact_sheet
+from pairedit.pictures.cells import SATURATED, amplification, change_map, difference, fitted
+from pairedit.pictures.pairs import Band
+from pairedit.pictures.sheet import Block, Row, arrange, width_of_images
 from pairedit.sample import Sample, column_label, lane_name
 
+SHAPE = 1.6  # width of a sheet to its height, about: many lanes stand in several columns
+NEAR = 0.03  # of one pair's worth: a scale so near to it is it, since scales are rounded
 
-def draw_sheet(samples: Sequence[Sample], *, title: str) -> Image.Image:
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Say what a sheet shows besides its samples."""
+
+    bands: Sequence[Band] = ()  # the pairs, above
+    unit: float | None = None  # the scale that is worth one pair; its column has a frame
+    differences: bool = False  # below each line a map of what differs from scale 0
+
+
+PLAIN = Look()
+
+
+def draw_sheet(samples: Sequence[Sample], *, title: str, look: Look = PLAIN) -> Image.Image:
     """Arrange samples as a captioned sheet: a line for each lane, a column a scale."""
     lanes = lanes_of(samples)
     columns = [column_label(sample.scales) for sample in lanes[0]]
     if lanes[0][0].photo is not None:
         columns = ["reconstruction" if label == "base" else label for label in columns]
-    return _arrange(lanes, _lane_labels(lanes), columns, title)
+    return _arrange(lanes, _lane_labels(lanes), columns, title, look)
 
 
-def draw_grid(samples: Sequence[Sample], names: Sequence[str], *, across: int) -> Image.Image:
+def draw_grid(
+    samples: Sequence[Sample], names: Sequence[str], *, across: int, look: Look = PLAIN
+) -> Image.Image:
     """Arrange the samples of two sliders as a captioned sheet: one across, the other down."""
     lanes = lanes_of(samples)
     lines = [
@@ -33,10 +54,14 @@ def draw_grid(samples: Sequence[Sample], names: Sequence[str], *, across: int) -
         [f"{label} · {names[1]} {line[0].scales[1]:g}" for label, line in lines],
         [f"{names[0]} {sample.scales[0]:g}" for sample in lines[0][1]],
         " x ".join(names),
+        look,
+        together=len(lines) // len(lanes),
     )
 
 
-def draw_snapshots(shots: Mapping[int, Sequence[Sample]], *, title: str) -> Image.Image:
+def draw_snapshots(
+    shots: Mapping[int, Sequence[Sample]], *, title: str, look: Look = PLAIN
+) -> Image.Image:
     """Arrange the same samples of several steps of a training: for each lane a line a step."""
     lanes = {step: lanes_of(samples) for step, samples in shots.items()}
     first = next(iter(lanes.values()))
@@ -49,7 +74,28 @@ def draw_snapshots(shots: Mapping[int, Sequence[Sample]], *, title: str) -> Imag
     columns = [column_label(sample.scales) for sample in first[0]]
     if len(first) == 1:
         title = f"{title} · {captions[0]}"
-    return _arrange([line for _, line in lines], [label for label, _ in lines], columns, title)
+    labels = [label for label, _ in lines]
+    return _arrange([line for _, line in lines], labels, columns, title, look, together=len(lanes))
+
+
+def draw_emblem(samples: Sequence[Sample], unit: float | None) -> Image.Image:
+    """Show what a slider does in a picture that is still told when small: 0 and one more scale.
+
+    Args:
+        samples: as for `draw_sheet`; the first two lanes are shown.
+        unit: the scale that is worth one pair; None for the last.
+    """
+    rows = []
+    for lane in lanes_of(samples)[:2]:
+        zero = min(lane, key=lambda sample: sum(map(abs, sample.scales)))
+        at = _framed(lane, Look(unit=unit))
+        rows.append([zero.image, lane[-1 if at is None else at].image])
+    width, height = rows[0][0].size
+    emblem = Image.new("RGB", (2 * width, len(rows) * height))
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            emblem.paste(image, (x * width, y * height))
+    return emblem
 
 
 def lanes_of(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -59,17 +105,100 @@ def lanes_of(samples: Sequence[Sample]) -> list[list[Sample]]:
 
 
 def _arrange(
-    lines: Sequence[Sequence[Sample]], labels: Sequence[str], columns: Sequence[str], title: str
+    lines: Sequence[Sequence[Sample]],
+    labels: Sequence[str],
+    columns: Sequence[str],
+    title: str,
+    look: Look,
+    together: int = 1,
 ) -> Image.Image:
-    """Draw lines of samples; photographs stand in a first column of their own."""
-    photos = [[line[0].photo.image] if line[0].photo else [] for line in lines]
+    """Draw lines of samples; photographs stand in a first column of their own.
+
+    Args:
+        lines: at least one, with a sample for each column.
+        labels: of the lines.
+        columns: labels of the columns.
+        title: of the sheet.
+        look: what is shown besides.
+        together: so many lines in turn are not torn apart.
+    """
+    photo, framed = lines[0][0].photo is not None, _framed(lines[0], look)
+    if framed is not None:
+        columns = [*columns[:framed], f"{columns[framed]} = one pair", *columns[framed + 1 :]]
+        framed += photo
+    rows = [
+        (label, [fitted(image) for image in _pictures(line)])
+        for label, line in zip(labels, lines, strict=True)
+    ]
+    if look.differences:
+        rows, together = _with_changes(rows, lines), 2 * together
+    heads = [*["photograph"] * photo, *columns]
+    shapes: dict[tuple[int, int], list[tuple[str, Row]]] = {}
+    for start in range(0, len(rows), together):
+        shapes.setdefault(rows[start][1][-1].size, []).extend(rows[start : start + together])
+    blocks = [_wrapped(alike, heads, framed, together) for alike in shapes.values()]
+    width = max(width_of_images(line) for line in blocks)
+    above = [[band.block(width=width, cell=rows[0][1][-1])] for band in look.bands]
     prompts = {line[0].prompt for line in lines}
-    return contact_sheet(
-        [[*photo, *(s.image for s in line)] for photo, line in zip(photos, lines, strict=True)],
-        labels,
-        [*("photograph" for _ in photos[0]), *columns],
-        " · ".join(filter(None, [title, *(prompts if len(prompts) == 1 else ())])),
-    )
+    words = [title, *(prompts if len(prompts) == 1 else ())]
+    return arrange([*above, *blocks], " · ".join(filter(None, words)))
+
+
+def _pictures(line: Sequence[Sample]) -> list[Image.Image]:
+    """List what a line shows: a photograph stands before its edits."""
+    photo = line[0].photo
+    return [*([photo.image] if photo else []), *(sample.image for sample in line)]
+
+
+def _framed(line: Sequence[Sample], look: Look) -> int | None:
+    """Find the column of one slider that is worth one pair."""
+    if look.unit is None:
+        return None
+    near = [
+        abs(sample.scales[0] / look.unit - 1) if len(sample.scales) == 1 else math.inf
+        for sample in line
+    ]
+    best = min(range(len(near)), key=near.__getitem__)
+    return best if near[best] <= NEAR else None
+
+
+def _with_changes(
+    rows: Sequence[tuple[str, Row]], lines: Sequence[Sequence[Sample]]
+) -> list[tuple[str, Row]]:
+    """Put below each row a map of what each of its pictures changes of that at scale 0."""
+    maps = []
+    for line in lines:
+        zero = next((sample.image for sample in line if not any(sample.scales)), None)
+        maps.append([difference(zero, s.image) if zero and any(s.scales) else None for s in line])
+    shown = [gray for row in maps for gray in row if gray] or [Image.new("L", (1, 1))]
+    louder = amplification(shown, SATURATED)
+    words = "change" + f" x {louder}" * (louder > 1)
+    found: list[tuple[str, Row]] = []
+    for (label, row), line in zip(rows, maps, strict=True):
+        below = [gray and fitted(change_map(gray, louder)) for gray in line]
+        found.append((label, row))
+        found.append((words, [*[None] * (len(row) - len(below)), *below]))
+    return found
+
+
+def _wrapped(
+    rows: Sequence[tuple[str, Row]], heads: Sequence[str], framed: int | None, together: int
+) -> list[Block]:
+    """Make blocks of rows, beside each other where they are many."""
+    high = sum(row[-1].height for _, row in rows if row[-1])
+    wide = sum(image.width for image in rows[0][1] if image)
+    units = len(rows) // together
+    across = min(units, max(1, round(math.sqrt(SHAPE * high / wide))))
+    per = together * math.ceil(units / across)
+    return [
+        Block(
+            rows=[row for _, row in rows[start : start + per]],
+            row_labels=[label for label, _ in rows[start : start + per]],
+            column_labels=heads,
+            framed=framed,
+        )
+        for start in range(0, len(rows), per)
+    ]
 
 
 def _lane_labels(lanes: Sequence[Sequence[Sample]]) -> list[str]:

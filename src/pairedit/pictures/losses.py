@@ -8,14 +8,15 @@ from itertools import pairwise
 
 from PIL import Image, ImageDraw
 
-from pairedit.pictures.sheet import INK, PAPER, QUIET, text_width, write_text
+from pairedit.pictures.lettering import text_width, write_text
+from pairedit.pictures.sheet import INK, PAPER, QUIET
+from pairedit.runs.losses import means
 
 WIDTH, HEIGHT = 960, 540  # px
 FRAME = (84, 64, WIDTH - 28, HEIGHT - 64)  # left, top, right and bottom of the axes
 TYPE = 16  # px
 FAINT, GRID, LINE = "#c7d2dc", "#ececef", "#0072b2"
 SHARPER = 2  # lines are drawn so many times larger, then reduced
-WINDOW = 0.1  # of the steps; the mean runs over so many
 LINES = 5  # on each axis, about
 
 
@@ -50,7 +51,7 @@ def draw_losses(steps: Sequence[int], losses: Sequence[float], *, title: str) ->
     for value in marks:
         stroke([place(first, value), place(last, value)], GRID, SHARPER)
     stroke([place(*point) for point in known], FAINT, SHARPER)
-    stroke([place(*point) for point in _means(known)], LINE, 2 * SHARPER + 1)
+    stroke([place(*point) for point in means(known)], LINE, 2 * SHARPER + 1)
     sheet = sheet.reduce(SHARPER)
     for value in marks:
         _, y = place(first, value)
@@ -63,18 +64,6 @@ def draw_losses(steps: Sequence[int], losses: Sequence[float], *, title: str) ->
     write_text(sheet, title, TYPE + 6, INK, left, 18)
     write_text(sheet, "step", TYPE, QUIET, (left + right) // 2 - 16, bottom + 32)
     return sheet
-
-
-def _means(known: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """Return the mean of the losses up to each step, over the last few."""
-    width = max(1, round(WINDOW * len(known)))
-    values = [value for _, value in known]
-    return [
-        (step, math.fsum(part) / len(part))
-        for number, (step, _) in enumerate(known, 1)
-        if number >= width
-        for part in [values[number - width : number]]
-    ]
 
 
 def _decimal(value: float, rounded: object) -> float:

@@ -1,8 +1,9 @@
-"""Own pairs.png: what the model sees of each pair, and where its two sides differ."""
+"""Own how pairs are shown: above a sheet, and as pairs.png, where their two sides differ."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from PIL import Image, ImageChops
 
@@ -10,12 +11,60 @@ from pairedit.data.examples import Pair
 from pairedit.data.images import load_images
 from pairedit.data.masks import load_mask
 from pairedit.data.shapes import Sizing, counted
-from pairedit.pictures.sheet import contact_sheet
+from pairedit.pictures.cells import amplification
+from pairedit.pictures.sheet import Block, contact_sheet, type_size
 
-MOST = 12  # pairs on a sheet
-LOUDEST = 16  # times that a difference is amplified at most, or JPEG's noise would look like one
+MOST = 12  # pairs on a sheet of their own
+FEW = 3  # above another sheet
 COVERED = "#d4d4d8"
-CLIPPED = 0.001  # of a difference's values may be too bright to show
+SMALLEST = 0.5  # of a cell below: so small are pairs at least, where the sheet is narrow
+
+
+@dataclass(frozen=True, kw_only=True)
+class Band:
+    """Hold the pairs that stand above a sheet."""
+
+    sides: Sequence[Sequence[Image.Image]]  # at least one pair, before and after at one size
+    label: str
+
+    def block(self, *, width: int, cell: Image.Image) -> Block:
+        """Arrange them in one row.
+
+        Args:
+            width: px that there is room for.
+            cell: a picture of the sheet below; those of the pairs are not higher.
+        """
+        images = [image for sides in self.sides for image in sides]
+        width -= 2 * type_size(cell.size) * len(self.sides)
+        room = width / sum(image.width / image.height for image in images)  # the height that fits
+        height = round(min(cell.height, max(room, SMALLEST * cell.height)))
+        row = [
+            image.resize(
+                (round(image.width * height / image.height), height), Image.Resampling.LANCZOS
+            )
+            for image in images
+        ]
+        heads = ["before", "after"] * len(self.sides)
+        return Block(rows=[row], row_labels=[self.label], column_labels=heads, tied=2)
+
+
+def band_of(pairs: Sequence[Pair], sizing: Sizing, name: str = "") -> Band:
+    """Read the pairs that stand above a sheet.
+
+    Args:
+        pairs: all of them, at least one.
+        sizing: what they are brought to, as for training.
+        name: of the edit, where a sheet has several.
+
+    Raises:
+        ValueError: names the file that cannot be read.
+    """
+    count = f"{len(pairs)} pair{'s' * (len(pairs) > 1)}"
+    count = count if len(pairs) <= FEW else f"{FEW} of {count}"
+    return Band(
+        sides=[load_images(pair.images, sizing) for pair in pairs[:FEW]],
+        label=f"{name}\n{count}" if name else count,
+    )
 
 
 def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Image:
@@ -28,7 +77,7 @@ def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Im
     """
     shown = [load_images(pair.images, sizing) for pair in pairs[:MOST]]
     apart = [ImageChops.difference(*sides) for sides in shown]
-    louder = _amplification(apart)
+    louder = amplification(apart)
     rows = [
         [*sides, difference.point(lambda value: min(255, value * louder))]
         for sides, difference in zip(shown, apart, strict=True)
@@ -52,18 +101,3 @@ def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Im
 def _through(mask: Image.Image, picture: Image.Image) -> Image.Image:
     """Show what a mask leaves free of a picture; paper is white, so the rest is gray."""
     return Image.composite(picture, Image.new("RGB", picture.size, COVERED), mask)
-
-
-def _amplification(differences: Sequence[Image.Image]) -> int:
-    """Return by how much all differences can be multiplied without being clipped: 1, 2, 4..."""
-    counts = [sum(level) for level in zip(*(_levels(image) for image in differences), strict=True)]
-    louder = 1
-    while louder < LOUDEST and sum(counts[255 // (2 * louder) + 1 :]) <= CLIPPED * sum(counts):
-        louder *= 2
-    return louder
-
-
-def _levels(image: Image.Image) -> list[int]:
-    """Count the values of all three channels together."""
-    counts = image.histogram()
-    return [sum(counts[level::256]) for level in range(256)]

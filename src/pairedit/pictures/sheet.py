@@ -1,32 +1,162 @@
-"""Own the pictures a user looks at: contact sheets, slider animations, PNGs with metadata.
+"""Own contact sheets: blocks of images on captioned grids, below and beside each other.
 
-A sheet shows every image at its own pixels: rows and columns are as high and wide as their
-largest image, type follows the image size, and text wraps, then ends in an ellipsis.
+A sheet shows every image at the pixels that it is given: rows and columns are as high and wide as
+their largest image, type follows the image size, and text wraps, then ends in an ellipsis.
 """
 
 from __future__ import annotations
 
-import math
-import unicodedata
-from bisect import bisect
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from pairedit.data.colour import flatten
+from pairedit.pictures.lettering import LEADING, lines_of, width_of, wrap, write
 
 PAPER, EMPTY = "#ffffff", "#f5f5f6"
-INK, QUIET = "#18181b", "#52525b"
+INK, QUIET, ACCENT = "#18181b", "#52525b", "#0072b2"
 LINES = 3  # a label or title takes at most so many lines, an ellipsis stands for the rest
-LEADING = 1.3  # line pitch in units of the type size
-SHARPER = 4  # type is drawn so many times larger, then reduced: small sizes keep their spacing
-# Signs that Pillow's bundled font lacks; accents are dropped, anything else becomes "?".
-FOLDED = str.maketrans("−–—×→←·•ß", "---x><··s", "\u200b\ufeff")
+
+Row = Sequence[Image.Image | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Hold one grid of images; see `contact_sheet`."""
+
+    rows: Sequence[Row]
+    row_labels: Sequence[str]
+    column_labels: Sequence[str]
+    framed: int | None = None  # the column that has a frame around it
+    tied: int = 1  # so many columns belong together; a wide gap follows them
+
+    def __post_init__(self) -> None:
+        """Refuse labels that are not as many as what they name.
+
+        Raises:
+            ValueError: says which.
+        """
+        if len(self.rows) != len(self.row_labels):
+            raise ValueError(f"{len(self.rows)} rows with {len(self.row_labels)} row labels")
+        for label, row in zip(self.row_labels, self.rows, strict=True):
+            if len(row) != len(self.column_labels):
+                raise ValueError(
+                    f"row {label!r} has {len(row)} images, "
+                    f"there are {len(self.column_labels)} columns"
+                )
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """List the images, row by row."""
+        return [image for row in self.rows for image in row if image is not None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Type:
+    """Hold the measures of a sheet in px, which all follow the size of its type."""
+
+    size: int
+
+    @property
+    def gutter(self) -> int:
+        """Give what is between two images."""
+        return max(2, round(self.size / 3))
+
+    @property
+    def gap(self) -> int:
+        """Give what is between images and labels."""
+        return round(self.size * 0.75)
+
+    def height(self, lines: int) -> int:
+        """Give the height of so many lines."""
+        return round(lines * self.size * LEADING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Grid:
+    """Hold a block with the place of everything in it."""
+
+    block: Block
+    type: _Type
+    label_width: int  # of the row labels
+    widths: Sequence[int]
+    heights: Sequence[int]
+
+    @property
+    def left(self) -> int:
+        """Give where the images begin."""
+        return self.label_width + 2 * self.type.gap if self.label_width else 0
+
+    @property
+    def xs(self) -> list[int]:
+        """Give where each column begins."""
+        x, places, type_ = self.left, [], self.type
+        for number, width in enumerate(self.widths, 1):
+            places.append(x)
+            x += width + (type_.gutter if number % self.block.tied else self._apart)
+        return places
+
+    @property
+    def _apart(self) -> int:
+        """Give what is between columns that do not belong together."""
+        return self.type.gutter if self.block.tied == 1 else 2 * self.type.size
+
+    @property
+    def column_texts(self) -> list[list[str]]:
+        """Break the labels of the columns."""
+        labels = zip(self.block.column_labels, self.widths, strict=True)
+        return [wrap(label, self.type.size, width, LINES) for label, width in labels]
+
+    @property
+    def top(self) -> int:
+        """Give where the images begin, below the labels of their columns."""
+        lines = max(len(text) for text in self.column_texts)
+        return self.type.height(lines) + self.type.gap // 2 if lines else 0
+
+    @property
+    def width(self) -> int:
+        """Give the width, labels included."""
+        return self.xs[-1] + self.widths[-1]
+
+    @property
+    def height(self) -> int:
+        """Give the height, labels included."""
+        return self.top + sum(self.heights) + self.type.gutter * (len(self.heights) - 1)
+
+    def draw(self, sheet: Image.Image, left: int, top: int) -> None:
+        """Draw everything, the left upper corner at a place of the sheet."""
+        size, y = self.type.size, top + self.top
+        for row, label, height in zip(
+            self.block.rows, self.block.row_labels, self.heights, strict=True
+        ):
+            fits = max(1, min(LINES + 2, int(height / (size * LEADING))))
+            text = wrap(label, size, self.label_width, fits)
+            write(sheet, text, size, QUIET, left, y + (height - self.type.height(len(text))) // 2)
+            for image, x, width in zip(row, self.xs, self.widths, strict=True):
+                _paste(sheet, image, (left + x, y, width, height))
+            y += height + self.type.gutter
+        bottom = top + self.top - self.type.gap // 2
+        for number, (text, x, width) in enumerate(
+            zip(self.column_texts, self.xs, self.widths, strict=True)
+        ):
+            colour = ACCENT if number == self.block.framed else QUIET
+            above = bottom - self.type.height(len(text))
+            write(sheet, text, size, colour, left + x, above, centre=width)
+        if self.block.framed is not None:
+            self._frame(sheet, left + self.xs[self.block.framed], top)
+
+    def _frame(self, sheet: Image.Image, x: int, top: int) -> None:
+        """Draw a frame around a column, in the gutters around it."""
+        thick = max(2, round(self.type.size / 7))
+        off = (self.type.gutter + thick) // 2
+        right = x + self.widths[self.block.framed] - 1
+        box = (x - off, top + self.top - off, right + off, top + self.height - 1 + off)
+        ImageDraw.Draw(sheet).rectangle(box, outline=ACCENT, width=thick)
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Image.Image | None]],
+    rows: Sequence[Row],
     row_labels: Sequence[str],
     column_labels: Sequence[str],
     title: str | None = None,
@@ -45,195 +175,97 @@ def contact_sheet(
     Raises:
         ValueError: labels and rows disagree in number, or there is no image.
     """
-    images = _images(rows, row_labels, column_labels)
+    block = Block(rows=rows, row_labels=row_labels, column_labels=column_labels)
+    return arrange([[block]], title)
+
+
+def arrange(lines: Sequence[Sequence[Block]], title: str | None = None) -> Image.Image:
+    """Lay blocks out below each other, or beside each other in one line; see `contact_sheet`.
+
+    Args:
+        lines: blocks from the left to the right, lines downwards.
+        title: above everything.
+    """
+    images = [image for line in lines for block in line for image in block.images]
+    if not images:
+        raise ValueError("a contact sheet needs at least one image")
     largest = max(image.width for image in images), max(image.height for image in images)
-    columns = list(zip(*rows, strict=True))
-    widths = [_largest([image and image.width for image in c], largest[0]) for c in columns]
-    heights = [_largest([image and image.height for image in r], largest[1]) for r in rows]
-
-    size = round(min(max(min(largest) * 0.085, 12), 40))
-    title_size = round(size * 1.5)
-    margin, gutter, gap = 2 * size, max(2, round(size / 3)), round(size * 0.75)
-
-    # The label column is as wide as its text asks for, within limits; the rest wraps.
-    widest = max((_width(size, line) for label in row_labels for line in _lines(label)), default=0)
-    label_width = min(widest, max(12 * size, largest[0]))
-    row_texts = [
-        _wrap(label, size, label_width, max(1, min(LINES + 2, int(height / (size * LEADING)))))
-        for label, height in zip(row_labels, heights, strict=True)
-    ]
-    column_texts = [
-        _wrap(label, size, width, LINES) for label, width in zip(column_labels, widths, strict=True)
-    ]
-    left = margin + (label_width + 2 * gap if label_width else 0)
-    grid_width = sum(widths) + gutter * (len(widths) - 1)
-    title_width = max((_width(title_size, line) for line in _lines(title or "")), default=0)
+    size = type_size(largest)
+    title_size, margin = round(size * 1.5), 2 * size
+    placed = _grids(lines, size, largest)
+    wide = max(sum(grid.width for grid in line) + margin * (len(line) - 1) for line in placed)
+    title_width = max((width_of(title_size, line) for line in lines_of(title or "")), default=0)
     # A sheet of few small images is widened a little, so that its title is not chopped up.
-    inner = max(left - margin + grid_width, min(title_width, 30 * size))
-    title_lines = _wrap(title or "", title_size, inner, LINES)
-
+    inner = max(wide, min(title_width, 30 * size))
+    title_lines = wrap(title or "", title_size, inner, LINES)
     top = margin
     if title_lines:
         top += round(len(title_lines) * title_size * LEADING) + size
-    header = max(len(text) for text in column_texts)
-    if header:
-        top += round(header * size * LEADING) + gap // 2
-    sheet = Image.new(
-        "RGB",
-        (inner + 2 * margin, top + sum(heights) + gutter * (len(heights) - 1) + margin),
-        PAPER,
-    )
-    _write(sheet, title_lines, title_size, INK, margin, margin)
-
-    y = top
-    for row, text, height in zip(rows, row_texts, heights, strict=True):
-        block = round(len(text) * size * LEADING)
-        _write(sheet, text, size, QUIET, margin, y + (height - block) // 2)
-        _paste(sheet, row, widths, height, (left, y), gutter)
-        y += height + gutter
-
-    x = left
-    for text, width in zip(column_texts, widths, strict=True):
-        y = top - gap // 2 - round(len(text) * size * LEADING)
-        _write(sheet, text, size, QUIET, x, y, centre=width)
-        x += width + gutter
+    tall = sum(max(grid.height for grid in line) for line in placed) + margin * (len(placed) - 1)
+    sheet = Image.new("RGB", (inner + 2 * margin, top + tall + margin), PAPER)
+    write(sheet, title_lines, title_size, INK, margin, margin)
+    for line in placed:
+        left = margin
+        for grid in line:
+            grid.draw(sheet, left, top)
+            left += grid.width + margin
+        top += max(grid.height for grid in line) + margin
     return sheet
 
 
-def _images(
-    rows: Sequence[Sequence[Image.Image | None]],
-    row_labels: Sequence[str],
-    column_labels: Sequence[str],
-) -> list[Image.Image]:
-    """List the images of a grid; see `contact_sheet`."""
-    if len(rows) != len(row_labels):
-        raise ValueError(f"{len(rows)} rows with {len(row_labels)} row labels")
-    for label, row in zip(row_labels, rows, strict=True):
-        if len(row) != len(column_labels):
-            raise ValueError(
-                f"row {label!r} has {len(row)} images, there are {len(column_labels)} columns"
+def type_size(cell: tuple[int, int]) -> int:
+    """Return the size of the type beside cells of so many px."""
+    return round(min(max(min(cell) * 0.1, 12), 48))
+
+
+def width_of_images(line: Sequence[Block]) -> int:
+    """Return how wide the images of a line of blocks are together, without any labels."""
+    return sum(
+        max((image.width for image in column if image is not None), default=0)
+        for block in line
+        for column in zip(*block.rows, strict=True)
+    )
+
+
+def _grids(
+    lines: Sequence[Sequence[Block]], size: int, largest: tuple[int, int]
+) -> list[list[_Grid]]:
+    """Measure blocks; the images of all of them begin equally far right of their labels."""
+    labels = [label for line in lines for block in line for label in block.row_labels]
+    widest = max((width_of(size, text) for label in labels for text in lines_of(label)), default=0)
+    # The label column is as wide as its text asks for, within limits; the rest wraps.
+    label_width = min(widest, max(12 * size, largest[0]))
+    return [
+        [
+            _Grid(
+                block=block,
+                type=_Type(size=size),
+                label_width=label_width,
+                widths=[
+                    _largest([image and image.width for image in column], largest[0])
+                    for column in zip(*block.rows, strict=True)
+                ],
+                heights=[
+                    _largest([image and image.height for image in row], largest[1])
+                    for row in block.rows
+                ],
             )
-    images = [image for row in rows for image in row if image is not None]
-    if not images:
-        raise ValueError("a contact sheet needs at least one image")
-    return images
+            for block in line
+        ]
+        for line in lines
+    ]
 
 
-def _paste(
-    sheet: Image.Image,
-    row: Sequence[Image.Image | None],
-    widths: Sequence[int],
-    height: int,
-    corner: tuple[int, int],
-    gutter: int,
-) -> None:
-    """Put the images of one row into the middles of their cells."""
-    x, y = corner
-    for image, width in zip(row, widths, strict=True):
-        if image is None:
-            sheet.paste(EMPTY, (x, y, x + width, y + height))
-        else:
-            middle = x + (width - image.width) // 2, y + (height - image.height) // 2
-            sheet.paste(flatten(image), middle)
-        x += width + gutter
+def _paste(sheet: Image.Image, image: Image.Image | None, cell: tuple[int, int, int, int]) -> None:
+    """Put an image into the middle of its cell: left, top, width and height."""
+    x, y, width, height = cell
+    if image is None:
+        sheet.paste(EMPTY, (x, y, x + width, y + height))
+    else:
+        middle = x + (width - image.width) // 2, y + (height - image.height) // 2
+        sheet.paste(flatten(image), middle)
 
 
 def _largest(sizes: Sequence[int | None], default: int) -> int:
     """Give the largest size of a row or column, or the default when all its cells are empty."""
     return max((size for size in sizes if size is not None), default=default)
-
-
-@lru_cache(maxsize=32)
-def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Load Pillow's bundled scalable font, `SHARPER` times a size in px."""
-    return ImageFont.load_default(size=SHARPER * size)
-
-
-@lru_cache(maxsize=4096)
-def _drawable(letter: str) -> bool:
-    """Tell whether the bundled font has a letter: it draws a box for those that it lacks."""
-    font = _font(8)
-    mask, box = font.getmask(letter), font.getmask("\uffff")
-    return (mask.size, bytes(mask)) != (box.size, bytes(box))
-
-
-def _lines(text: str) -> list[str]:
-    """Split text at its line breaks, in letters that the bundled font has."""
-    spelt = []
-    for letter in text.translate(FOLDED):
-        # The base letter of an accented one; combining marks vanish.
-        parts = (
-            letter if letter == "\n" or _drawable(letter) else unicodedata.normalize("NFKD", letter)
-        )
-        for part in parts:
-            if unicodedata.combining(part):
-                continue
-            known = part.isspace() or _drawable(part)
-            spelt.append(part if known else "?")
-    lines = [" ".join(line.split()) for line in "".join(spelt).split("\n")]
-    return [line for line in lines if line]
-
-
-def _width(size: int, text: str) -> int:
-    """Measure a line in px, rounded up."""
-    return math.ceil(_font(size).getlength(text) / SHARPER)
-
-
-def _wrap(text: str, size: int, width: int, limit: int) -> list[str]:
-    """Break text into at most `limit` lines of `width` px; the last ends in … when text is left."""
-    lines: list[str] = []
-    for paragraph in _lines(text):
-        line = ""
-        for word in paragraph.split(" "):
-            joined = f"{line} {word}" if line else word
-            if _width(size, joined) <= width:
-                line = joined
-                continue
-            if line:
-                lines.append(line)
-            # A word longer than a line is broken, preferably behind a separator.
-            while _width(size, word) > width and len(word) > 1:
-                places = range(1, len(word))
-                fit = max(1, bisect(places, width, key=lambda n, word=word: _width(size, word[:n])))
-                seam = max(word.rfind(mark, 0, fit) for mark in "_-/.,=") + 1
-                cut = seam if seam > fit // 2 else fit
-                lines.append(word[:cut])
-                word = word[cut:]
-            line = word
-        lines.append(line)
-    if len(lines) <= limit:
-        return lines
-    last = lines[limit - 1]
-    while last and _width(size, last.rstrip() + "…") > width:
-        last = last[:-1]
-    return [*lines[: limit - 1], last.rstrip() + "…"]
-
-
-def _write(
-    sheet: Image.Image,
-    lines: Sequence[str],
-    size: int,
-    colour: str,
-    x: int,
-    y: int,
-    centre: int = 0,
-) -> None:
-    """Write lines downwards from y, at x or centred over the `centre` px right of it."""
-    for index, line in enumerate(lines):
-        width = _width(size, line)
-        shift = max(0, (centre - width) // 2) if centre else 0
-        # Room for a descender below the baseline, which lies one type size below the line's top.
-        large = Image.new("L", (SHARPER * (width + size), SHARPER * 2 * size))
-        ImageDraw.Draw(large).text((0, SHARPER * size), line, 255, _font(size), "ls")
-        mask = large.reduce(SHARPER)
-        sheet.paste(colour, (x + shift, y + round(index * size * LEADING)), mask)
-
-
-def text_width(size: int, text: str) -> int:
-    """Measure a line in px, as `write_text` writes it."""
-    return max((_width(size, line) for line in _lines(text)), default=0)
-
-
-def write_text(sheet: Image.Image, text: str, size: int, colour: str, x: float, y: float) -> None:
-    """Write one line, its left upper corner at (x, y)."""
-    _write(sheet, _lines(text), size, colour, round(x), round(y))

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pairedit.data.examples import Pair
 from pairedit.data.shapes import Sizing
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.files import expand_home
@@ -38,7 +39,8 @@ from pairedit.plan.parse import (
 )
 from pairedit.plan.photos import match_masks, read_photos
 from pairedit.plan.roles import inspect_role, note_base
-from pairedit.plan.use import AUTO, Use, check_use, unit_of, use_of
+from pairedit.plan.shown import in_pairs, pairs_shown
+from pairedit.plan.use import AUTO, Use, check_use, known_unit, unit_of, use_of
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
@@ -68,6 +70,9 @@ class GenPlan:
     snapshots: Mapping[int, Path]  # of the one slider, by step; empty for other renderings
     overview: Subject | None  # the slider, where many seeds are shown in order
     again: Batch | None  # of the image that is rendered once more with nothing changed
+    pairs: Mapping[str, Sequence[Pair]]  # that the sheet shows, by the name of the edit
+    worth: float | None  # the scale of the one slider that is worth one pair, as they are counted
+    differences: bool  # the sheet has maps of what differs from scale 0
 
 
 def plan_gen(config: DictConfig) -> GenPlan:
@@ -91,14 +96,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     for skip in dict.fromkeys(slider.skip for slider in sliders if slider.skip is not None):
         problems.expect(is_skip(skip, steps), f"lora: skip={skip}: expected {skips(steps)}")
     columns = len(sliders[0].scales) if sliders else 1
-    problems.expect(
-        not (config.grid and config.animate),
-        "animate=true: an animation follows one slider, and a grid has two; leave out one of them",
-    )
-    problems.expect(
-        columns > 1 or not config.animate,
-        f"animate=true: an animation needs at least two scales, there is {columns}",
-    )
+    _check_film(config, columns, problems)
     edit, photos = read_photos(config, edit, problems)
     notes: list[str] = []
     masks = _masks(config, [path for path, _ in photos], notes, problems)
@@ -106,13 +104,15 @@ def plan_gen(config: DictConfig) -> GenPlan:
     paths = [slider.path for slider in sliders]
     known = _headers(model, paths, contents, problems, notes)
     uses = _uses(config, sliders, [known[path] for path in paths], problems)
-    units = [
-        problems.attempt(
-            lambda path=path, use=use: unit_of(known[path], path, rendering, use, notes)
-        )
-        for path, use in zip(paths, uses, strict=False)
-        if config.calibrated and known[path] is not None and rendering
-    ]
+    headers = [known[path] for path in paths]
+    units, pairwise = _units(config, paths, headers, uses, rendering, problems, notes)
+    if not config.grid:
+        sliders = in_pairs(sliders, pairwise)
+    pairs = pairs_shown(config.pairs, dict(zip(paths, headers, strict=True)), problems, notes)
+    problems.expect(
+        not config.differences or any(not any(s) for s in _columns(sliders)),
+        f"differences=true: are from scale 0, which is not among scales={choosing.scales}",
+    )
     seeds = _seeds(config, choosing.seeds, edit, problems)
     # Photographs are edited without words, as the edits were learnt.
     default = model.prompt if model and not photos else ""
@@ -129,7 +129,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
         masks=masks,
         sliders=sliders,
         across=len(set(sliders[0].scales)) if config.grid else columns,
-        units=units or [1.0] * len(sliders),
+        units=units,
         uses=uses,
         prompts=chosen,
         seeds=seeds,
@@ -139,20 +139,70 @@ def plan_gen(config: DictConfig) -> GenPlan:
         device=config.device,
         hardware=hardware,
         changes=changes,
-        resolved=_resolved(config, seeds, prompts),
+        resolved=_resolved(config, sliders, seeds, prompts),
         notes=notes,
         snapshots=choosing.snapshots,
         overview=_subject(paths[0], known[paths[0]], rendering, notes) if config.overview else None,
         again=None if config.again is None else read_batch(expand_home(config.again)),
+        pairs=pairs,
+        worth=pairwise[0] if len(sliders) == 1 else None,
+        differences=config.differences,
     )
 
 
-def _resolved(config: DictConfig, seeds: Sequence[int | None], prompts: Any) -> dict[str, Any]:
+def _check_film(config: DictConfig, columns: int, problems: Problems) -> None:
+    """Refuse an animation that has no one direction to run along, or only one picture."""
+    problems.expect(
+        not (config.grid and config.animate),
+        "animate=true: an animation follows one slider, and a grid has two; leave out one of them",
+    )
+    problems.expect(
+        columns > 1 or not config.animate,
+        f"animate=true: an animation needs at least two scales, there is {columns}",
+    )
+
+
+def _columns(sliders: Sequence[Wanted]) -> list[tuple[float, ...]]:
+    """List the scales of every column."""
+    return list(zip(*(slider.scales for slider in sliders), strict=True))
+
+
+def _units(
+    config: DictConfig,
+    paths: Sequence[Path],
+    headers: Sequence[Mapping[str, Any] | None],
+    uses: Sequence[Use],
+    rendering: Rendering | None,
+    problems: Problems,
+    notes: list[str],
+) -> tuple[list[float], list[float | None]]:
+    """Return what the scales of each slider are multiplied by, and those worth one pair."""
+    if not rendering or len(uses) < len(paths) or None in headers:
+        return [1.0] * len(paths), [None] * len(paths)
+    cases = list(zip(paths, headers, uses, strict=True))
+    if not config.calibrated:
+        name = config.model.name
+        return [1.0] * len(paths), [known_unit(h, rendering, use, name) for _, h, use in cases]
+    units = [
+        problems.attempt(lambda h=h, path=path, use=use: unit_of(h, path, rendering, use, notes))
+        for path, h, use in cases
+    ]
+    return units, [1.0] * len(paths)
+
+
+def _resolved(
+    config: DictConfig, sliders: Sequence[Wanted], seeds: Sequence[int | None], prompts: Any
+) -> dict[str, Any]:
     """Return what files note of a configuration, as JSON values."""
     resolved = OmegaConf.to_container(config, resolve=True)
-    later = {"snapshots": False, "overview": False, "again": None}  # noted where they are used
+    # Noted where they are used.
+    later = {"snapshots": False, "overview": False, "again": None}
+    later |= {"pairs": True, "differences": False}
+    usual = len(sliders) == 1 and sliders[0].usual
     return {
         **{key: value for key, value in resolved.items() if later.get(key, later) != value},
+        # What was chosen by the slider's file.
+        **({"scales": list(sliders[0].scales)} if usual else {}),
         # Random seeds and prompts from a file are written down as they were drawn and read.
         "seeds": None if seeds == [None] else seeds,
         "prompts": prompts,

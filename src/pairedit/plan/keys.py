@@ -106,6 +106,8 @@ class GenConfig:
     size: Any = "fit"  # or square, or [width, height]
     batch_size: int | None = None
     animate: bool = False
+    pairs: Any = True  # on the sheet: those that the file names; false; or a folder
+    differences: bool = False
     calibrated: bool = False
     hardware: Any = MISSING
     device: str = "auto"

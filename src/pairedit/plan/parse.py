@@ -16,13 +16,12 @@ from omegaconf import OmegaConf
 
 from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate
+from pairedit.plan.usual import DEFAULT_SCALES, DEFAULT_SEEDS, GRID_SCALES
 from pairedit.problems import Problems
 from pairedit.runs.words import as_one_text, shell
 from pairedit.schedules import ACCEPTED, is_schedule
 from pairedit.settings import SEED, is_seed
 
-DEFAULT_SCALES = (0.0, 0.2, 0.4, 0.6)
-DEFAULT_SEEDS = (0, 1, 2, 3)
 PROMPTS = "pkg://data/prompts"
 SIDES = ("source", "target")
 ENTRY = {"path", "scales", "skip", "local", "schedule"}  # keys of an entry of `lora`
@@ -38,6 +37,7 @@ class Wanted:
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
     local: bool | None = None  # None: as the run's, as the next
     schedule: Any = None
+    usual: bool = False  # nobody chose the scales
 
 
 def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False) -> list[Wanted]:
@@ -49,11 +49,11 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
 
     Args:
         lora: None, a path, a mapping of path, scales, skip, local and schedule, or a list of these.
-        scales: of the columns; None for `DEFAULT_SCALES`.
+        scales: of the columns; None for the usual ones.
         grid: combine two LoRAs instead of zipping them.
 
     Returns:
-        The entries, their scales of one length; of a grid row by row, the first LoRA across.
+        The entries, their scales of one length; of a grid row by row, the first across.
 
     Raises:
         ValueError: names the entry.
@@ -71,8 +71,9 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
         if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
             raise ValueError(f"scales={list(scales)}: has no effect; {reason}")
-    common = tuple(map(float, DEFAULT_SCALES if scales is None else scales))
-    filled = [replace(entry, scales=entry.scales or common) for entry in read]
+    common = tuple(map(float, scales or (GRID_SCALES if grid else DEFAULT_SCALES)))
+    usual = {"scales": common, "usual": scales is None}
+    filled = [entry if entry.scales else replace(entry, **usual) for entry in read]
     wide = _combined(filled) if grid else _zipped(filled)
     rows = list(zip(*(entry.scales for entry in wide), strict=True))
     if len(set(rows)) < len(rows):

@@ -5,7 +5,7 @@ A file notes it in its metadata, `use: {skip: 0.6, local: true, schedule: 0.5, b
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,41 @@ def unit_of(
     Raises:
         ValueError: nobody has measured it, or the slider never got there.
     """
-    known = metadata.get("calibration")
-    scale = known.get("scale") if isinstance(known, Mapping) else None
-    if not is_number(scale) or scale <= 0:
+    scale = _scale(metadata)
+    if scale is None:
         raise ValueError(
             f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
             "and says how far the slider gets if it is too weak for one"
         )
+    notes += [
+        f"{path} was calibrated at {key}={there!r}, but this rendering has {value}"
+        for key, there, value in _unlike(metadata, rendering, use)
+    ]
+    return scale
+
+
+def known_unit(
+    metadata: Mapping[str, Any] | None, rendering: Rendering, use: Use, model: str
+) -> float | None:
+    """Return the scale that is worth one pair in this very use; None where nobody measured it."""
+    scale = _scale(metadata or {})
+    if scale is None or metadata["calibration"].get("model", model) != model:
+        return None
+    return None if any(_unlike(metadata, rendering, use)) else scale
+
+
+def _scale(metadata: Mapping[str, Any]) -> float | None:
+    """Return the scale that a file notes as worth one pair; it may come from anybody."""
+    known = metadata.get("calibration")
+    scale = known.get("scale") if isinstance(known, Mapping) else None
+    return float(scale) if is_number(scale) and scale > 0 else None
+
+
+def _unlike(
+    metadata: Mapping[str, Any], rendering: Rendering, use: Use
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield in what a use differs from the calibrated one: the key, its value there and here."""
+    known = metadata["calibration"]
     asked = {
         "skip": rendering.skip if use.skip is None else use.skip,
         "num_inference_steps": rendering.num_inference_steps,
@@ -101,7 +129,4 @@ def unit_of(
         there = known.get("sigma" if level else key, value)
         same = is_number(there) and abs(there - value) < NEAR if level else there == value
         if not same:
-            notes.append(
-                f"{path} was calibrated at {key}={there!r}, but this rendering has {value}"
-            )
-    return float(scale)
+            yield key, there, value

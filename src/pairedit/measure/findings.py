@@ -1,0 +1,164 @@
+"""Own the findings in words: what a slider does, from where to where, and what else moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pairedit.measure import measures
+from pairedit.measure.evaluate import Result
+from pairedit.measure.evidence import Measure
+from pairedit.measure.families import families, spread, value_of
+from pairedit.measure.table import comparable, moved
+from pairedit.measure.verdict import NAME_IT
+
+SEEN = 0.05  # of an attribute's range: what moves less is not named
+NAMED = 3  # attributes that move besides the edit
+PUBLISHED = "full"  # the method of the published code
+FAILED = {
+    "no-op": "It changes nothing that can be seen, up to scale {last:g}.",
+    "destructive": "It makes other people of everyone before anything of the edit is seen.",
+    "reversed": "It does the opposite of what the pairs show.",
+    "off target": "It changes the pictures, but hardly what the pairs change.",
+    "unlike": "It moves {attribute}, but the pictures do not change where those of the pairs do.",
+    "changes": "It changes the pictures; without pairs or a known attribute nothing here tells "
+    "whether as asked.",
+}
+
+
+def found(group: Sequence[Result]) -> list[str]:
+    """Say in full sentences what was found out of the sliders of one edit."""
+    return _of_one(group[0]) if len(group) == 1 else _of_several(group)
+
+
+def in_order(group: Sequence[Result]) -> list[Result]:
+    """Put the published method first; the others stay in their order."""
+    return sorted(group, key=lambda result: result.subject.method != PUBLISHED)
+
+
+def _of_one(result: Result) -> list[str]:
+    """Say what one slider does and what else moves."""
+    sentences = [_does(result), _besides(result)]
+    if result.seen.guessed:
+        sentences.append(
+            f"Nobody named what the pairs change: {result.seen.attribute} is a guess, because it "
+            f"is what they move most; {NAME_IT}."
+        )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _does(result: Result) -> str:
+    """Say what a slider does, from which scale to which."""
+    verdict, seen = result.verdict, result.seen
+    last = seen.scales[-1]
+    if verdict.name in FAILED:
+        return FAILED[verdict.name].format(last=last, attribute=seen.attribute)
+    paired = "pairs" in seen.has
+    start, unit = (value_of(result, m) for m in (measures.usable_from, measures.calibration))
+    what, doubt = _what(result)
+    parts = [what + (f" from scale {start:.2f} on" if start is not None else "") + doubt]
+    if paired and unit is not None:
+        told = seen.attribute or "clip" in seen.has
+        parts.append(
+            f"scale {unit:.2g} is worth one pair"
+            if told
+            else f"scale {unit:.2g} changes as much as the pairs differ"
+        )
+    elif paired:
+        parts.append(f"it gets to {100 * verdict.best:.0f} % of what the pairs show")
+    lost = verdict.lost_at
+    parts.append(
+        f"people stay who they are up to scale {last:g}, the largest that was tried"
+        if lost is None
+        else f"from scale {lost:.2g} on it is another person"
+    )
+    return "; ".join(parts) + "."
+
+
+def _what(result: Result) -> tuple[str, str]:
+    """Say what changes, and what of it nothing here has read."""
+    seen = result.seen
+    if seen.attribute:
+        return f"It changes {seen.attribute}{' as its pairs do' * ('pairs' in seen.has)}", ""
+    if "clip" in seen.has:
+        return "It changes the pictures in the direction of its pairs", ", as CLIP reads it"
+    return "It changes the pictures", ", but nothing here reads what changes"
+
+
+def _besides(result: Result) -> str:
+    """Say what else moves where a slider is compared with others."""
+    if result.verdict.name == "no-op":
+        return ""
+    seen, change = result.seen, moved(result)
+    if not change:
+        return "What else moves is not known, since nothing here reads attributes."
+    own = {seen.attribute, *seen.tied}
+    others = {name: value for name, value in change.items() if name not in own}
+    scale, matched = comparable(result)
+    where = f"At scale {scale:.2g}"
+    if matched:
+        where += f", where it is worth {100 * seen.match:.0f} % of a pair"
+    most = sorted(others, key=lambda name: -abs(others[name]))
+    named = [name for name in most if abs(others[name]) >= SEEN]
+    if not named:
+        return f"{where}, nothing else moves by more than {100 * SEEN:.0f} % of its range."
+    shown = [f"{name} ({100 * others[name]:+.0f} %)" for name in named[:NAMED]]
+    if rest := len(named) - len(shown):
+        return f"{where}, {', '.join(shown)} and {rest} more move besides, in % of their ranges."
+    return (
+        f"{where}, {_listed(shown)} move{'s' * (len(shown) == 1)} besides, in % of the range; "
+        f"nothing else moves by more than {100 * SEEN:.0f} %."
+    )
+
+
+def _of_several(group: Sequence[Result]) -> list[str]:
+    """Say which of several sliders work, and what they cost at equal strength."""
+    works = [result for result in group if result.verdict.name == "works"]
+    sentences = [f"{len(works)} of {len(group)} sliders do what the pairs show."]
+    for measured, what in (
+        (measures.matched_off_target, "of everything else"),
+        (measures.matched_identity, "of the way to another person"),
+    ):
+        costs = _costs(group, measured)
+        if len(costs) > 1:
+            least, most = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
+            text = f"At equal strength {least} changes least besides, {costs[least]:.3f} {what}, "
+            text += f"and {most} most, {costs[most]:.3f}"
+            others = PUBLISHED in costs and PUBLISHED not in (least, most)
+            if others:
+                text += f"; the published method ({PUBLISHED}) changes {costs[PUBLISHED]:.3f}"
+            sentences.append(text + ".")
+            if _overlap(group, measured, least, most):
+                sentences.append(
+                    "Their 95 % intervals overlap: this does not show that they differ."
+                )
+            break
+    if any(result.seen.guessed for result in group):
+        name = next(r.seen.attribute for r in group if r.seen.guessed)
+        sentences.append(f"Nobody named what the pairs change: {name} is a guess; {NAME_IT}.")
+    return sentences
+
+
+def _costs(group: Sequence[Result], measured: Measure) -> dict[str, float]:
+    """Return what each slider, or the mean of those that differ in their seeds, costs."""
+    costs = {}
+    for family in families(group):
+        values = [v for r in family.members if (v := value_of(r, measured)) is not None]
+        if values:
+            alone = len(family.members) == 1
+            label = family.members[0].subject.label if alone else family.label
+            costs[label] = spread(values)[0]
+    return costs
+
+
+def _overlap(group: Sequence[Result], measured: Measure, least: str, most: str) -> bool:
+    """Say whether the intervals of two sliders that stand for themselves overlap."""
+    known = {r.subject.label: r.summaries[measured] for r in group if measured in r.summaries}
+    if least not in known or most not in known:
+        return False  # several trainings of each are compared by a test
+    return float(known[most].low) <= float(known[least].high)
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Join words by commas and `and`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

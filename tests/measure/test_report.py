@@ -1,0 +1,187 @@
+"""The report: findings in words, pictures that can be dragged, figures, in one file."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+from drawing import SCALES, pairs_in, slider, with_seeds
+from pairedit.measure.evaluate import measure_slider
+from pairedit.measure.report import Plate, Shown, write_report
+
+
+class Page(HTMLParser):
+    """Collect what a browser would load, show or run."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.ids, self.films, self.heads, self.stages = [], [], [], [], []
+        self.loads, self.ranges, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        known = dict(attrs)
+        assert tag not in ("link", "iframe", "object"), tag
+        assert tag != "script" or not known, "scripts are inside of the file"
+        self.loads += [v for k, v in attrs if k in ("src", "href", "srcset", "data", "action")]
+        self.ids += [known["id"]] if "id" in known else []
+        self.images += [known] if tag == "img" and "src" in known else []
+        self.films += [known["data-film"]] if "data-film" in known else []
+        self.stages += [json.loads(known["data-rows"])] if "data-rows" in known else []
+        self.ranges += [known] if known.get("type") == "range" else []
+        self.heads += [tag] if re.fullmatch("h[1-6]", tag) else []
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return pairs_in(tmp_path / "pairs")
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(groups, **more):
+        first = next(iter(groups.values()))[0]
+        write_report(tmp_path / "r.html", groups, Shown(settings=with_seeds(first), **more))
+        return (tmp_path / "r.html").read_text(encoding="utf-8")
+
+    return write
+
+
+def words(text):
+    """Return the first paragraph, as it is read."""
+    first = re.search(r"<p class=found>(.*?)</p>", text, re.S)[1]
+    return re.sub(r"<[^>]+>", "", first).replace("\u00a0", " ")
+
+
+def test_nothing_is_loaded_from_elsewhere(written, pairs):
+    text = written(
+        {"age": [slider(pairs)]}, losses={slider(pairs).subject.path: [(1, 2.0), (2, 1)]}
+    )
+    page = Page(text)
+    assert page.loads
+    assert all(value.startswith("data:image/") for value in page.loads)
+    assert not re.search(r"url\(|@import|https?://", text)
+    assert "width=device-width" in text
+    assert "prefers-color-scheme: dark" in text
+
+
+def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
+    page = Page(written({"age": [slider(pairs)]}))
+    assert len(page.ids) == len(set(page.ids)) == 3 * len(SCALES)
+    assert len(page.images) == 3 * len(SCALES) + 2 * len(pairs)
+    assert all("alt" in image for image in page.images)
+    (stage,), (control,) = page.stages, page.ranges
+    assert stage["scales"] == list(SCALES)
+    assert len(stage["notes"]) == len(SCALES)
+    assert stage["notes"][3] == "scale 0.4 · 80 % of a pair's worth · everything else 0.000"
+    assert (control["min"], control["max"], control["aria-label"]) == ("-0.2", "0.8", "scale")
+    assert float(control["value"]) == 0.5, "it begins where it is worth one pair"
+    # What is dragged is there, at every scale.
+    assert len(page.films) == 3
+    assert {f"{film}-{k}" for film in page.films for k in range(len(SCALES))} == set(page.ids)
+
+
+def test_it_opens_with_what_was_found(written, pairs):
+    found = words(written({"age": [slider(pairs, moves=(0.4, 0.28))]}))
+    assert found == (
+        "Works. It changes age as its pairs do from scale 0.05 on; scale 0.5 is worth one pair; "
+        "people stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
+        "where it is worth 50 % of a pair, smile (+7 %) moves besides, in % of the range; nothing "
+        "else moves by more than 5 %."
+    )
+    found = words(written({"age": [slider(pairs)]}))
+    assert found.endswith("nothing else moves by more than 5 % of its range.")
+
+
+def test_what_was_guessed_is_said(written, pairs):
+    found = words(written({"age": [slider(pairs, attribute=None)]}))
+    assert "Nobody named what the pairs change: age is a guess" in found
+    assert "attribute=" in found
+
+
+@pytest.mark.parametrize(
+    ("moves", "says"),
+    [
+        ((0.0, 0.0), "No-op. It changes nothing that can be seen, up to scale 0.8."),
+        ((0.06, 0.0), "Weak. It changes age as its pairs do from scale 0.34 on; it gets to 24 %"),
+        ((-0.08, 0.0), "Reversed. It does the opposite of what the pairs show."),
+    ],
+)
+def test_a_slider_that_does_not_work_is_said_to(written, pairs, moves, says):
+    text = written({"age": [slider(pairs, moves=moves)]})
+    assert words(text).startswith(says)
+    assert "<li><b class='" in text, "with advice"
+
+
+def test_readers_that_nobody_asked_for_are_no_news(written, pairs):
+    group = {"age": [slider(pairs)]}
+    text = written(group, asked=False)
+    assert "clip" not in text.lower()
+    assert "Not measured" not in text
+    text = written(group, asked=True)
+    assert "CLIP&#x27;s weights are not there" in text
+    # What the data lack is said in any case.
+    text = written({"age": [slider([])]}, asked=False)
+    assert "the pairs are not there" in text
+
+
+def test_several_sliders_stand_side_by_side(written, pairs):
+    group = [
+        slider(pairs, "full", moves=(0.4, 0.5)),
+        slider(pairs, "graded", moves=(0.4, 0.1)),
+        slider(pairs, "fm", moves=(0.4, 0.9)),
+    ]
+    rows = [[Image.new("RGB", (16, 16))] * 4]
+    plate = Plate(rows=rows, labels=["seed 1000"], captions=["base", "full", "graded", "fm"])
+    text = written({"age": group}, plates={"age": plate})
+    found = words(text)
+    assert found.startswith("3 of 3 sliders do what the pairs show. At equal strength graded")
+    assert "the published method (full) changes" in found
+    page = Page(text)
+    assert len(page.ids) == 3 * 3 * len(SCALES)
+    assert len(page.stages) == 1, "all of them are dragged together"
+    assert text.count("<table class=sliders>") == 1
+    assert text.index("class=sliders") < text.index("class=stage")
+    assert re.search(r"<td data-head='verdict' class='works'>works</td>", text)
+
+
+def test_many_sliders_have_a_strip_each(written, pairs):
+    bare = [
+        replace(slider(pairs, f"g{n}"), strip=b"RIFF0000WEBP", samples={
+            key: sample for key, sample in slider(pairs).samples.items() if key[1] == 1
+        })
+        for n in range(8)
+    ]  # fmt: skip
+    page = Page(written({"age": bare}))
+    assert (page.ids, page.stages) == ([], [])
+    assert len([i for i in page.images if i.get("class") == "sheet"]) == 8
+
+
+def test_edits_have_sections_of_their_own(written, pairs):
+    text = written({
+        "age": [slider(pairs)], "hue": [slider(pairs, dataset="hue", attribute="hue")]
+    })  # fmt: skip
+    page = Page(text)
+    assert len(page.stages) == 2
+    assert len(page.ids) == len(set(page.ids)) == 2 * 3 * len(SCALES)
+    assert text.count("class=found") == 2
+
+
+def test_names_are_text_and_no_markup(written, pairs):
+    text = written({"<b>x": [slider(pairs, "<script>alert(1)", dataset="<b>x")]})
+    assert "<script>alert" not in text
+    assert "<b>x" not in text
+    assert text.count("<script>") == 1
+
+
+def test_without_a_reader_nothing_is_claimed_of_what_changes(written, pairs):
+    seen = slider(pairs)
+    size, samples = (16, 16), seen.samples
+    bare = measure_slider(replace(seen.subject, attribute=None), samples, SCALES, size, {}, {})
+    found = words(written({"age": [bare]}))
+    assert "on, but nothing here reads what changes; " in found
+    assert "changes as much as the pairs differ" in found
+    assert "What else moves is not known" in found
