@@ -11,7 +11,7 @@ compares every page with them.
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -111,8 +111,8 @@ def compared() -> tuple[list[str], dict[str, float]]:
 
 def findings() -> str:
     """Write how much else a slider changes."""
-    edits, means = compared()
-    lines = ["| | pairs | training steps | other attributes move by |", "|---|---|---|---|"]
+    _, means = compared()
+    lines = ["| trained by | pairs | training steps | other attributes move by |", "|---|---|---|---|"]
     for words, pairs, recipe, _ in RECIPES:
         lines.append(f"| {words} | {pairs} | {recipe.split('-')[1]} | {means[recipe]:.3f} |")
     lines.append(f"| a perfect edit would be read as | | | {means['floor']:.3f} |")
@@ -123,14 +123,15 @@ def figures() -> dict[str, str]:
     """Return the numbers that sentences of the pages name, as they are written there."""
     edits, means = compared()
     full, ours, one = (means[recipe] for _, _, recipe, _ in RECIPES)
+    flux1 = measured("flux1")
     return {
         "edits compared": str(len(edits)),
         "off-target, full": f"{full:.3f}",
         "off-target, ours": f"{ours:.3f}",
         "off-target, ours, one pair": f"{one:.3f}",
         "less beside the edit, %": f"{100 * (1 - ours / full):.0f}",
-        "training step, flux-dev 80gb": f"{measured('flux1')['train-80gb']['seconds']['median']:.2g}",
-        "default training, flux-dev": f"{measured('flux1')['train-80gb-eager']['whole']:.0f}",
+        "training step, flux-dev 80gb": f"{flux1['train-80gb']['seconds']['median']:.2g}",
+        "default training, flux-dev": f"{flux1['train-80gb-eager']['whole']:.0f}",
     }
 
 
