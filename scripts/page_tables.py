@@ -112,7 +112,10 @@ def compared() -> tuple[list[str], dict[str, float]]:
 def findings() -> str:
     """Write how much else a slider changes."""
     _, means = compared()
-    lines = ["| trained by | pairs | training steps | other attributes move by |", "|---|---|---|---|"]
+    lines = [
+        "| trained by | pairs | training steps | other attributes move by |",
+        "|---|---|---|---|",
+    ]
     for words, pairs, recipe, _ in RECIPES:
         lines.append(f"| {words} | {pairs} | {recipe.split('-')[1]} | {means[recipe]:.3f} |")
     lines.append(f"| a perfect edit would be read as | | | {means['floor']:.3f} |")
