@@ -77,9 +77,7 @@ def test_steps_are_those_of_the_methods():
         steps = yaml.safe_load((ROOT / f"conf/method/{method}.yaml").read_text()).get(
             "steps", usual
         )
-        found = said(
-            rf"`(?:method=)?{method}`(?:,| \(| takes| has| with| in)* ?\**(\d+)\**(?: steps|\W)"
-        )
+        found = said(rf"`(?:method=)?{method}`[^.`|;:]{{0,50}}?\b(\d+) steps")
         assert found, method
         assert set(found.values()) == {str(steps)}, found
 
