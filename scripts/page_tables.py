@@ -70,12 +70,12 @@ def cell(base: str, variant: str) -> str:
 def cards() -> str:
     """Write what runs on which card."""
     lines = [
-        "| card | `model=` | `hardware=` | a training step | a row of four images |",
-        "|---|---|---|---|---|",
+        "| card | base and profile | a training step | four images |",
+        "|---|---|---|---|",
     ]
     for card, model, profile, base in CARDS:
         cells = [cell(base, f"{work}-{profile}") for work in ("train", "sample")]
-        lines.append(f"| {card} GB | `{model}` | `{profile}` | {' | '.join(cells)} |")
+        lines.append(f"| {card} GB | `{model}` `{profile}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
