@@ -59,6 +59,7 @@ def test_the_page_of_the_method_has_the_same_means(tables):
 # What sentences say, and the name of the number in `page_tables.figures`.
 SENTENCES = {
     r"(\d+) % less besides the edit": "less beside the edit, %",
+    r"That is (\d+) % less, in 150 steps": "less beside the edit, %",
     r"mean of (\d+) edits": "edits compared",
     r"training of 150 steps on FLUX\.1-dev took (\d+) s": "default training, flux-dev",
 }
