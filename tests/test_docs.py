@@ -134,10 +134,20 @@ def test_the_lines_for_python_run(tmp_path, monkeypatch, capsys):
     assert {path.name for path in tmp_path.rglob("*.safetensors")} >= {"semantic.safetensors"}
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link may name behind `#`, as GitHub makes it of headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
-        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]:
+        for link, place in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text()):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            if place:
+                assert place in anchors(target), f"{page.name}: {link}#{place}"
 
 
 def test_the_first_page_and_the_site_lead_to_every_page():
