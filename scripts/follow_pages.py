@@ -86,6 +86,9 @@ def follow(page: str, work: Path, known: dict[str, list]) -> None:
     for typed in steps(page):
         line = shlex.join(typed)
         if line not in known:
+            for word in typed:  # what a call that was cut off has left
+                if word.startswith("hydra."):
+                    shutil.rmtree(work / word.partition("=")[2], ignore_errors=True)
             known[line] = [page, *run(typed, work)]
             (work / "times.json").write_text(json.dumps(known, indent=1))
 

@@ -109,8 +109,9 @@ def test_every_command_runs(page, first, type_, tmp_path, tiny_flux_folder, monk
     for index, (program, *typed) in enumerate(commands(page)):
         if [program, *typed] == FIRST:
             continue
-        # Two steps have a state for each, where a page keeps some.
+        # Two steps have a state for each, where a page keeps some; few seeds show as much as many.
         words = [re.sub(r"^save_every=.*", "save_every=1", word) for word in typed]
+        words = [re.sub(r"count: \d+", "count: 2", word) for word in words]
         made = any(word.startswith(("hydra.", "old=", "resume=")) for word in words)
         if program == "pairedit-train" and not made:
             # The default folder is named by the second, and takes no other run.
