@@ -24,7 +24,7 @@ CLUSTER := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo studio docs test test-heavy test-faults test-cluster test-browser check format data clean FORCE
+.PHONY: help setup demo studio docs test test-heavy test-faults test-cluster test-browser check dist format data clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -105,6 +105,7 @@ test-cluster: $(STAMP) ## run sweeps on a real Slurm (as root) and a real Ray, w
 	  -e '.[joblib,ray,slurm,tune,tensorboard]'
 	bash tests/cluster/install.sh
 	$(CLUSTER)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" tests/sweeps tests/runs/test_groups.py
 
 test-browser: $(STUDIO)/.installed ## drive the page in a real browser; installs chromium if it can
 	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \
@@ -120,6 +121,13 @@ check: $(STAMP) ## what CI runs: format, lint, all tests
 	$(TESTS)
 	$(TESTS) -m heavy
 	$(CLUSTER)
+
+dist: $(STAMP) ## build the wheel and the sdist into dist/, and check them as a package index does
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt twine
+	$(BIN)/python -m hatchling build
+	$(BIN)/python -m twine check --strict dist/*
+	@ls -l dist
 
 format: $(STAMP) ## format the code and fix what the linter can
 	$(BIN)/ruff format .

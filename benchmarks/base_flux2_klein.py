@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,13 +49,9 @@ class KleinSize(Amount):
         return (self.resolution // 16) ** 2, self.length
 
     def opened(self, device: torch.device, hardware: Hardware) -> Flux2Base:
-        """Build the model; as in `load`, there are no fused operations."""
-        return Flux2Base(
-            build(self),
-            device=device,
-            max_sequence_length=self.length,
-            hardware=replace(hardware, fused=False, graphs=False),
-        )
+        """Build the model."""
+        given = {"device": device, "max_sequence_length": self.length, "hardware": hardware}
+        return Flux2Base(build(self), **given)
 
     def forward(self) -> float:
         """Count the matrix products of one row of one forward pass, 2 for a multiply-add.

@@ -7,7 +7,7 @@ up to a multiple of 32.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -33,13 +33,9 @@ class ZImageSize(sizes.Amount):
     prompt: str = "a portrait"  # up to 32 tokens of letters, as the negative prompt
 
     def opened(self, device: torch.device, hardware: Hardware) -> ZImageBase:
-        """Build the model; as in `load`, there are no fused operations."""
-        return ZImageBase(
-            build(self),
-            device=device,
-            max_sequence_length=self.length,
-            hardware=replace(hardware, fused=False, graphs=False),
-        )
+        """Build the model."""
+        given = {"device": device, "max_sequence_length": self.length, "hardware": hardware}
+        return ZImageBase(build(self), **given)
 
     def forward(self) -> float:
         """Count the matrix products of one row of one forward pass, 2 for a multiply-add.

@@ -77,6 +77,16 @@ ON_REQUEST = {
     ),
     "train-8gb": _ours("train", 60, "8gb", cap=8 * GB),
     "sample-8gb": _ours("sample", 60, "8gb", cap=8 * GB),
+    # The same under the same cap in other precisions: more bytes a block, so more of them come.
+    "train-8gb-fp8": _ours("train", 60, "8gb", cap=8 * GB, precision="fp8"),
+    "train-8gb-bf16": _ours("train", 90, "8gb", cap=8 * GB, precision="bf16", swapped=0.85),
+    "train-8gb-nf4": _ours("train", 60, "8gb", cap=8 * GB, precision="nf4", swapped=0.0),
+    "sample-8gb-fp8": _ours("sample", 60, "8gb", cap=8 * GB, precision="fp8"),
+    "profile-train-8gb": _ours("train", 60, "8gb", cap=8 * GB, profiled=True),
+    # As FLUX.2 klein and Z-Image run while their `fuses` is false.
+    "train-80gb-unfused": _ours("train", 60, "80gb", fused=False, graphs=False),
+    "sample-80gb-unfused": _ours("sample", 60, "80gb", fused=False, graphs=False),
+    "profile-train-unfused": _ours("train", 60, "80gb", profiled=True, fused=False, graphs=False),
     "train-fp8": _ours("train", 60, "80gb", precision="fp8"),
     "train-int8": _ours("train", 60, "80gb", precision="int8"),
     "shapes-square": _shapes(["square"]),

@@ -1,10 +1,15 @@
 """Measure a sweep on all GPUs of a machine against one of them, through `hydra/launcher=joblib`.
 
-    python benchmarks/sweep_gpus.py --work /tmp/sweep [--gpus 2] [--size full]
+    python benchmarks/sweep_gpus.py --work /tmp/sweep [--gpus 2] [--parts flux-mini] [--steps 240]
 
 Trains `full` on flux-mini from eight seeds, and four LoRAs on a FLUX.1 of FLUX.1-dev's size with
-random weights, first with one GPU, then with all; writes WORK/sweep_gpus.json. `--size tiny` tries
-the commands out on a CPU. Needs `pip install 'pairedit[joblib]'`.
+random weights, first with one GPU, then with all. What is known is printed and written to
+WORK/sweep_gpus.json after each of them. `--size tiny` tries the commands out on a CPU.
+Needs `pip install 'pairedit[joblib]'`.
+
+A worker starts once and does several jobs. With a start of s and jobs of t seconds, n jobs on two
+GPUs take (s + n t / 2) / (s + n t) of the time on one: .55 needs n t of at least 9 s, and both
+sweeps then take 15.5 s. The script says both times, so the steps can be chosen by a short try.
 """
 
 from __future__ import annotations
@@ -13,10 +18,13 @@ import argparse
 import hashlib
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 TRAIN = "from pairedit.cli import train; train()"
 
@@ -27,52 +35,73 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--gpus", type=int, default=2)
     parser.add_argument("--size", choices=("full", "tiny"), default="full")
-    parser.add_argument("--steps", type=int, default=500, help="of flux-mini")
+    parser.add_argument("--steps", type=int, default=240, help="of flux-mini; 250 are compiled")
     parser.add_argument("--large-steps", type=int, default=150)
+    parser.add_argument("--jobs", type=int, default=8, help="of flux-mini")
+    parser.add_argument("--large-jobs", type=int, default=4)
     parser.add_argument("--parts", default="flux-mini,large", help="one of them, or both")
     given = parser.parse_args()
     tiny = given.size == "tiny"
     given.work.mkdir(parents=True, exist_ok=True)
     parts = given.parts.split(",")
+    found: dict[str, Any] = {"gpus": given.gpus, "size": given.size}
     folder = given.work / "model"
     if "large" in parts:
+        started = time.monotonic()
         _write_large(folder, tiny)
-    large = ["model=flux-dev", f"model.path={folder}"]
-    large += [f"steps={given.large_steps}", "batch_terms=false", "preview=false", "report=false"]
+        found["model written, s"] = round(time.monotonic() - started, 1)
+        _note(given.work, found)
+    large = ["model=flux-dev", f"model.path={folder}", "batch_terms=false"]
     if tiny:
         large += ["resolution=32", "model.max_sequence_length=32", "num_inference_steps=28"]
     sweeps = {
-        "flux-mini": [f"seed={','.join('01234567')}", f"steps={given.steps}", "report=false"],
-        "large": ["seed=0,1,2,3", *large],
+        "flux-mini": (given.jobs, [f"steps={given.steps}"]),
+        "large": (given.large_jobs, [f"steps={given.large_steps}", *large]),
     }
-    found = {"gpus": given.gpus, "size": given.size}
     for name in parts:
-        words = sweeps[name]
-        _train(given.work / f"{name}-warm", 1, tiny, [*words, "seed=0", "steps=20"])
-        alone, together = (
-            _train(given.work / f"{name}-{count}", count, tiny, words) for count in (1, given.gpus)
-        )
+        jobs, words = sweeps[name]
+        # Files are read and kernels built once for both.
+        _train(given.work / f"{name}-warm", 1, tiny, [*_last([*words, "steps=2"]), "seed=99"])
+        seeds = f"seed=range({jobs})"
+        found[name] = known = {"jobs": jobs, "steps": words[0]}
+        for label, count in (("one GPU", 1), ("all GPUs", given.gpus)):
+            place = given.work / f"{name}-{count}"
+            took = _train(place, count, tiny, [*words, seeds])
+            known[label] = {"s": round(took, 1), **_spent(place, took, jobs / count)}
+            _note(given.work, found)
+        known["share"] = round(known["all GPUs"]["s"] / known["one GPU"]["s"], 3)
         pairs = [_digests(given.work / f"{name}-{count}") for count in (1, given.gpus)]
         same = sum(pairs[0][job] == pairs[1].get(job) for job in pairs[0])
-        found[name] = {
-            "one GPU, s": round(alone, 1),
-            "all GPUs, s": round(together, 1),
-            "share": round(together / alone, 3),
-            "same bytes": f"{same} of {len(pairs[0])}",
-        }
-        print(name, found[name], flush=True)
-        (given.work / "sweep_gpus.json").write_text(json.dumps(found, indent=1))
+        known["same bytes"] = f"{same} of {len(pairs[0])}"
+        _note(given.work, found)
+
+
+def _note(work: Path, found: Mapping[str, Any]) -> None:
+    """Say and write down what is known so far."""
+    text = json.dumps(found)
+    print(text, flush=True)
+    (work / "sweep_gpus.json").write_text(text)
 
 
 def _train(folder: Path, gpus: int, tiny: bool, words: list[str]) -> float:
     """Run one sweep; return its seconds."""
     visible = {} if tiny else {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))}
-    command = [sys.executable, "-c", TRAIN, "-m", "hydra/launcher=joblib", "method=full"]
-    command += ["preview=false", f"hydra.sweep.dir={folder}", *_last(words)]
+    command = [sys.executable, "-u", "-c", TRAIN, "-m", "hydra/launcher=joblib", "method=full"]
+    command += ["preview=false", "report=false", f"hydra.sweep.dir={folder}", *words]
     command += ["device=cpu", f"hydra.launcher.n_jobs={gpus}"] if tiny else []
+    print(f"{folder.name}: begins", flush=True)
     started = time.monotonic()
     subprocess.run(command, check=True, env={**os.environ, **visible})
-    return time.monotonic() - started
+    took = time.monotonic() - started
+    print(f"{folder.name}: {took:.1f} s", flush=True)
+    return took
+
+
+def _spent(folder: Path, took: float, turns: float) -> dict[str, float]:
+    """Divide the time of a sweep into the start of its workers and a job of a worker at work."""
+    notes = [json.loads(path.read_text()) for path in folder.glob("*/job.json")]
+    a_job = statistics.median(note["seconds"] for note in notes)
+    return {"a job, s": round(a_job, 1), "start, s": round(took - turns * a_job, 1)}
 
 
 def _last(words: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -67,13 +68,15 @@ def _jobs(work: Path, launcher: str, count: int) -> dict[str, float]:
 
 
 def _report(work: Path, count: int) -> dict[str, float]:
-    """Write the report of so many sliders; return its seconds and size."""
+    """Measure so many sliders and write their report; return its seconds and size."""
     import torch
     from PIL import Image
 
     from pairedit.data.images import to_image
-    from pairedit.jobs.eval import _keep, _write, by_edit
+    from pairedit.jobs.eval import write_files
+    from pairedit.jobs.sheets import by_edit, shown_of, sized
     from pairedit.measure.evaluate import measure_slider
+    from pairedit.measure.kept import keep, kept
     from pairedit.measure.subject import Subject
     from pairedit.mini.faces import render, sample_attributes
     from pairedit.sample import Sample
@@ -87,8 +90,7 @@ def _report(work: Path, count: int) -> dict[str, float]:
         )
         for n in range(count)
     ]  # fmt: skip
-    keep, results = _keep(subjects), []
-    measured = time.perf_counter()
+    before, measured = _memory(), time.perf_counter()
     for n, subject in enumerate(subjects):
         samples = {
             (lane, k): Sample(
@@ -97,19 +99,27 @@ def _report(work: Path, count: int) -> dict[str, float]:
             )
             for lane in range(12) for k, scale in enumerate(SCALES)
         }  # fmt: skip
-        results.append(keep(measure_slider(subject, samples, SCALES, (128, 128), {}, {})))
-    started = time.perf_counter()
+        found = measure_slider(subject, samples, SCALES, (128, 128), {}, {})
+        keep(shown_of(found, alone=False), work / str(n), mark="", settled=False)
+    after, started = _memory(), time.perf_counter()
+    results = [found for s in subjects if (found := kept(s, work / s.path.stem, ""))]
     settings = {"match": 0.5, "model": "flux-mini", "seeds": list(range(12))}
     settings |= {"prompts": ["a person"], "num_inference_steps": 28, "resolution": 128}
     with Image.open(io.BytesIO(results[0].strip)) as strip:
-        _write(work, by_edit(results), {"smile": strip.convert("RGB")}, settings, [])
+        write_files(work, by_edit(sized(results)), {"smile": strip.convert("RGB")}, settings, [])
     return {
-        "sliders": count,
+        "sliders": len(results),
         "seconds to measure": round(started - measured, 1),
+        "MB more after that": round(after - before),
         "seconds to write": round(time.perf_counter() - started, 1),
         "report, MB": round((work / "report.html").stat().st_size / 1e6, 1),
         "eval.csv, MB": round((work / "eval.csv").stat().st_size / 1e6, 1),
     }
+
+
+def _memory() -> float:
+    """Return the MB that this process holds at most so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import gc
+import hashlib
 import logging
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs
+# Hardly anything that is imported is garbage, and it is much: walking over it again and again took
+# a tenth of the suite's time. `pytest_collection_finish` ends the rest.
+gc.disable()
+
+import torch  # noqa: E402
+
+from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -25,6 +33,13 @@ def pytest_collection_modifyitems(config, items):
             if shared := [name for name in SHARED if name in item.fixturenames]:
                 group = "smile" if "smile" in shared else item.path.stem
                 item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_collection_finish():
+    """Leave what was imported alone, and look for garbage from here on, less often."""
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +117,26 @@ def train_disc(command, pair_folder):
         return command("train", "dataset=folder", f"pairs={pair_folder}", place, *QUICK, *words)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def trained(train_disc, kept):
+    """Lay the folder of a training on the discs somewhere; it is trained once, then copied."""
+
+    def lay(folder: Path, *words: str) -> Path:
+        run = kept / hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
+        if not run.exists():
+            code, _, err = train_disc(run, *words)
+            assert (code, err) == (0, "")
+        shutil.copytree(run, folder)
+        return folder
+
+    return lay
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering, Training
 from pairedit.train import encode_pairs, fit
-from tiny import noise, picture
+from tiny import noise, picture, places
 
 FIT = Fit(resolution=64, unit=16)
 TALL, WIDE, SQUARE = (80, 48), (48, 80), (64, 64)  # height and width
@@ -162,11 +162,8 @@ def test_both_sides_have_the_size_of_the_source(flux, tmp_path):
 
 def test_the_sheet_of_pairs_shows_their_shapes(mixed):
     sheet = draw_pairs(mixed, FIT, title="mixed")
-    pixels = np.asarray(sheet)
     for pair in mixed:
-        part = np.asarray(load_image(pair.source, FIT))
-        windows = np.lib.stride_tricks.sliding_window_view(pixels, part.shape)[:, :, 0]
-        assert (windows == part).all((2, 3, 4)).sum() == 1, pair.stem
+        assert len(places(sheet, load_image(pair.source, FIT))) == 1, pair.stem
 
 
 def photo_of(path, size=FIT, **more):

@@ -112,7 +112,7 @@ def test_every_command_runs(page, first, type_, tmp_path, tiny_flux_folder, monk
         # Two steps have a state for each, where a page keeps some; few seeds show as much as many.
         words = [re.sub(r"^save_every=.*", "save_every=1", word) for word in typed]
         words = [re.sub(r"count: \d+", "count: 2", word) for word in words]
-        if program == "pairedit-gen" and not any(re.match("seeds=|again=|old=", w) for w in words):
+        if program == "pairedit-gen" and not any(re.match("seeds=|again=|old=|edit=real$", w) for w in words):
             words.append("seeds=[3,4]")  # a page looks at seed 3
         made = any(word.startswith(("hydra.", "old=", "resume=")) for word in words)
         if program == "pairedit-train" and not made:
@@ -122,9 +122,10 @@ def test_every_command_runs(page, first, type_, tmp_path, tiny_flux_folder, monk
     assert {".safetensors", ".png"} <= {path.suffix for path in tmp_path.rglob("*")}
 
 
-def test_the_lines_for_python_run(tmp_path, monkeypatch, capsys):
+def test_the_lines_for_python_run(tmp_path, tiny_flux_folder, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    quick = {"device": "cpu", "num_inference_steps": 4, "skip": 1}
+    quick = {"path": str(tiny_flux_folder), "max_sequence_length": 32, "resolution": 32}
+    quick |= {"device": "cpu", "num_inference_steps": 4, "skip": 1}
     monkeypatch.setattr(notebook, "open_model", partial(notebook.open_model, **quick))
     blocks = re.findall(r"^```python\n(.*?)^```$", (DOCS / "python.md").read_text(), re.M | re.S)
     names: dict[str, object] = {"__name__": "a_notebook"}

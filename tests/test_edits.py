@@ -1,6 +1,7 @@
 """Photographs end to end: scale 0 is the reconstruction, small scales stay near it."""
 
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -11,11 +12,10 @@ from pairedit.bases.flux1.load import load
 from pairedit.data.images import load_image, to_image, to_tensor
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
-from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
-from tiny import picture, running, strong_lora
+from tiny import attached, picture, running, strong_lora
 
 WAYS = {
     "ode": RealImage(inversion="ode", iterations=8),  # a random model is steep
@@ -94,12 +94,8 @@ def test_where_the_slider_sets_in_does_not_change_the_reconstruction(flux, photo
 
 
 @torch.no_grad()
-def naive(flux, photo, loras, scales, skips, seed, prompt):
+def naive(flux, adapters, scales, skips, seed, prompt):
     """Edit one photograph alone, from a seed's noise, term by term as the formula says."""
-    adapters = Adapters(flux)
-    adapters.load("c", photo.content)
-    for index, lora in enumerate(loras):
-        adapters.load(f"s{index}", lora)
     sigmas, text = flux.sigmas((32, 32), 4), flux.text([prompt])
     x = flux.noise(seed, (32, 32))[None]
     for step in range(4):
@@ -111,7 +107,6 @@ def naive(flux, photo, loras, scales, skips, seed, prompt):
         on = {f"s{i}": scale for i, scale in enumerate(scales) if step >= skips[i]}
         v = under({"c": 1.0}) + under(on) - under({})
         x = x + (sigmas[step + 1] - sigmas[step]) * v
-    adapters.remove()
     return np.asarray(to_image(flux.decode(x)[0])).astype(int)
 
 
@@ -140,14 +135,18 @@ def test_sliders_edit_a_photograph_each_from_its_own_skip_on(flux, photos, lora,
     order = [(p.name, seed, c) for p in photos for seed in prompts for c in columns]
     for samples in (batched, single):
         assert [(s.photo.name, s.seed, s.scales) for s in samples] == order
-    for sample, alone in zip(batched, single, strict=True):
-        scales = (sample.scales[0], 0.5 * sample.scales[1])
-        loras = [lora, other]
-        expected = naive(flux, sample.photo, loras, scales, (3, 1), sample.seed, sample.prompt)
-        for found in (sample, alone):
-            assert found.prompt == prompts[found.seed]
-            assert abs(np.asarray(found.image).astype(int) - expected).max() <= 1, found.scales
-    late = naive(flux, photos[0], [lora, other], (0.4, -0.3), (2, 1), 3, "old")
+    by_photo = groupby(zip(batched, single, strict=True), key=lambda both: both[0].photo.name)
+    for photo, (_, both) in zip(photos, by_photo, strict=True):
+        with attached(flux, {"c": photo.content, "s0": lora, "s1": other}) as adapters:
+            for sample, alone in both:
+                scales = (sample.scales[0], 0.5 * sample.scales[1])
+                expected = naive(flux, adapters, scales, (3, 1), sample.seed, sample.prompt)
+                for found in (sample, alone):
+                    assert found.prompt == prompts[found.seed]
+                    difference = np.asarray(found.image).astype(int) - expected
+                    assert abs(difference).max() <= 1, found.scales
+            if photo is photos[0]:
+                late = naive(flux, adapters, (0.4, -0.3), (2, 1), 3, "old")
     assert abs(np.asarray(batched[3].image).astype(int) - late).max() > 4, "a step more shows"
 
 

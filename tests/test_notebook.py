@@ -40,7 +40,7 @@ class Stopping(VisualConcept):
         return super().terms(step)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def model(tiny_flux_folder):
     return pairedit.open_model(
         path=str(tiny_flux_folder),

@@ -15,7 +15,7 @@ from pairedit.lora.file import LoraFile
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, file_name, generate
 from pairedit.settings import Rendering
-from tiny import running, strong_lora
+from tiny import attached, running, strong_lora
 
 SCALES = (-0.5, 0.0, 0.5, 1.0)
 PROMPTS, SEEDS, STEPS, SKIP = ["old", ""], [3, 1], 5, 2
@@ -33,11 +33,8 @@ def render(flux, sliders, *, skip=SKIP, batch_size=8, prompts=PROMPTS, seeds=SEE
 
 
 @torch.no_grad()
-def naive(flux, loras, scales, prompt, seed, skip=SKIP):
+def naive(flux, adapters, scales, prompt, seed, skip=SKIP):
     """Sample one image alone, without fork, as the definition of `skip` says."""
-    adapters = Adapters(flux)
-    for index, lora in enumerate(loras):
-        adapters.load(f"x{index}", lora)
     sigmas = flux.sigmas((32, 32), STEPS)
     text = flux.text([prompt])
     x = flux.noise(seed, (32, 32))[None]
@@ -46,14 +43,14 @@ def naive(flux, loras, scales, prompt, seed, skip=SKIP):
         with adapters.rows([Row(scales=on)]):
             v = velocity(flux, x, sigmas[step], text, 3.5)
         x = x + (sigmas[step + 1] - sigmas[step]) * v
-    adapters.remove()
     return np.asarray(to_image(flux.decode(x)[0])).astype(int)
 
 
 @pytest.mark.parametrize("skip", [0, SKIP, STEPS - 1])
 def test_forked_sampling_is_the_naive_loop(flux, lora, skip):
     columns = [(p, s, (c,)) for p in PROMPTS for s in SEEDS for c in SCALES]
-    expected = {(p, s, c): naive(flux, [lora], c, p, s, skip) for p, s, c in columns}
+    with attached(flux, {"x0": lora}) as on:
+        expected = {(p, s, c): naive(flux, on, c, p, s, skip) for p, s, c in columns}
     for batch_size in (1, 3, 16):
         found = render(flux, [Slider(lora=lora, scales=SCALES)], batch_size=batch_size, skip=skip)
         assert list(found) == columns
@@ -127,9 +124,9 @@ def test_several_sliders_act_together_each_with_its_scales(flux, lora, tmp_path)
         seeds=[3],
     )
     assert list(found) == [("old", 3, pair) for pair in ((0.5, 0.0), (0.5, 0.4), (0.0, 0.4))]
-    for (prompt, seed, scales), image in found.items():
-        expected = naive(flux, [lora, other], scales, prompt, seed)
-        assert abs(image - expected).max() <= 1
+    with attached(flux, {"x0": lora, "x1": other}) as on:
+        for (prompt, seed, scales), image in found.items():
+            assert abs(image - naive(flux, on, scales, prompt, seed)).max() <= 1
     images = list(found.values())
     assert all(abs(a - b).max() > 8 for a, b in pairwise(images))
 

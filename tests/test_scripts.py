@@ -128,7 +128,8 @@ def test_the_shipped_pairs_are_what_the_renderer_draws():
 @pytest.mark.heavy
 def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monkeypatch, capsys):
     benchmark = import_module("edits_benchmark")
-    monkeypatch.setattr(benchmark, "SCALES", (0.0, 0.5, 4.0))
+    slider = import_module("edits.slider")
+    monkeypatch.setattr(slider, "SCALES", (0.0, 0.5, 4.0))
     words = ["--work", tmp_path, "--processes", 0, "--device", "cpu", "--methods", "full:2"]
     words += ["--one", "graded:2", "--edits", "smile", "--training-seeds", 0, "--seeds", 2]
     words += ["--rows", 8]
@@ -151,8 +152,8 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     assert "skip=" in found["chosen"]["use"]
     # Neither trained nor measured again; a measurement that is lost is made from the same LoRA.
     monkeypatch.setattr("pairedit.jobs.train.fit", None)
-    evaluate = benchmark.evaluate
-    monkeypatch.setattr(benchmark, "evaluate", None)
+    evaluate = slider.evaluate
+    monkeypatch.setattr(slider, "evaluate", None)
     assert run() == run("--known") == table
     page = tmp_path / "page.md"
     page.write_text("above\n<!-- benchmark: begin -->\n<!-- benchmark: end -->\nbelow\n")
@@ -162,7 +163,7 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     assert any(line.startswith("| `graded`, 2 steps, one pair | chosen |") for line in shown)
     graded.unlink()
     assert "graded-2-one-smile-0: TypeError" in run()
-    monkeypatch.setattr(benchmark, "evaluate", evaluate)
+    monkeypatch.setattr(slider, "evaluate", evaluate)
     assert run() == table, "what went wrong once is forgotten"
 
 
@@ -175,12 +176,12 @@ def test_processes_are_spread_over_the_gpus_that_there_are(monkeypatch):
 
 
 def test_jobs_without_which_there_is_no_comparison_come_first():
-    benchmark = import_module("edits_benchmark")
+    edits = import_module("edits.jobs")
     from argparse import Namespace
 
     asked = {"methods": ["full:500", "graded:150"], "one": ["graded:150"], "training_seeds": [0, 1]}
-    listed = benchmark.jobs(Namespace(**asked, edits=[*benchmark.EDITS, benchmark.FAILS]))
-    count = len(benchmark.EDITS)
+    listed = edits.jobs(Namespace(**asked, edits=[*edits.EDITS, edits.FAILS]))
+    count = len(edits.EDITS)
     assert {(job.method, job.seed, job.pairs) for job in listed[: 2 * count]} == {
         ("full", 0, 3),
         ("graded", 0, 3),
@@ -194,7 +195,7 @@ def test_calibrated_sliders_miss_less_the_more_seeds_found_their_scale(monkeypat
 
     import torch
 
-    benchmark = import_module("edits_benchmark")
+    slider = import_module("edits.slider")
 
     class Seen:
         def __init__(self, values):
@@ -203,10 +204,10 @@ def test_calibrated_sliders_miss_less_the_more_seeds_found_their_scale(monkeypat
         def pick(self, part):
             return Seen(self.distance[part])
 
-    monkeypatch.setattr(benchmark, "effect", lambda seen: seen.distance)
-    straight = torch.tensor(benchmark.SCALES).expand(64, -1)
-    assert benchmark.misses(Seen(straight), 12) == pytest.approx(0, abs=1e-6)
+    monkeypatch.setattr(slider, "effect", lambda seen: seen.distance)
+    straight = torch.tensor(slider.SCALES).expand(64, -1)
+    assert slider.misses(Seen(straight), 12) == pytest.approx(0, abs=1e-6)
     people = torch.rand((64, 1), generator=torch.Generator().manual_seed(1)) * 1.2 + 0.4
-    few, more = (benchmark.misses(Seen(straight * people), seeds) for seeds in (12, 32))
+    few, more = (slider.misses(Seen(straight * people), seeds) for seeds in (12, 32))
     assert few > more > 0.02
-    assert math.isnan(benchmark.misses(Seen(straight * 0.1), 12)), "no scale is worth one pair"
+    assert math.isnan(slider.misses(Seen(straight * 0.1), 12)), "no scale is worth one pair"

@@ -23,7 +23,10 @@ CPU = torch.device("cpu")
 LINES = ["image of a person, with glasses, old", ""]
 
 
-@pytest.fixture(scope="module", params=SMALL)
+# Both are trained by the same loop; what is each one's own is a row of `SMALL`.
+@pytest.fixture(
+    scope="module", params=["flux2-mini", pytest.param("z-image-mini", marks=pytest.mark.heavy)]
+)
 def small(request, tmp_path_factory):
     """Train one for a step; return what it is and its folder."""
     folder = tmp_path_factory.mktemp("small") / request.param

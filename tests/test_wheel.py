@@ -1,12 +1,16 @@
 """Build the wheel without network and use it from elsewhere, as somebody who installs it does."""
 
+import email
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import pairedit
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,6 +61,46 @@ def test_the_wheel_holds_the_package_its_config_and_its_data(wheel: Path) -> Non
     ours = ("pairedit/", "pairedit-", "hydra_plugins/pairedit.py")  # Hydra finds launchers there
     stray = [name for name in names if not name.startswith(ours) or "__pycache__" in name]
     assert not stray
+
+
+def test_the_metadata_need_no_files_beside_them(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as opened:
+        (name,) = [n for n in opened.namelist() if n.endswith(".dist-info/METADATA")]
+        said = email.message_from_bytes(opened.read(name))
+    assert said["Version"] == pairedit.__version__
+    assert said["License-Expression"] == "Apache-2.0"
+    assert said["Description-Content-Type"] == "text/markdown"
+    assert said["Requires-Python"] == ">=3.10"
+    text = said.get_payload()
+    assert text.startswith("# pairedit")
+    assert not re.findall(r"\]\((?!https?:|#).*?\)", text)  # links and pictures of the checkout
+
+
+@pytest.mark.parametrize(
+    ("repository", "expected"),
+    [
+        (None, "\n\nA the page ([the part](#part), [paper](https://x.y)).\n\nEnd.\n"),
+        (
+            "https://example.org/pairedit/",
+            "[![b](https://example.org/pairedit/raw/main/docs/b.svg)]"
+            "(https://example.org/pairedit/blob/main/LICENSE)\n\n"
+            "A [the page](https://example.org/pairedit/blob/main/docs/a.md#b) "
+            "([the part](#part), [paper](https://x.y)).\n\n| a | b |\n|---|---|\n| "
+            "![one](https://example.org/pairedit/raw/main/docs/1.png) |  |\n\nEnd.\n",
+        ),
+    ],
+)
+def test_links_of_the_long_description(repository: str | None, expected: str) -> None:
+    sys.path.insert(0, str(ROOT))
+    try:
+        from hatch_build import described
+    finally:
+        sys.path.remove(str(ROOT))
+    readme = (
+        "[![b](docs/b.svg)](LICENSE)\n\nA [the page](docs/a.md#b) ([the part](#part), [paper](https://x.y)).\n\n"
+        "| a | b |\n|---|---|\n| ![one](docs/1.png) |  |\n\nEnd.\n"
+    )
+    assert described(readme, repository) == expected
 
 
 def test_the_installed_wheel_stands_alone(site: Path, tmp_path: Path) -> None:

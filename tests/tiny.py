@@ -6,6 +6,8 @@ Diffusers and peft are imported where they are used: a test of a plan does not w
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from pairedit.bases.flux1.flux import Flux
+    from pairedit.lora.adapters import Adapters
     from pairedit.lora.file import LoraFile
     from pairedit.machine.hardware import Hardware
 
@@ -82,6 +85,18 @@ def random_lora(flux, path, targets="attention", ranks=(3,), sigma=1.0) -> LoraF
     return read_lora(path)
 
 
+@contextmanager
+def attached(base, loras: Mapping[str, LoraFile]) -> Iterator[Adapters]:
+    """Attach LoRAs by their names; take them off at the end."""
+    from pairedit.lora.adapters import Adapters
+
+    adapters = Adapters(base)
+    for name, lora in loras.items():
+        adapters.load(name, lora)
+    yield adapters
+    adapters.remove()
+
+
 def assert_same_edit(left, right):
     assert set(left.weights) == set(right.weights)
     for module, (down, up) in left.weights.items():
@@ -114,6 +129,22 @@ def noise(seed: int = 0, width: int = 32, height: int | None = None) -> Image.Im
     """Draw a picture of noise, square unless a height is given."""
     shape = (height or width, width, 3)
     return Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+
+
+def places(sheet: Image.Image | np.ndarray, part: Image.Image | np.ndarray) -> list[list[int]]:
+    """Find where a picture stands on another, pixel by pixel: the left upper corners, (y, x)."""
+    whole, part = np.asarray(sheet), np.asarray(part)
+    height, width = part.shape[:2]
+    rows, columns = whole.shape[0] - height + 1, whole.shape[1] - width + 1
+    fits = np.ones((rows, columns), dtype=bool)
+    for y in range(0, height, 5):  # a few pixels leave few places to look at whole
+        for x in range(0, width, 5):
+            fits &= (whole[y : y + rows, x : x + columns] == part[y, x]).all(-1)
+    return [
+        [y, x]
+        for y, x in np.argwhere(fits).tolist()
+        if np.array_equal(whole[y : y + height, x : x + width], part)
+    ]
 
 
 def running(base: Flux, **changes: object) -> Flux:

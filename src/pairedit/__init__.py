@@ -5,7 +5,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The interface for Python; it needs torch, which `import pairedit` alone does not wait for.
 __all__ = ["load", "open_model"]

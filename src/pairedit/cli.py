@@ -26,11 +26,12 @@ from omegaconf import DictConfig, OmegaConf
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
 from pairedit.plan.again import expand_again
-from pairedit.plan.composition import compose_problems, composed_once
+from pairedit.plan.composition import compose_problems
 from pairedit.plan.eval import plan_eval
 from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.keys import register
+from pairedit.plan.once import composed_once
 from pairedit.plan.published import expand
 from pairedit.plan.studio import plan_studio
 from pairedit.plan.train import plan_train
@@ -47,6 +48,7 @@ from pairedit.runs.resume import (
 from pairedit.runs.stopping import Stopped, Stopping
 from pairedit.sweeps.jobs import Jobs, Task
 from pairedit.sweeps.search import go_on
+from pairedit.sweeps.spread import part_of, spread_with
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +124,23 @@ def _gen(config: DictConfig, stopping: Stopping) -> None:
 
 
 def _eval(config: DictConfig, stopping: Stopping) -> None:
-    """Check, then measure."""
+    """Check, then measure; the sliders of a sweep side by side where a launcher is named."""
     plan = plan_eval(config)
+    spread = spread_with(config, _eval_part, stopping)
     with collector_at_rest():
         from pairedit.jobs.eval import run_evaluation
 
-    run_evaluation(plan, _folder())
+    run_evaluation(plan, _folder(), spread)
+
+
+def _eval_part(config: DictConfig, stopping: Stopping) -> None:
+    """Check, then measure one slider of a sweep, or draw the sliders of one edit."""
+    part = part_of(config)
+    plan = plan_eval(config)
+    with collector_at_rest():
+        from pairedit.jobs.apart import Part, do_part
+
+    do_part(plan, Part(**part), _folder())
 
 
 def _export(config: DictConfig, stopping: Stopping) -> None:

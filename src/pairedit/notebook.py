@@ -23,12 +23,11 @@ from pairedit.data.sets import Examples
 from pairedit.edits import Edit
 from pairedit.files import expand_home
 from pairedit.jobs import opening
-from pairedit.jobs.eval import measure_all
+from pairedit.jobs.bench import Bench
 from pairedit.jobs.gen import read_parts
 from pairedit.jobs.train import about, choose, gauge_of, say_sizes, shown_alike
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.machine.hardware import Hardware
-from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import Reader
 from pairedit.measure.table import to_json
 from pairedit.methods import Method
@@ -225,8 +224,8 @@ class Opened:
         parts = {} if readers is None else {"reader": readers}
         plan = plan_eval(self._composed("eval", parts, keys))
         _say(plan.notes)
-        setting = Setting(prompts=plan.prompts, seeds=plan.seeds, rendering=plan.rendering)
-        results = measure_all(plan, self.base, {plan.subjects[0].path: slider}, setting)
+        bench = Bench(plan, {plan.subjects[0].path: slider}, self.base)
+        results = bench.measure(plan.subjects)
         return dict(to_json(results, {})["sliders"][0])
 
     def _composed(self, command: str, parts: Mapping[str, Any], keys: Mapping[str, Any]) -> Any:

@@ -409,7 +409,7 @@ def test_a_distilled_one_renders_and_does_not_train(run, folder, pair_folder, tm
     pairs = ["dataset=folder", f"pairs={pair_folder}"]
     code, _, err = run("train", *words, *pairs)
     assert code
-    assert "model=flux2-klein-fast: renders only, train on model=flux2-klein" in err
+    assert "model=flux2-klein-fast: is for rendering; train on model=flux2-klein" in err
     code, _, err = run("gen", *words, "seeds=[1]", f"hydra.run.dir={tmp_path / 'images'}")
     assert not code, err
     code, _, err = run("gen", "model=flux2-klein", f"model.path={fast}")

@@ -91,4 +91,4 @@ def test_a_prompt_that_is_the_negative_prompt_takes_one_pass():
 def test_a_negative_prompt_without_true_guidance_is_refused(command, tmp_path):
     code, _, err = command("gen", "negative_prompt=blurry", f"hydra.run.dir={tmp_path / 'out'}")
     assert code
-    assert "negative_prompt=blurry: without effect, model=flux-mini has no true guidance" in err
+    assert "negative_prompt=blurry: has no effect; model=flux-mini has no true guidance" in err

@@ -57,11 +57,11 @@ def test_loras_on_tables_are_those_on_the_layers(tiny_flux_folder):
 
 
 @pytest.mark.parametrize("edit", ["text", "real"])
-def test_the_command_draws_the_plain_image(command, train_disc, pair_folder, tmp_path, edit):
+def test_the_command_draws_the_plain_image(command, trained, pair_folder, tmp_path, edit):
     targets = "lora.targets=[norm1.linear,norm.linear,attn.to_q]"
-    code, _, err = train_disc(tmp_path / "run", targets, "learning_rate=0.1")
-    assert code == 0, err
-    words = ["scales=[0,1]", "skip=1", f"lora={tmp_path / 'run/disc/semantic.safetensors'}"]
+    quick = ("learning_rate=0.1", "preview=false", "report=false")
+    run = trained(tmp_path / "run", targets, *quick)
+    words = ["scales=[0,1]", "skip=1", f"lora={run / 'disc/semantic.safetensors'}"]
     words += [f"edit={edit}", "seeds=[1]" if edit == "text" else f"image={pair_folder}/source"]
     images = []
     for fused in ("false", "true"):

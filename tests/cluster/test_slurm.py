@@ -16,6 +16,12 @@ LAUNCHER = ["hydra/launcher=submitit", "hydra.launcher.mem_gb=3", "hydra.launche
 LONG = ["method=fm", "steps=300", "save_every=20"]
 
 
+def state(job, env):
+    """Say where Slurm has a job, and why there."""
+    ask = ["squeue", "--noheader", f"--jobs={job}", "--format=%T %r"]
+    return subprocess.run(ask, env=env, capture_output=True, text=True).stdout.strip()
+
+
 def test_eight_jobs_of_the_ablation_sweep_complete(slurm, sweep, unbroken, tmp_path):
     code, _, err = sweep.run(tmp_path / "sweep", *LAUNCHER, env=slurm)
     assert (code, err) == (0, "")
@@ -41,8 +47,9 @@ def test_a_job_that_is_killed_and_one_whose_node_is_drained_end_with_the_bytes_o
         env=slurm, check=True,
     )  # fmt: skip
     subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
-    # Slurm lets a job that is put back wait for two minutes.
     eventually(lambda: outcome.read(folder / "smile").status == outcome.STOPPED)
+    # Slurm lets a job that is put back wait for two minutes, once it has taken it in.
+    eventually(lambda: state(job, slurm) == "PENDING BeginTime")
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=slurm, check=True)
     _, err = process.communicate(timeout=500)
     subprocess.run(

@@ -15,12 +15,9 @@ ROLES = ("content", "semantic")
 
 
 @pytest.fixture
-def finished(train_disc, tmp_path):
-    """Train for four steps; return the folder of the run."""
-    folder = tmp_path / "short"
-    code, _, err = train_disc(folder, *PLAIN, "steps=4")
-    assert code == 0, err
-    return folder
+def finished(trained, tmp_path):
+    """Return the folder of a training of four steps."""
+    return trained(tmp_path / "short", *PLAIN, "steps=4")
 
 
 def payloads(folder):
@@ -60,7 +57,7 @@ def test_a_state_that_is_gone_is_said_and_changes_nothing(command, finished):
     before = (finished / "overrides.yaml").read_text()
     code, _, err = command("train", f"resume={finished}", "steps=10")
     assert code == 1
-    assert "has ended after 4 steps, and what it would go on from is gone" in err
+    assert "has ended after 4 steps, and the state to go on from is gone" in err
     assert f"init={finished}/disc steps=6" in err
     assert (finished / "overrides.yaml").read_text() == before
     code, out, _ = command("train", f"resume={finished}")
@@ -111,7 +108,7 @@ def test_content_is_taken_from_the_state_where_its_file_is_gone(train_disc, fini
     (finished / "disc/content.safetensors").unlink()
     code, out, err = train_disc(tmp_path / "new", *PLAIN, "steps=0", f"init={finished}")
     assert (code, err) == (0, "")
-    assert "a checkpoint; the content LoRA of step 4 is taken from it" in out
+    assert "is a checkpoint; the content LoRA of step 4 is taken from it" in out
     assert_same_edit(old, payloads(tmp_path / "new")["content"])
 
 

@@ -29,7 +29,7 @@ def test_a_merged_file_renders_as_the_two_together(command, export, paths, tmp_p
         f"layout={layout}",
     )
     assert (code, err) == (0, "")
-    assert "2 sliders, exactly: rank 8" in said
+    assert "2 sliders in one file, without loss: rank 8" in said
     words = ["seeds=3", "skip=1"]
     two = f"lora=[{{path: {age}, scales: [0.4]}},{{path: {smile}, scales: [-0.7]}}]"
     assert command("gen", two, *words, f"hydra.run.dir={tmp_path}/two")[0] == 0
@@ -50,10 +50,10 @@ def test_a_smaller_rank_says_what_it_loses(export, paths, tmp_path):
     out = tmp_path / "both.safetensors"
     code, said, _ = export(f"merge=[{age},{smile}]", f"out={out}", "rank=4")
     assert code == 0
-    assert "2 sliders: rank 4 of 8 loses " in said
+    assert "2 sliders in one file, at rank 4 of 8: that loses " in said
     assert read_lora(out).rank == 4
     code, said, _ = export(f"merge=[{age},{smile}]", f"out={out}", "rank=8")
-    assert "rank 8 of 8 loses 0 % of their update" in said
+    assert "at rank 8 of 8: that loses 0 % of their update" in said
 
 
 def test_a_use_is_kept_where_the_parts_agree_and_else_said(export, paths, tmp_path):
@@ -82,7 +82,7 @@ def test_a_use_is_kept_where_the_parts_agree_and_else_said(export, paths, tmp_pa
         (["merge=[a.pt,{file: b.pt}]", "out=x.pt"], "is not a path or {path: .., scale: ..}"),
         (["merge=[a.pt,b.pt]"], "merge: needs out="),
         (["merge=[a.pt,b.pt]", "lora=c.pt", "out=x.pt"], "merge= names the files"),
-        (["lora=c.pt", "rank=3"], "rank=3: without effect, add merge="),
+        (["lora=c.pt", "rank=3"], "rank=3: has no effect; add merge="),
         (["merge=[a.pt,b.pt]", "out=x.pt", "rank=0"], "rank=0: expected 1 to"),
         (["merge=[a.pt,b.pt]", "out=x.pt"], "a.pt: no such LoRA file"),
     ],

@@ -18,7 +18,7 @@ def test_previews_change_no_byte(train_disc, shown, tmp_path, more):
     assert train_disc(tmp_path / "a", *words)[0] == 0
     code, out, err = train_disc(tmp_path / "b", *words, "preview_every=2")
     assert (code, err) == (0, "")
-    assert "disc: previews: 2 rows, one every 2 steps; each takes about as long as" in out
+    assert "disc: previews: 2 rows, one every 2 steps. A row takes about as long as" in out
     found = sorted(path.name for path in (tmp_path / "b/disc/previews").iterdir())
     assert found == ["000002.png", "000004.png"]
     sheet = read_image(tmp_path / "b/disc/previews/000004.png")

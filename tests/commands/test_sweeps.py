@@ -30,7 +30,9 @@ def test_every_job_of_a_named_sweep_can_be_planned(name, count):
 def test_the_benchmark_is_narrowed_down_and_read_by_one_evaluation(command, tmp_path):
     folder = tmp_path / "benchmark"
     words = ["sweep=benchmark", "dataset=smile", "method=fm,graded", "seed=0,1", *QUICK]
-    code, _, err = command("train", *words, "report=false", f"hydra.sweep.dir={folder}")
+    code, _, err = command(
+        "train", *words, "preview=false", "report=false", f"hydra.sweep.dir={folder}"
+    )
     assert (code, err) == (0, "")
     assert len(list(folder.glob("*/smile/semantic.safetensors"))) == 4
     words = [f"sweep={folder}", "seeds=[3]", "scales=[1]", "skip=1"]

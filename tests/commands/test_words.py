@@ -38,7 +38,7 @@ def test_the_commands_are_listed_with_a_line_each():
         assert line.startswith(f"pairedit-{name}: ")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_every_line_is_printed_whatever_the_encoding(encoding):
     done = run("train", "model=flux-é-日本", PYTHONIOENCODING=encoding)
     assert done.returncode == 1
@@ -46,21 +46,29 @@ def test_every_line_is_printed_whatever_the_encoding(encoding):
     assert rb"\u65e5\u672c" in done.stderr
 
 
-def test_a_result_with_letters_that_the_terminal_lacks_is_named(
-    tmp_path, tiny_overrides, pair_folder
-):
+def test_a_result_with_letters_that_the_terminal_lacks_is_named(tmp_path, train_disc, monkeypatch):
     place = tmp_path / "é日"
-    words = ("dataset=folder", f"pairs={pair_folder}", *QUICK, *tiny_overrides)
-    words += ("preview=false", "report=false")
-    done = run("train", *words, f"hydra.run.dir='{place}'", PYTHONIOENCODING="ascii", LC_ALL="C")
-    assert done.returncode == 0, done.stderr
-    assert rb"lora=" in done.stdout
-    assert rb"\xe9\u65e5" in done.stdout
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    code, _, err = train_disc(f"'{place}'", "preview=false", "report=false")
+    assert (code, err) == (0, "")
+    out.flush()
+    said = out.buffer.getvalue()
+    assert rb"lora=" in said
+    assert rb"\xe9\u65e5" in said
     assert "é日" in (place / "train.log").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("word", [b"prompts=caf\xe9", b"\xff", b"lora=\xff.pt", b"--x=\xfe"])
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize(
+    ("word", "locale"),
+    [
+        (b"prompts=caf\xe9", "C"),
+        (b"prompts=caf\xe9", "C.UTF-8"),
+        (b"\xff", "C"),
+        (b"lora=\xff.pt", "C.UTF-8"),
+        (b"--x=\xfe", "C"),
+    ],
+)
 def test_bytes_that_are_no_text_get_one_line(word, locale):
     done = run("gen", word, LC_ALL=locale, PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert done.returncode == 1
@@ -105,7 +113,14 @@ def test_words_of_any_shape_get_one_line_for_each_problem(words, name):
 
 
 def test_a_folder_holds_for_several_runs_too(command, pair_folder, tmp_path):
-    words = ("dataset=folder", f"pairs={pair_folder}", "hydra.run.dir=mine", *QUICK)
+    words = (
+        "dataset=folder",
+        f"pairs={pair_folder}",
+        "hydra.run.dir=mine",
+        *QUICK,
+        "preview=false",
+        "report=false",
+    )
     code, _, err = command("train", "-m", "seed=1,2", *words)
     assert (code, err) == (0, "")
     assert len(list((tmp_path / "mine").glob("*/disc/semantic.safetensors"))) == 2
@@ -128,7 +143,7 @@ def test_a_checkpoint_renders_as_the_slider_it_holds(
 ):
     monkeypatch.setattr("pairedit.runs.progress.remove_checkpoints", lambda folder: None)
     monkeypatch.setattr("pairedit.jobs.train.remove_checkpoints", lambda folder: None)
-    words = ("steps=2", "save_every=1", "snapshots=true", "lora.rank=2", "lora.alpha=3")
+    words = ("save_every=1", "snapshots=true", "lora.alpha=3", "preview=false", "report=false")
     code, out, err = train_disc(tmp_path / "run", *words)
     assert code == 0, err
     (path,) = (tmp_path / "run/disc/checkpoints").glob("000001-*.safetensors")
@@ -137,7 +152,7 @@ def test_a_checkpoint_renders_as_the_slider_it_holds(
     assert checkpoint_step(snapshot) is None
     code, out, err = command("gen", f"lora={path}", "scales=[0,1]", "seeds=1", "skip=0")
     assert (code, err) == (0, "")
-    assert "a checkpoint; the semantic LoRA of step 1 is taken from it" in out
+    assert "is a checkpoint; the semantic LoRA of step 1 is taken from it" in out
     code, _, err = command("eval", f"lora={path}", "skip=0")
     assert code == 1
     assert "a checkpoint of a training, not a LoRA file; pairedit-gen renders it" in err
@@ -145,10 +160,9 @@ def test_a_checkpoint_renders_as_the_slider_it_holds(
     _same(read_part(path, plan.model), read_lora(snapshot))
 
 
-def test_a_content_lora_as_slider_is_named(command, train_disc, tmp_path):
-    code, _, err = train_disc(tmp_path / "run", "lora.rank=2")
-    assert code == 0, err
-    content = tmp_path / "run/disc/content.safetensors"
+def test_a_content_lora_as_slider_is_named(command, trained, tmp_path):
+    run = trained(tmp_path / "run", "preview=false", "report=false")
+    content = run / "disc/content.safetensors"
     code, out, err = command("gen", f"lora={content}", "scales=[1]", "seeds=1", "skip=0")
     assert (code, err) == (0, "")
     slider = content.with_name("semantic.safetensors")
@@ -159,7 +173,7 @@ def test_a_content_lora_as_slider_is_named(command, train_disc, tmp_path):
 def test_a_list_that_was_one_prompt_is_named(command, tmp_path):
     code, out, err = command("gen", "prompts=[an old man, smiling]", "seeds=1", "skip=0")
     assert (code, err) == (0, "")
-    assert "prompts: 2 of them, an old man and smiling" in out
+    assert "prompts: these are 2 prompts, an old man and smiling" in out
     assert "'prompts=\"an old man, smiling\"'" in out
     _, out, _ = command("gen", "prompts=[a man, a woman]", "seeds=1", "skip=0", "hydra.run.dir=x")
     assert "of them" not in out
@@ -168,7 +182,8 @@ def test_a_list_that_was_one_prompt_is_named(command, tmp_path):
 def test_one_side_of_the_pairs_is_recognised(command, pair_folder):
     code, _, err = command("train", "dataset=folder", f"pairs={pair_folder}/source")
     assert code == 1
-    assert err == f"error: pairs={pair_folder}/source: is one side; write pairs={pair_folder}\n"
+    said = "holds one side of the pairs; write"
+    assert err == f"error: pairs={pair_folder}/source: {said} pairs={pair_folder}\n"
 
 
 def test_options_of_the_user_are_known_where_one_is_misspelt(command, tmp_path):

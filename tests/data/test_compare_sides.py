@@ -69,7 +69,7 @@ DOUBTFUL = {
     "zoomed": (EDITED.resize((528, 528), BICUBIC).crop((8, 8, 520, 520)), "enlarged by 3 %"),
     "turned by a degree": (
         EDITED.rotate(1, BICUBIC),
-        r"target is turned by 1 degree to the left; without that it differs by \d+\.\d levels of",
+        r"target is turned by 1 degree to the left; without that the sides differ by \d+\.\d l",
     ),
     "turned about a corner": (
         EDITED.rotate(-5, BICUBIC, center=(100, 400)),
@@ -103,7 +103,7 @@ def test_a_source_that_is_enlarged_is_told_from_a_target():
 def test_what_is_not_aligned_is_said_with_both_differences(name):
     said = " ".join(compare(PHOTO, DOUBTFUL[name][0]).doubts)
     found = re.search(
-        r"without that it differs by ([\d.]+) levels of 255 instead of ([\d.]+)", said
+        r"without that the sides differ by ([\d.]+) levels of 255 instead of ([\d.]+)", said
     )
     assert float(found[1]) < 0.6 * float(found[2])
 
@@ -143,7 +143,7 @@ def test_a_folder_says_it(tmp_path, caplog):
     find_pairs(tmp_path)
     assert "source/a.png and target/a.png: the target is moved by +6 px" in caplog.text
     PHOTO.resize((512, 768)).save(tmp_path / "target" / "a.png")
-    with pytest.raises(ValueError, match="512 x 512 px and 512 x 768 px are not one shape"):
+    with pytest.raises(ValueError, match="512 x 512 px and 512 x 768 px are two shapes"):
         find_pairs(tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_one_error_names_every_problem(folder: Path) -> None:
         "8 problems",
         "source/lonely.png: no image of that name in target/",
         "target/forsaken.png: no image of that name in source/",
-        "source/a.jpg, source/a.png: 2 files of one stem (a)",
+        "source/a.jpg, source/a.png: 2 files have the same stem, a",
         "source/b.png: 15 x 40 px, at least 16 px",
         "source/c.png: not a readable",
         "target/c.png: not a readable",

@@ -7,7 +7,7 @@ from PIL import Image
 
 from pairedit.data.names import plain_name, plain_names
 from pairedit.edits import Photo
-from pairedit.jobs.eval import sheet_paths
+from pairedit.jobs.sheets import sheet_paths
 from pairedit.sample import Sample, file_name
 
 ODD = [

@@ -119,7 +119,7 @@ def folder(tmp_path_factory):
 
 def test_generated_configurations_are_refused_in_words(folder):
     @settings(
-        max_examples=560 if figures.long else 8,
+        max_examples=560 if figures.long else 5,
         deadline=None,
         derandomize=True,
         database=None,

@@ -51,7 +51,7 @@ def test_a_sweep_becomes_one_report(command, sweep, tmp_path):
     code, out, err = command("eval", *words)
     assert (code, err) == (0, "")
     assert out.splitlines()[-1] == f"report: {tmp_path / 'eval/report.html'}"
-    assert f"{sweep / 'failed'}: no slider, the job failed" in out
+    assert f"{sweep / 'failed'}: holds no slider; the job failed" in out
     assert "not measured by probe: no probe.safetensors" in out
     assert "not measured by dino: readers.dino.path=" in out
     assert re.search(r"^disc +sliders +\S+", out, re.M)

@@ -4,11 +4,9 @@ from pairedit.lora.file import annotate_lora
 
 
 def test_a_training_that_took_fewer_steps_than_allowed_is_not_done_again(
-    command, train_disc, tmp_path
+    command, trained, tmp_path
 ):
-    folder = tmp_path / "run"
-    words = ("preview=false", "report=false", "save_every=0")
-    assert train_disc(folder, *words)[0] == 0
+    folder = trained(tmp_path / "run", "preview=false", "report=false", "save_every=0")
     for role in ("content", "semantic"):
         annotate_lora(folder / f"disc/{role}.safetensors", step=1)
     code, out, err = command("train", f"resume={folder}")

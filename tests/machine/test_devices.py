@@ -10,9 +10,10 @@ from pairedit.machine.hardware import profile
 @pytest.mark.parametrize(
     ("asked", "advice"),
     [
-        ("80gb", "try hardware=24gb, hardware=12gb, less"),
-        ("auto", "try hardware=24gb, hardware=12gb, less"),
-        ("12gb", "try less"),
+        ("80gb", "try hardware=24gb, hardware=12gb, hardware=8gb, less"),
+        ("auto", "try hardware=24gb, hardware=12gb, hardware=8gb, less"),
+        ("12gb", "try hardware=8gb, less"),
+        ("8gb", "try less"),
     ],
 )
 def test_a_full_gpu_names_the_smaller_profiles(asked, advice):

@@ -16,7 +16,7 @@ def settle(asked, **known):
 
 
 @pytest.mark.parametrize(
-    ("free", "name"), [(79.0, "80gb"), (47.0, "80gb"), (23.0, "24gb"), (15.0, "12gb"), (4, "12gb")]
+    ("free", "name"), [(79.0, "80gb"), (47.0, "80gb"), (23.0, "24gb"), (15.0, "12gb"), (9, "8gb")]
 )
 def test_auto_takes_what_fits(free, name):
     assert settle(Hardware(name="auto"), free=free).name == name
@@ -43,7 +43,7 @@ def test_what_needs_a_gpu_says_so(asked):
         settle(asked, device="cpu")
 
 
-@pytest.mark.parametrize("name", ["80gb", "24gb", "12gb", "cpu"])
+@pytest.mark.parametrize("name", ["80gb", "24gb", "12gb", "8gb", "cpu"])
 def test_profiles_say_every_field(name):
     assert profile(name).name == name
 
@@ -51,3 +51,11 @@ def test_profiles_say_every_field(name):
 def test_bad_fields_are_all_named():
     with pytest.raises(ValueError, match=r"batch_size=0.*graphs=True"):
         Hardware(batch_size=0, graphs=True)
+
+
+@pytest.mark.parametrize(
+    "more", [{"swapped": 1.5}, {"swapped": 0.5, "fused": True, "graphs": True}]
+)
+def test_swapped_blocks_are_a_share_and_no_part_of_a_graph(more):
+    with pytest.raises(ValueError, match=r"swapped=1.5: expected 0 to 1|swapped=0 with it"):
+        Hardware(**more)

@@ -135,7 +135,7 @@ def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_o
     code, out, _ = train_disc(tmp_path / "run", "preview=false")
     assert code == 0
     assert "disc: the pairs change" in out
-    assert "skip and schedule as by default" in out
+    assert "skip and schedule are the usual ones" in out
     slider = tmp_path / "run/disc/semantic.safetensors"
     local = inspect_lora(slider)["use"]["local"]
     assert inspect_lora(slider)["use"] == {"local": local, "schedule": 0.0, "by": "pairs"}
@@ -146,9 +146,10 @@ def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_o
     assert ("lora.0.local" in read_metadata(image)) == local
 
 
-def test_an_evaluation_settles_what_nobody_has_said(train_disc, command, tiny_overrides, tmp_path):
-    assert train_disc(tmp_path / "run", "preview=false", "report=false")[0] == 0
-    slider = tmp_path / "run/disc/semantic.safetensors"
+def test_an_evaluation_settles_what_nobody_has_said(trained, command, tiny_overrides, tmp_path):
+    slider = (
+        trained(tmp_path / "run", "preview=false", "report=false") / "disc/semantic.safetensors"
+    )
     words = [f"lora={slider}", "seeds=[0]", "scales=[1]", *tiny_overrides]
     code, out, _ = command("eval", *words, f"hydra.run.dir={tmp_path / 'eval'}")
     assert code == 0

@@ -38,6 +38,11 @@ def result(**parts) -> Result:
     )
 
 
+def test_of_several_lacks_every_process_names_the_same():
+    lacking = result(pair_distance=None).missing
+    assert lacking[MEASURES["clip direction"]] == "reader=clip was not asked for"
+
+
 @pytest.fixture
 def brightest():
     """A measure in one place, its column included."""

@@ -15,7 +15,7 @@ from pairedit.data.images import load_image, to_tensor
 from pairedit.data.sets import TextDataset
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
-from pairedit.lora.file import LoraFile, read_lora, write_lora
+from pairedit.lora.file import LoraFile, read_lora
 from pairedit.methods import Inversion, TextSlider
 from pairedit.mini.faces import INDEX
 from pairedit.mini.probe import read
@@ -64,7 +64,7 @@ def test_a_slider_edits_a_photograph_both_ways_and_continuously(mini, lora):
         sliders=[Slider(lora=lora, scales=scales)],
         prompts=[""],
         seeds=[None],
-        rendering=Rendering(skip=11, **COMMON),
+        rendering=Rendering(skip=5, **SHORT),
         edit=RealImage(inversion="ode"),
         photos=[Photo(path=path, image=load_image(path, (128, 128)))],
     )
@@ -101,6 +101,7 @@ def test_eighty_steps_lead_any_noise_towards_a_photograph(mini, tmp_path):
     assert found > decibel(None, None) + 5
 
 
+@pytest.mark.heavy
 def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
     across, down = (0.0, 0.3, 0.0, 0.3), (0.0, 0.0, 0.3, 0.3)
     sliders = [Slider(lora=lora, scales=across), Slider(lora=halves(lora), scales=down, skip=7)]
@@ -111,40 +112,24 @@ def test_sliders_of_different_ranks_add_up_in_a_grid(mini, lora):
     assert both > max(right, below)
 
 
-def test_every_layout_draws_the_same_image(mini, lora, tmp_path):
-    files = [lora]
-    for layout, name in (("kohya", "x.safetensors"), ("published", "x.pt")):
-        write_lora(tmp_path / name, lora.weights, {}, layout, mini.names)
-        files.append(read_lora(tmp_path / name, mini.names))
-    sliders = [
-        Slider(lora=file, scales=tuple(0.5 * (file is other) for other in files)) for file in files
-    ]
-    samples = generate(mini, sliders=sliders, rendering=Rendering(skip=5, **SHORT), **PERSON)
-    ours, kohya, published = pixels(samples).values()
-    assert abs(ours - kohya).max() <= 1
-    assert abs(ours - published).max() <= 1
-
-
 def test_the_later_a_slider_sets_in_the_less_it_changes(mini, lora):
-    def moved(skip):
-        slider = Slider(lora=lora, scales=(0.0, 0.6))
-        found = pixels(
-            generate(mini, sliders=[slider], rendering=Rendering(skip=skip, **SHORT), **PERSON)
-        )
-        return abs(found[0, 0.6] - found[0, 0.0]).mean()
-
-    first, middle, last = (moved(skip) for skip in (5, 9, 12))
+    skips = (5, 9, 12)
+    columns = {skip: tuple(0.6 * (skip == other) for other in (None, *skips)) for skip in skips}
+    sliders = [Slider(lora=lora, scales=columns[skip], skip=skip) for skip in skips]
+    samples = generate(mini, sliders=sliders, rendering=Rendering(skip=0, **SHORT), **PERSON)
+    zero, *others = pixels(samples).values()
+    first, middle, last = (abs(other - zero).mean() for other in others)
     assert first > middle > last > 0
 
 
 def test_each_seed_draws_its_shipped_prompt(mini):
     drawn = choose_prompts(parse_prompts(None, "person_mini", ""), range(24), "one")
     long, short = (
-        [seed for seed, prompt in drawn.items() if f"{word} hair" in prompt][:2]
+        [seed for seed, prompt in drawn.items() if f"{word} hair" in prompt][:1]
         for word in ("long", "short")
     )
     chosen = {seed: drawn[seed] for seed in [*long, *short]}
-    assert len(chosen) == 4
+    assert len(chosen) == 2
     samples = generate(
         mini, sliders=[], prompts=chosen, seeds=list(chosen), rendering=Rendering(skip=0, **SHORT)
     )

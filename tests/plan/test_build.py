@@ -39,9 +39,12 @@ def test_every_leaf_composes_and_builds(group, option):
         pytest.importorskip("tensorboard", reason="needs pip install 'pairedit[tensorboard]'")
     training = ["train", "pairs=/some/where", "images=/else/where"]
     words = {"edit": ["gen"], "reader": ["eval"]}.get(group, training)
-    config = composed(*words, f"{group}={option}")
     several = {"dataset": "datasets", "reader": "readers"}.get(group)
-    node = config[several][option] if several else config[group]
+    if several:  # composed once, and so all of them together
+        every = [name for kind, name in LEAVES if kind == group]
+        node = composed(*words, f"{group}=[{','.join(every)}]")[several][option]
+    else:
+        node = composed(*words, f"{group}={option}")[group]
     assert isinstance(build(node, group, KINDS[group]), KINDS[group])
 
 

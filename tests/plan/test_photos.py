@@ -20,31 +20,31 @@ GEN = ["edit=real", "image={shipped}/610.png"]
 MISTAKES = {
     "no image": (["edit=real"], "needs image="),
     "no such image": (["edit=real", "image=/nowhere.png"], "/nowhere.png: no such file"),
-    "image without edit": (["image={shipped}/610.png"], "without effect, add edit=real"),
-    "inversion without edit": (["inversion=ode"], "inversion=ode: without effect"),
+    "image without edit": (["image={shipped}/610.png"], "has no effect; add edit=real"),
+    "inversion without edit": (["inversion=ode"], "inversion=ode: has no effect"),
     "unknown inversion": ([*GEN, "inversion=odd"], "expected auto, ode, lora, both"),
     "content LoRA missing": ([*GEN, "inversion=lora"], "inversion=lora: needs content_lora="),
     "published without one": (["edit=real_published", *GEN[1:]], "needs content_lora="),
     "published ode": (["edit=real_published", "inversion=ode", *GEN[1:]], "expected lora or both"),
     "content LoRA unused": (
         [*GEN, "inversion=ode", "content_lora=x"],
-        "content_lora=x: without effect",
+        "content_lora=x: has no effect",
     ),
     "a prompt for each seed": (
         [*GEN, "prompts_per_seed=one"],
-        "prompts_per_seed=one: without effect, inversion=ode",
+        "prompts_per_seed=one: has no effect; inversion=ode",
     ),
-    "seeds unused": ([*GEN, "seeds=[1]"], "seeds=[1]: without effect"),
+    "seeds unused": ([*GEN, "seeds=[1]"], "seeds=[1]: has no effect"),
     "too few content LoRAs": (
         ["edit=real", "image={shipped}", "content_lora=[a,b]"],
-        "2 for 6 images",
+        "2 files for 6 images",
     ),
     "folder without the LoRA": ([*GEN, "content_lora={shipped}"], "610/content.safetensors"),
     "no weight": ([*GEN, "semantic_cfg_scale=0"], "semantic_cfg_scale=0.0: expected"),
 }
 TRAIN_MISTAKES = {
     "unknown id": (["method=inversion", "dataset=real", "image_ids=[611]"], "no 611 in"),
-    "ids of pairs": (["dataset=age", "image_ids=[1]"], "image_ids=[1]: without effect"),
+    "ids of pairs": (["dataset=age", "image_ids=[1]"], "image_ids=[1]: has no effect"),
     "pairs for inversion": (["method=inversion", "dataset=age"], "expected dataset=real"),
     "images for an edit": (
         ["dataset=real"],

@@ -23,6 +23,9 @@ prompts_file, use_random_seed, output_folder_gen, prompt, skips, start_seed_gen,
 image_ids, semantic_lora_path, semantic_cfg_scale"""
 
 
+QUIET = ("preview=false", "report=false")
+
+
 def test_every_old_key_is_known_and_in_the_table():
     assert set(KEYS) == set(re.split(r",\s+", ISSUE))
     page = (Path(__file__).parents[2] / "docs/files.md").read_text()
@@ -113,7 +116,7 @@ def test_each_half_becomes_a_plan(old, tmp_path):
 
 def test_an_old_file_trains_and_renders(command, old, tmp_path):
     path = old()
-    code, out, err = command("train", f"old={path}", "lora.rank=2", "preview=false")
+    code, out, err = command("train", f"old={path}", "lora.rank=2", *QUIET)
     assert (code, err) == (0, "")
     lora = tmp_path / "runs/my edit/semantic.safetensors"
     assert read_lora(lora).metadata["config"]["noise_scale"] == 2
@@ -129,7 +132,7 @@ def test_an_old_file_trains_and_renders(command, old, tmp_path):
 
 def test_an_old_file_learns_and_edits_real_images(command, flux, old, tmp_path):
     path = old(image_ids=["p1", "p0"])
-    words = ["lora.rank=2", "preview=false", "report=false"]
+    words = ["lora.rank=2", *QUIET]
     code, _, err = command("train", f"old={path}", *words)
     assert (code, err) == (0, "")
     assert (tmp_path / "runs/p0/content-000001.safetensors").exists()
@@ -157,7 +160,7 @@ def test_lists_become_a_multirun(command, old, tmp_path):
     words = expand("train", [f"old={path}"])
     assert words[0] == "-m"
     assert {"noise_scale=1,2", "seed=0,1"} <= set(words)
-    code, _, err = command("train", f"old={path}", "lora.rank=1", "preview=false", "seed=3")
+    code, _, err = command("train", f"old={path}", "lora.rank=1", *QUIET, "seed=3")
     assert (code, err) == (0, "")
     for name in ("my edit", "b"):
         assert len(list((tmp_path / "runs").glob(f"*/{name}/semantic.safetensors"))) == 2
@@ -211,7 +214,7 @@ def test_other_halves_and_options():
                 "train_count": 0,
             },
             [
-                *("device=gpu:x", "train_method=xattn", "lr: no key of"),
+                *("device=gpu:x", "train_method=xattn", "lr: is not a key of"),
                 *("pairedit-gen", "train_count=0", "5 problems"),
             ],
         ),
@@ -407,4 +410,4 @@ def test_each_dataset_has_its_prompt_and_the_last_holds_for_the_rest(published):
     notes = []
     old = published["image"] | {"prompt": ["a", "b", "c"]}
     assert "prompts=['a']" in translate("gen", old, "x", notes=notes)
-    assert notes == ["prompt: one for each dataset, the last 2 of 3 are unused"]
+    assert notes == ["prompt: each dataset has one, so the last 2 of 3 are not used"]

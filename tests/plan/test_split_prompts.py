@@ -22,7 +22,7 @@ from pairedit.plan.published import expand
 def test_a_split_text_is_named(prompts, tmp_path):
     (note,) = split_prompts(OmegaConf.create(prompts))
     assert note.startswith(
-        f"prompts: {len(prompts)} of them, {' and '.join(prompts)}; for a single"
+        f"prompts: these are {len(prompts)} prompts, {' and '.join(prompts)}; for a single"
     )
     assert note.endswith(f"""write 'prompts="{", ".join(prompts)}"'""")
     (tmp_path / "p.yaml").write_text(f"[{', '.join(prompts)}]")

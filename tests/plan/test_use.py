@@ -60,5 +60,5 @@ def test_plans_say_how_a_slider_is_used(name, lora, tiny_overrides):
 
 
 def test_without_a_slider_there_is_nothing_to_use(tiny_overrides):
-    with pytest.raises(ValueError, match="local=true: without effect, no lora is given"):
+    with pytest.raises(ValueError, match="local=true: has no effect; no lora is given"):
         plan_gen(composed("gen", "local=true", "skip=1", *tiny_overrides))

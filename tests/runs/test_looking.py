@@ -54,7 +54,7 @@ def test_rows_come_in_turn_and_cost_at_most_their_share(look, monkeypatch, caplo
     # With one more as long as the last, all of them would take more than half.
     assert not looking.due(30, 15.9)
     assert not looking.due(40, 15.9)
-    assert caplog.text.count("is left out") == 1
+    assert caplog.text.count("there is no row for step") == 1
     assert looking.due(50, 16.0)
 
 

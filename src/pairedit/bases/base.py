@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pairedit.bases.guidance import EMBEDDED, Guidance
+from pairedit.bases.licence import Licence
 from pairedit.problems import check
 from pairedit.settings import LARGEST, Size, Training
 
@@ -31,6 +32,7 @@ class Model:
 
     guidance: ClassVar[Guidance] = EMBEDDED
     pipeline: ClassVar[str] = ""  # that its folder holds, by its model_index.json
+    licences: ClassVar[Mapping[str, Licence]] = {}  # by the name of the option
 
     name: str
     path: str  # a folder, pkg://<folder shipped with pairedit>, or a model hub id

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pairedit.machine.devices import bring
+
 T_MAX = 1000
 
 
 def clock_of(sigmas: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     """Go through the clock and back, in the model's precision, as diffusers does."""
-    return (sigmas * T_MAX).to(device, dtype) / T_MAX
+    return bring(sigmas * T_MAX, device).to(dtype) / T_MAX

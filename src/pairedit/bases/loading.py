@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from diffusers import DiffusionPipeline
 from torch import nn
 
+from pairedit.bases.plain import PLAIN
 from pairedit.bases.quiet import quiet
-from pairedit.machine.hardware import AUTO, ON_GPU, Hardware, choose
+from pairedit.machine.hardware import AUTO, PROFILES, Hardware, choose
 from pairedit.problems import Invalid
 
 log = logging.getLogger(__name__)
+
+B = TypeVar("B")  # a `bases.base.Base`
 
 
 @contextmanager
@@ -44,6 +49,79 @@ def readable(path: str, family: str) -> Iterator[None]:
             reason += "accept its licence and run `hf auth login`, or name a local folder"
         problem = f"{path}: not a readable {family} model: {reason}"
         raise Invalid({"path": problem}) from error
+
+
+def loader(
+    pipeline: type[DiffusionPipeline],
+    base: Callable[..., B],
+    *,
+    family: str,
+    needs: Callable[[nn.Module], Mapping[str, float]],
+    fuses: bool = False,
+    parts: Callable[[str, torch.dtype], Mapping[str, nn.Module]] = lambda path, dtype: {},
+) -> Callable[..., B]:
+    """Make the function that loads the models of one architecture.
+
+    Args:
+        pipeline: the class of diffusers that knows their folders.
+        base: takes a pipeline over.
+        family: of the models, as a user reads it.
+        needs: GiB that must be free for each profile, by the transformer.
+        fuses: see `settle`.
+        parts: what is read otherwise than diffusers does, of a path and in a type.
+    """
+
+    @functools.lru_cache(maxsize=1)
+    def load(
+        path: str,
+        *,
+        device: str,
+        precision: str,
+        max_sequence_length: int,
+        hardware: Hardware = PLAIN,
+        changes: tuple[tuple[str, Any], ...] = (),
+    ) -> B:
+        """Load a model, or return the one loaded last if it is the same.
+
+        Args:
+            path: a folder of the pipeline, or a model hub id.
+            device: a torch device, such as cpu or cuda.
+            precision: that the hardware's `auto` stands for, float32 or bf16; the VAE's is float32.
+            max_sequence_length: tokens of a prompt; longer ones are cut.
+            hardware: how the transformer runs; see `hardware.choose`, which settles its `auto`.
+            changes: fields of the hardware that the user set apart from it.
+
+        Returns:
+            The model with the transformer on the device and everything frozen.
+
+        Raises:
+            ValueError: names the path and why it cannot be loaded.
+        """
+        settings = {"precision": precision, "changes": dict(changes)}
+        dtype = dtypes(hardware=hardware, **settings)
+        with readable(path, family):
+            loaded = pipeline.from_pretrained(
+                path,
+                **parts(path, dtype["default"]),
+                dtype=dtype,
+                use_safetensors=True,  # a pickle could run code
+            )
+        transformer = loaded.transformer
+        return base(
+            loaded,
+            device=torch.device(device),
+            max_sequence_length=max_sequence_length,
+            hardware=settle(
+                hardware,
+                transformer,
+                device=device,
+                needs=needs(transformer),
+                fuses=fuses,
+                **settings,
+            ),
+        )
+
+    return load
 
 
 def dtypes(precision: str, hardware: Hardware, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +170,7 @@ def settle(
         changes=changes,
         needs=needs,
     )
-    if hardware.name == AUTO and chosen.name in ON_GPU:
+    if hardware.name == AUTO and chosen.name in PROFILES:
         log.info("hardware=%s: %.1f GiB are free on the GPU", chosen.name, free)
     return chosen if fuses else replace(chosen, fused=False, graphs=False)
 

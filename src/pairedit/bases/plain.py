@@ -1,6 +1,7 @@
-"""Own what bases share whose blocks run as diffusers has them: no fused operations, no graphs.
+"""Own what bases share: a pipeline that is taken over, and blocks that run nearly as it has them.
 
-Each brings its latents, its noise levels, how it encodes one prompt, and its pass.
+Each brings its latents, its noise levels, how it encodes prompts, and its pass; FLUX.1 also fused
+operations and graphs.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pairedit.lora.names import Names
+from pairedit.machine.attention import Attend, choose_attention
 from pairedit.machine.blocks import (
     bring_block,
     compile_blocks,
@@ -25,6 +27,7 @@ from pairedit.machine.graphs import Graphs
 from pairedit.machine.hardware import Hardware
 from pairedit.machine.lending import lend
 from pairedit.machine.quantised import quantiser
+from pairedit.machine.swapping import swapping
 from pairedit.settings import Size
 
 PLAIN = Hardware()
@@ -34,7 +37,7 @@ class PlainBase:
     """Run one base model in its parts. The transformer stays on the accelerator."""
 
     names: Names
-    kept: ClassVar[int]  # encoded prompts
+    kept: ClassVar[int] = 0  # encoded prompts
 
     def __init__(
         self,
@@ -57,11 +60,16 @@ class PlainBase:
         self._encoded: dict[str, Tensor] = {}  # on the CPU
         if hardware.compile:
             start_compiler()
-        for part in (self.transformer, pipeline.vae, pipeline.text_encoder):
-            part.requires_grad_(False).eval()
+        for part in pipeline.components.values():
+            if isinstance(part, nn.Module):
+                part.requires_grad_(False).eval()
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""
+        raise NotImplementedError
+
+    def fuse(self, block: nn.Module, attend: Attend) -> None:
+        """Let a block of the transformer attend by `attend`, on fewer operations where it can."""
         raise NotImplementedError
 
     def encode_prompt(self, prompt: str, device: torch.device) -> Tensor:
@@ -100,12 +108,17 @@ class PlainBase:
         if self._placed:
             return
         quantise = quantiser(self.hardware.precision)
-        for block in self.blocks():
+        blocks, attend = list(self.blocks()), choose_attention(self.device, self.dtype)
+        swaps = swapping(blocks, self.hardware.swapped, self.device)
+        for block in blocks:
             bring_block(block, self.device)
+            if self.hardware.fused:
+                self.fuse(block, attend)
             quantise_linears(block, quantise)
+            swaps(block)
         self.transformer.to(self.device)
         if self.hardware.compile:
-            compile_blocks(self.blocks(), dynamic=self.hardware.dynamic)
+            compile_blocks(blocks, dynamic=self.hardware.dynamic)
         self._placed = True
         if self.device.type == "cuda":
             torch.cuda.empty_cache()  # of what was needed on the way
@@ -117,16 +130,17 @@ class PlainBase:
 
     def rows(self, count: int) -> int:
         """Fill up to a power of two where blocks are compiled, for one number of rows each."""
-        return 2 ** (count - 1).bit_length() if self.hardware.compile else count
+        known = self.hardware.compile or self.hardware.graphs
+        return 2 ** (count - 1).bit_length() if known else count
 
     @contextmanager
     def training(self) -> Iterator[Graphs]:
-        """Let the blocks run for training inside; a step is never a graph."""
+        """Let the blocks run for training inside; a step becomes one graph where it can."""
         share = self.hardware.gradient_checkpointing
         with run_again(self.transformer, list(self.blocks()), share):
-            yield Graphs(False)
+            yield Graphs(self.hardware.graphs and self.hardware.batch_terms)
 
     @contextmanager
     def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass, which is never a graph."""
-        yield Graphs(False)
+        """Give what runs a pass; its graphs are forgotten with the LoRAs."""
+        yield Graphs(self.hardware.graphs)

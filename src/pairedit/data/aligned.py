@@ -44,8 +44,8 @@ class Found:
     def __str__(self) -> str:
         """Write it with its figures."""
         return (
-            f"{self.text}; without that it differs by {self.there:.1f} levels of 255 instead of "
-            f"{self.here:.1f}"
+            f"{self.text}; without that the sides differ by {self.there:.1f} levels of 255 "
+            f"instead of {self.here:.1f}"
         )
 
 

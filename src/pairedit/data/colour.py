@@ -73,7 +73,7 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
 
 
 def _convert(image: Image.Image, embedded: ImageCms.ImageCmsProfile) -> Image.Image:
-    """Convert an image of its profile's mode, unless that means sRGB; its name may say anything."""
+    """Convert an image by its profile, unless that profile does what sRGB does."""
     # Exact where it matters: precalculated, dark grays would be up to 10 levels off.
     flags = ImageCms.Flags.NOOPTIMIZE if image.mode == "L" else ImageCms.Flags.NONE
     convert = ImageCms.buildTransform(

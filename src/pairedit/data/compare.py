@@ -47,7 +47,7 @@ def compare(before: Image.Image, after: Image.Image) -> Comparison:
         turned = abs(w * w2 - h * h2) <= SHAPES * w * w2
         why = "one of them is turned" if turned else "the two are cut differently"
         sizes = f"{w} x {h} px and {w2} x {h2} px"
-        refusal = f"{sizes} are not one shape, {why}; both must show the same part"
+        refusal = f"{sizes} are two shapes: {why}; both must show the same part"
         return Comparison(refusal=refusal, doubts=())
     doubts = [] if (doubt := _sizes(before, after)) is None else [doubt]
     side = min(*before.size, *after.size)

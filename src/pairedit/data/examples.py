@@ -108,7 +108,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
             f"{folder}: no such folder; pairs are read from its {source}/ and {target}/"
         )
     if source == target:
-        raise ValueError(f"{folder}: {source}/ cannot be before and after")
+        raise ValueError(f"{folder}: {source}/ cannot hold both sides")
     places = {source: folder / source, target: folder / target}
     _check_sides(folder, source, target)
     sides = {
@@ -276,7 +276,7 @@ def _beside(folder: Path, places: Mapping[str, Path]) -> Iterator[tuple[str, str
 
 
 def _refuse(folder: Path, what: str, problems: list[str], left_out: list[tuple[str, str]]) -> None:
-    """Raise all problems in one error, which accounts for the other files too."""
+    """Raise all problems as one error, which also names the files that are left out."""
     Problems(problems).done(where=str(folder), of=what, more=say_left_out(left_out))
 
 

@@ -78,7 +78,7 @@ def list_folder(folder: Path, *, prefix: str = "", without: Collection[Path] = (
     for stem, twins in found.pictures.items():
         if len(twins) > 1:
             names = ", ".join(prefix + twin for twin in twins)
-            found.problems.append(f"{names}: {len(twins)} files of one stem ({stem})")
+            found.problems.append(f"{names}: {len(twins)} files have the same stem, {stem}")
     if not found.pictures and not found.broken:
         found.problems.append(f"{prefix or folder.name + '/'}: no {readable()} image in it")
     return found
@@ -121,7 +121,7 @@ def _stem(name: str) -> str:
 def _walk(
     folder: Path, prefix: str, found: Listing, without: Collection[Path]
 ) -> Iterator[tuple[str, Path]]:
-    """Yield what is no folder, by names with / in them, sorted; note folders that are left out."""
+    """Yield files, sorted, by names with / in them; note folders that are left out."""
     others = {path.resolve() for path in without}
     met: set[Path] = set()
 

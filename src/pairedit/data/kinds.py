@@ -115,7 +115,7 @@ def kind_of(path: Path) -> str:
 
 
 def is_system(name: str, *, folder: bool) -> bool:
-    """Tell what a system leaves in every folder by its name."""
+    """Tell by its name a file that an operating system leaves in every folder."""
     return name.lower() in (SYSTEM_FOLDERS if folder else SYSTEM)
 
 

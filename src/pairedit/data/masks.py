@@ -88,8 +88,8 @@ def photo_mask(path: Path, photo: Path, frame: Frame, unit: int) -> Mask:
     drawn = feathered(framed_mask(mask, frame), unit)
     if not drawn.getbbox():
         raise ValueError(
-            f"{path}: nothing white in it is {unit} px wide where the model draws {photo.name} at "
-            f"{drawn.width} x {drawn.height} px"
+            f"{path}: its white parts are too small; expected one that is {unit} px wide when the "
+            f"model draws {photo.name} at {drawn.width} x {drawn.height} px"
         )
     left, top, right, bottom = frame.box(*pixels_of(photo))
     pixels = right - left, bottom - top

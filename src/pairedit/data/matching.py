@@ -8,15 +8,18 @@ from pathlib import Path
 
 from PIL import Image
 
-from pairedit.data.compare import compare
+from pairedit.data.compare import Comparison, compare
 from pairedit.data.folders import Listing
 from pairedit.data.images import _decode
+
+# By the pixels of both sides: the jobs of a sweep learn from the same pairs.
+_compared: dict[tuple[bytes, bytes], Comparison] = {}
 
 
 def match(
     folder: Path, sides: Mapping[str, Listing], problems: list[str]
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield the stem of every pair of a folder and its two files; note what has no partner.
+    """Yield the stem and the two files of every pair of a folder; note files without a partner.
 
     Stems that differ in the case of letters alone match where nothing else would.
     """
@@ -67,7 +70,8 @@ def check_pairs(pairs: Iterable[tuple[str, str]], folder: Path, problems: list[s
                 f"{seen[content]} and {names[0]}: the same pair twice, it would count double"
             )
         else:
-            found = compare(before, after)
+            found = _compared.get(content) or compare(before, after)
+            _compared[content] = found
             if found.refusal:
                 problems.append(f"{both}: {found.refusal}")
             doubts += [f"{both}: {doubt}" for doubt in found.doubts]

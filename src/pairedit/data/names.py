@@ -1,4 +1,4 @@
-"""Own how files are named after what people bring: short, and without quotes anywhere."""
+"""Own file names made from what people type: short, and in need of no quotes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plain_name(name: str) -> str:
 
 
 def plain_names(names: Sequence[str]) -> list[str]:
-    """Write names plainly, each in a way of its own: those met before are counted on."""
+    """Write names plainly, no two alike: a number tells those apart that would be."""
     taken: set[str] = set()
     found = []
     for name in names:

@@ -92,5 +92,5 @@ class Images:
         found = pick_images(locate(self.folder), self.image_ids)
         named = {stem.replace("/", "-"): [Single(path=path)] for stem, path in found.items()}
         if len(named) < len(found):
-            raise ValueError(f"{self.folder}: images of subfolders would share a name, as a/1, a-1")
+            raise ValueError(f"{self.folder}: two images would have one name, such as a/1 and a-1")
         return named

@@ -1,4 +1,4 @@
-"""Own the overview of a slider: many seeds, in the order of how well its edit took."""
+"""Own the overview of a slider: many seeds, ordered by how well the edit worked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def show_overview(base: Base, plan: GenPlan, samples: Sequence[Sample]) -> Image.Image:
-    """Arrange seeds from the one on which the edit took best to the one where it took least.
+    """Arrange seeds from the one where the edit worked best to the one where it worked least.
 
     Args:
         base: the model.

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Pair, Single
@@ -19,7 +21,13 @@ from pairedit.lora.spec import THUMBNAIL
 from pairedit.measure.choice import SEEDS, Choice, by_trial
 from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
-from pairedit.measure.selfcheck import check_content, check_slider, further_lanes, update_of
+from pairedit.measure.selfcheck import (
+    LANES,
+    check_content,
+    check_slider,
+    further_lanes,
+    update_of,
+)
 from pairedit.measure.subject import Subject
 from pairedit.pictures.lanes import draw_sheet, lanes_of
 from pairedit.pictures.png import save_png, thumbnail
@@ -34,6 +42,7 @@ log = logging.getLogger(__name__)
 PREVIEW_SCALES = (0.0, 0.2, 0.4, 0.6)
 PREVIEW_SHARES = (0.0, 0.5, 1.0, 1.5)  # of one pair's worth, where that is known
 PREVIEW_LANES = 2  # seeds 0 and 1
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def show_and_check_slider(
@@ -73,9 +82,9 @@ def show_and_check_slider(
         attribute=attribute_of(edits.metadata),
         skip=plan.preview_at.skip,
     )
-    scales = PREVIEW_SCALES
+    scales, entries = PREVIEW_SCALES, {}
     if choice:
-        choice = _choose(base, plan, subject, edits, readers, choice)
+        choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
             scales = tuple(float(f"{share * choice.unit:.2g}") for share in PREVIEW_SHARES)
@@ -85,7 +94,9 @@ def show_and_check_slider(
     lanes = _few_lanes(base, plan, slider, seconds)
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
-        _show(plan, shown, edits, folder, run)
+        _show(plan, shown, edits, folder, run, entries)
+    elif entries:
+        annotate_lora(edits.path, **entries)
     if not plan.report:
         return
     check_slider(
@@ -108,8 +119,9 @@ def _choose(
     lora: LoraFile,
     readers: Mapping[str, Instrument],
     choice: Choice,
-) -> Choice:
-    """Try how a slider is best used, note it in its file, and say so."""
+) -> tuple[Choice, dict[str, Any]]:
+    """Try how a slider is best used, and say so; return it with what its file is to say of it."""
+    entries: dict[str, Any] = {}
     if plan.report:
         choice = by_trial(
             base,
@@ -130,19 +142,18 @@ def _choose(
                 seeds=len(SEEDS),
                 model=plan.model.name,
             )
-        annotate_lora(lora.path, **entries)
     log.info(
         "%s: the pairs change %.0f %% of the picture; best used with %s%s",
         subject.dataset,
         100 * choice.reach,
         written(choice.use),
-        ", skip and schedule as by default"
+        "; skip and schedule are the usual ones"
         if choice.by == "pairs"
         else f"; one pair is worth about scale {choice.unit:.2g}"
         if choice.unit
         else "; it does not reach what one pair is worth",
     )
-    return choice
+    return choice, entries
 
 
 def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:
@@ -162,18 +173,24 @@ def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> l
     started = time.perf_counter()
     lanes = shoot(range(first))
     spent = time.perf_counter() - started
-    more = further_lanes(spent, first, seconds) if plan.report else 0
+    more = LANES - first if plan.scored else further_lanes(spent, first, seconds)
+    more = more if plan.report else 0
     return lanes + shoot(range(first, first + more)) if more else lanes
 
 
 def _show(
-    plan: TrainPlan, samples: Sequence[Sample], lora: LoraFile, folder: Path, run: Run
+    plan: TrainPlan,
+    samples: Sequence[Sample],
+    lora: LoraFile,
+    folder: Path,
+    run: Run,
+    entries: Mapping[str, Any] = NOTHING,
 ) -> None:
-    """Draw preview.png; a slider's file receives it small."""
+    """Draw preview.png; a slider's file receives it small, with what else is noted there."""
     sheet = draw_sheet(samples, title=f"{folder.name}: {plan.method_name}")
     if plan.method.learns_from is not Single:
         # First, as the preview's file says that all of this has been done.
-        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)})
+        annotate_lora(lora.path, {THUMBNAIL: thumbnail(sheet)}, **entries)
     save_png(sheet, folder / "preview.png", {"lora": lora.path.name})
     run.image("preview", folder / "preview.png", lora.metadata["step"])
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pairedit.bases.known import usual_workflow
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
-from pairedit.lora.spec import size_of, skip_of
 from pairedit.plan.export import ExportPlan
-from pairedit.plan.use import AUTO, use_of
+from pairedit.plan.recipe import UNMEASURED, recipe_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 log = logging.getLogger(__name__)
-
-UNMEASURED = 0.4  # strength of a slider that nobody has calibrated: the middle of a preview
 
 
 def run_export(plan: ExportPlan) -> Path:
@@ -36,6 +33,11 @@ def run_export(plan: ExportPlan) -> Path:
         log.warning("%s", note)
     lora = _merged(plan) if plan.parts else read_lora(plan.lora, plan.names)
     metadata = {key: value for key, value in lora.metadata.items() if key != "version"}
+    if plan.card:
+        # Needs torch, which a mistake must not wait for.
+        from pairedit.jobs.card import public, write_folder
+
+        metadata = public(metadata)
     try:
         write_lora(
             plan.out, lora.weights, metadata, plan.layout, plan.names, lora.texts, lora.biases
@@ -48,6 +50,8 @@ def run_export(plan: ExportPlan) -> Path:
         with replacing(plan.workflow) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
         log.info("workflow: %s", plan.workflow.resolve())
+    if plan.card:
+        write_folder(plan, lora)
     return plan.out
 
 
@@ -72,10 +76,10 @@ def _merged(plan: ExportPlan) -> LoraFile:
         biases=_added(loras),
     )
     if plan.rank is None:
-        log.info("%d sliders, exactly: rank %d", len(loras), merged.rank)
+        log.info("%d sliders in one file, without loss: rank %d", len(loras), merged.rank)
     else:
         log.info(
-            "%d sliders: rank %d of %d loses %.2g %% of their update",
+            "%d sliders in one file, at rank %d of %d: that loses %.2g %% of their update",
             len(loras),
             merged.rank,
             whole,
@@ -95,39 +99,28 @@ def _added(loras: Sequence[tuple[LoraFile, float]]) -> dict[str, Tensor]:
 
 def _use(lora: LoraFile) -> dict[str, Any]:
     """Return how a slider is rendered, by its metadata; what they lack is FLUX.1-dev's default."""
-    config = _mapping(lora.metadata.get("config"))
-    model = _mapping(config.get("model"))
-    strength = _mapping(lora.metadata.get("calibration")).get("scale")
-    if strength is None:
-        strength = UNMEASURED
+    recipe = recipe_of(lora.metadata)
+    if recipe.scale is None:
         log.warning(
             "%s: not calibrated, so the workflow has strength %g; pairedit-eval lora=%s measures "
             "the right one",
             lora.path,
-            strength,
+            UNMEASURED,
             lora.path,
         )
-    skip, steps = skip_of(lora.metadata) or (0, 28)
-    use = use_of(lora.metadata, AUTO, AUTO, AUTO, steps)
-    if use.local:
+    if recipe.local:
         log.warning(
             "%s: best used with local=true, which ComfyUI's own nodes cannot do; in the workflow "
             "the slider acts on the whole picture",
             lora.path,
         )
     return {
-        "strength": strength,
-        # What a trial has found counts before what the base model is used with.
-        "skip": skip if use.skip is None else use.skip,
-        "lean": use.lean,
-        "steps": steps,
-        "guidance_scale": config.get("guidance_scale", 3.5),
-        "size": size_of(config) or (1024, 1024),
-        "prompt": model.get("prompt", "a portrait photo of a person"),
+        "strength": UNMEASURED if recipe.scale is None else recipe.scale,
+        "skip": recipe.skip or 0,
+        "lean": recipe.lean,
+        "steps": recipe.steps,
+        "guidance_scale": recipe.guidance_scale,
+        "size": recipe.size,
+        "prompt": recipe.prompt or "a portrait photo of a person",
         "model": str(lora.metadata.get("base_model")),
     }
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    """Return a mapping as it is; an empty one for anything else."""
-    return value if isinstance(value, Mapping) else {}

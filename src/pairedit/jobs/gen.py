@@ -96,7 +96,7 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
 
 
 def read_photo(path: Path, sizing: Sizing, mask: Path | None, unit: int, **more: Any) -> Photo:
-    """Read a photograph at the size that the model draws, and say what becomes of it.
+    """Read a photograph at the size that the model draws, and say which size comes back.
 
     Args:
         path: of the photograph.
@@ -202,12 +202,13 @@ def _is_again(batch: Batch, sample: Sample) -> bool:
         return False
     before = read_image(batch.path)
     if before.size != sample.finished.size:
-        log.warning("again: %s is of another size", batch.path)
+        log.warning("again: %s has another size", batch.path)
     elif most := max(
         high for _, high in ImageChops.difference(before, sample.finished).getextrema()
     ):
         log.warning(
-            "again: differs from %s by up to %d of 255: another machine, precision or version",
+            "again: differs from %s by up to %d of 255: the machine, the precision or the version "
+            "is another",
             batch.path,
             most,
         )

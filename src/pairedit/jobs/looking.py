@@ -120,8 +120,8 @@ def look_at(
     if plan.preview_every:
         alike = row.passes / (PASSES * len(plan.method.roles))
         log.info(
-            "%s: previews: %d rows, one every %d steps; each takes about as long as %.0f steps, "
-            "all of them at most %.0f %% of the training's own time",
+            "%s: previews: %d rows, one every %d steps. A row takes about as long as %.0f steps. "
+            "All rows take at most %.0f %% of the training's own time",
             folder.name,
             plan.training.steps // plan.preview_every,
             plan.preview_every,

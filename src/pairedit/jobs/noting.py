@@ -1,4 +1,4 @@
-"""Own what an evaluation finds out of a slider and notes in its file."""
+"""Own what an evaluation finds out about a slider and notes in its file."""
 
 from __future__ import annotations
 

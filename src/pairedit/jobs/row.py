@@ -1,4 +1,4 @@
-"""Own a row: one rendering at many scales, with what each of them changes noted beside it.
+"""Own a row: one rendering at many scales, and what changes at each of them.
 
 notes.json   by scale what the probe reads, or how well the photograph comes back
 """

@@ -1,4 +1,4 @@
-"""Own the one number that a training is worth, for a search: what its closing report measured."""
+"""Own the score of a training, one number for a search, read from its closing report."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ log = logging.getLogger(__name__)
 
 USUAL = "matched off-target"
 WITHOUT_PROBE = "matched identity"  # what any pairs allow to measure
+AUTO = "auto"
 
 
 def check_score(name: str | None) -> None:
-    """Refuse a measure that there is not.
+    """Refuse a measure that does not exist.
 
     Raises:
         ValueError: names those that there are.
     """
-    if name is not None and name not in MEASURES:
+    if name not in (None, AUTO, *MEASURES):
         known = ", ".join(MEASURES)
-        raise ValueError(f"score={name}: no such measure; there is {known}")
+        raise ValueError(f"score={name}: no such measure; there is auto, {known}")
 
 
 def score_of(folders: Iterable[Path], name: str | None) -> float | None:
@@ -32,8 +33,8 @@ def score_of(folders: Iterable[Path], name: str | None) -> float | None:
 
     Args:
         folders: with a report.json each.
-        name: of a measure; None for off-target at matched strength, or, where no probe reads the
-            edit, identity there.
+        name: of a measure; auto or None for off-target at matched strength, or, where no probe
+            reads the edit, identity there.
 
     Returns:
         NaN where a slider does not get as far as the measure needs; None where none was measured.
@@ -44,7 +45,8 @@ def score_of(folders: Iterable[Path], name: str | None) -> float | None:
             known = json.loads((folder / "report.json").read_text(encoding="utf-8"))["measures"]
         except (OSError, ValueError, KeyError):
             return None
-        chosen = name or (USUAL if USUAL in known else WITHOUT_PROBE)
+        usual = USUAL if USUAL in known else WITHOUT_PROBE
+        chosen = usual if name in (None, AUTO) else name
         if chosen not in known:
             return None
         value = known[chosen]

@@ -208,8 +208,8 @@ def gauge_of(
     else:
         gauge = size_gauge(base, pairs, settings, role)
     log.info(
-        "stop=auto: every %d steps %s is measured, in %d passes of the model for one picture; "
-        "training ends when it no longer rises, after step %d at the earliest, %d at the latest",
+        "stop=auto: every %d steps %s is measured, in %d passes of the model for one picture. "
+        "Training ends when it no longer rises, at step %d at the earliest, at %d at the latest",
         gauge.every,
         gauge.name,
         gauge.passes,

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 
-from pairedit.machine.product import multiply
+from pairedit.machine import product
 from pairedit.machine.tabled import Tabled
 
 
@@ -134,27 +134,32 @@ def multiply_together(layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor) -
         Their outputs, side by side.
     """
     loras = _side_by_side(layers, x)
-    return base(x) if loras is None else multiply(base, x, *loras)
+    return base(x) if loras is None else product.multiply(base, x, *loras)
 
 
-def low_rank(layers: Sequence[nn.Linear], x: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-    """Return what the LoRAs of layers add to their outputs side by side, as its two factors.
+def multiply_apart(
+    layers: Sequence[nn.Linear], base: nn.Linear, x: Tensor
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    """Map by `base`, and return what the LoRAs of layers add to that as its two factors.
 
     Args:
         layers: with stacked LoRAs or without.
-        x: their input [B, N, D].
+        base: one layer that stands for their bases, side by side.
+        x: the input of all of them, [B, N, D].
 
     Returns:
-        [B, N, R] and [features, R], R the ranks of all LoRAs that are on; the product of the first
-        with the second transposed is to be added. The second is block diagonal: how many columns
-        each layer has comes last.
+        [B, N, features]; [B, N, R] and [features, R], R the ranks of all LoRAs that are on: the
+        product of the former with the latter transposed is to be added, see
+        `product.multiply_apart`. The latter is block diagonal: how many columns each layer has
+        comes last.
     """
     loras = _side_by_side(layers, x)
     if loras is None:
         features = sum(layer.out_features for layer in layers)
-        return x[..., :0], x.new_zeros(features, 0), [0] * len(layers)
-    down, up, scales, _, constant = loras
-    return F.linear(x, down, constant) * scales, up, [_rank(layer) for layer in layers]
+        return base(x), x[..., :0].detach(), x.new_zeros(features, 0), [0] * len(layers)
+    ranks = [_rank(layer) for layer in layers]
+    projected, inner = product.multiply_apart(base, x, *loras)
+    return projected, inner, loras[1].detach(), ranks
 
 
 def _rank(layer: nn.Linear) -> int:

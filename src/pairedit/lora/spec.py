@@ -92,13 +92,6 @@ def merged(
     return described(after) | foreign
 
 
-def skip_of(metadata: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return how many first steps of how many a LoRA is left off, by its metadata."""
-    config = _mapping(metadata.get("config"))
-    calibration = _mapping(metadata.get("calibration"))
-    return _skip(config, calibration)
-
-
 def _skip(config: Mapping[str, Any], calibration: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return skip and steps of the calibration, or else those the base model is used with."""
     for skip, steps in (

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pairedit.machine.devices import bring
 from pairedit.machine.quantised import Quantise
+from pairedit.machine.swapping import is_swapped
 
 
 def bring_block(block: nn.Module, device: torch.device) -> None:
@@ -55,13 +56,18 @@ def start_compiler() -> None:
     AsyncCompile.warm_pool()
 
 
+def again_of(blocks: Sequence[nn.Module], share: float) -> set[nn.Module]:
+    """Return the blocks that run again in the backward pass: the first ones, and swapped ones."""
+    return {*blocks[: round(share * len(blocks))], *filter(is_swapped, blocks)}
+
+
 @contextmanager
 def run_again(transformer: nn.Module, blocks: Sequence[nn.Module], share: float) -> Iterator[None]:
-    """Let a share of the blocks, the first ones, run again in the backward pass, inside."""
-    again = {id(block) for block in blocks[: round(share * len(blocks))]}
+    """Let a share of the blocks run again in the backward pass, inside; see `again_of`."""
+    again = again_of(blocks, share)
 
     def run(block: nn.Module, *inputs: Any) -> Any:
-        if id(block) in again:
+        if block in again:
             return checkpoint(block, *inputs, use_reentrant=False)
         return block(*inputs)
 

@@ -18,8 +18,8 @@ from pairedit.settings import LARGEST
 
 AUTO = "auto"
 PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
-PROFILES = ("80gb", "24gb", "12gb")  # each needs less memory, and more time, than the one before
-ON_GPU = (*PROFILES, "8gb")
+# Each needs less memory, and more time, than the one before.
+PROFILES = ("80gb", "24gb", "12gb", "8gb")
 SMALL = 1e9  # parameters; smaller models have nothing to gain from a profile
 
 
@@ -32,6 +32,7 @@ class Hardware:
     batch_size: int = 8  # images in one forward pass of sampling
     batch_terms: bool = True  # all terms of a training step as one batch
     gradient_checkpointing: float = 0.0  # share of the blocks that run again in the backward pass
+    swapped: float = 0.0  # share of the blocks that come to the GPU for their turn only
     fused: bool = False  # fewer, larger operations; see `placing`
     compile: bool = False  # the blocks, by torch.compile
     dynamic: bool = False  # compiled once for all sizes of image, not once for each
@@ -58,8 +59,12 @@ class Hardware:
                 isinstance(share, bool | int | float) and 0 <= share <= 1,
                 "true, false or a share of the blocks",
             ),
+            swapped=(0 <= self.swapped <= 1, "0 to 1"),
             compile_from=(self.compile_from >= 0, "0 or more"),
-            graphs=(not self.graphs or self.fused, "fused=true with it"),
+            graphs=(
+                not self.graphs or (self.fused and not self.swapped),
+                "fused=true and swapped=0 with it",
+            ),
         )
 
 
@@ -98,7 +103,7 @@ def choose(
         plain = device != "cuda" or parameters < SMALL
         names = [name for name, needed in needs.items() if free >= needed]
         chosen = replace(hardware, name="plain") if plain else profile(names[0])
-    elif device != "cuda" and hardware.name in ON_GPU:
+    elif device != "cuda" and hardware.name in PROFILES:
         raise ValueError(f"hardware={hardware.name}: needs a GPU, and this run is on {device}")
     chosen = replace(chosen, **changes)
     if chosen.precision == "fp8" and device != "cuda":

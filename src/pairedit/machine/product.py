@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pairedit.machine.quantised import Float8, back_through, weight_of
+from pairedit.machine.quantised import Float8, Quantised, back_through, weight_of
 
 
 def multiply(
@@ -42,6 +42,28 @@ def multiply(
     return _both(layer, x, F.linear(x, down, constant) * scales, up)
 
 
+def multiply_apart(
+    layer: nn.Linear,
+    x: Tensor,
+    down: Tensor,
+    up: Tensor,
+    scales: Tensor,
+    learns: Tensor,
+    constant: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Leave the product with B to whoever comes next, and is to add it; see `multiply`.
+
+    Under a gradient the first is taken to be y: what comes next passes the gradient of y to it,
+    and none to the second, which has no gradient here.
+
+    Returns:
+        x W^T + b [B, N, out], and (x A^T + c) * scales [B, N, R].
+    """
+    if torch.is_grad_enabled():
+        return _Apart.apply(x, down, up, scales, learns, layer, constant)
+    return layer(x), F.linear(x, down, constant) * scales
+
+
 class _Product(torch.autograd.Function):
     """Give x, A and B their gradients."""
 
@@ -63,18 +85,50 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, down, up, scales, learns, inner = ctx.saved_tensors
-        x, grad = x.flatten(0, -2), grad.flatten(0, -2)
-        to_inner = (grad @ up).view_as(inner) * scales
-        if isinstance(ctx.layer, Float8):
-            to_x = ctx.layer.multiply_back(grad)
-            add_product(to_x, to_inner.flatten(0, -2), down)
-        else:
-            to_x = to_inner.flatten(0, -2) @ down
-            add_product(to_x, *back_through(ctx.layer, grad))
-        to_down = (to_inner * learns).flatten(0, -2).T @ x
-        to_up = grad.T @ (inner * learns).flatten(0, -2)
-        return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None, None
+        return _back(ctx, grad)
+
+
+class _Apart(torch.autograd.Function):
+    """Give x, A and B the gradients of `_Product`."""
+
+    @staticmethod
+    def forward(
+        ctx,
+        x: Tensor,
+        down: Tensor,
+        up: Tensor,
+        scales: Tensor,
+        learns: Tensor,
+        layer: nn.Linear,
+        constant: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        inner = F.linear(x, down, constant) * scales
+        ctx.layer = layer
+        ctx.save_for_backward(x, down, up, scales, learns, inner)
+        ctx.mark_non_differentiable(inner)
+        if isinstance(layer, Quantised):
+            return layer.multiply(x), inner
+        return F.linear(x, weight_of(layer), layer.bias), inner
+
+    @staticmethod
+    def backward(ctx, grad: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
+        return _back(ctx, grad)
+
+
+def _back(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    """Return the gradients of x, A and B, and none of the others, from that of y."""
+    x, down, up, scales, learns, inner = ctx.saved_tensors
+    x, grad = x.flatten(0, -2), grad.flatten(0, -2)
+    to_inner = (grad @ up).view_as(inner) * scales
+    if isinstance(ctx.layer, Float8):
+        to_x = ctx.layer.multiply_back(grad)
+        add_product(to_x, to_inner.flatten(0, -2), down)
+    else:
+        to_x = to_inner.flatten(0, -2) @ down
+        add_product(to_x, *back_through(ctx.layer, grad))
+    to_down = (to_inner * learns).flatten(0, -2).T @ x
+    to_up = grad.T @ (inner * learns).flatten(0, -2)
+    return to_x.unflatten(0, inner.shape[:-1]), to_down, to_up, None, None, None, None
 
 
 def _both(layer: nn.Linear, x: Tensor, inner: Tensor, up: Tensor) -> Tensor:

@@ -109,15 +109,18 @@ class Float8(EightBit):
         """
         flat = grad.flatten(0, -2)
         rounded, scale = round_rows(flat * self.scale.view(-1).to(grad.dtype))
-        result = torch._scaled_mm(
+        return self.multiply_rounded_back(rounded, scale, grad.dtype).unflatten(0, grad.shape[:-1])
+
+    def multiply_rounded_back(self, rounded: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
+        """Map fp8 [M, out] with scales [M, 1], which took those of the weights, to [M, in]."""
+        return torch._scaled_mm(
             rounded,
             self.weight.t().contiguous().t(),
             scale_a=scale,
             scale_b=scale.new_ones(1, self.weight.shape[1]),
-            out_dtype=grad.dtype,
+            out_dtype=dtype,
             use_fast_accum=True,
         )
-        return result.unflatten(0, grad.shape[:-1])
 
 
 def round_rows(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
-from pairedit.files import replacing
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
@@ -65,37 +64,28 @@ def price(axes: Axes, results: Sequence[Result], labels: Sequence[str]) -> None:
 PANELS: tuple[Draw, ...] = (strength, price)
 
 
-def write_curves(groups: Sequence[Sequence[Result]], path: Path) -> None:
-    """Draw all panels of all edits into one PNG: a row for each edit.
+def draw_curves(groups: Mapping[str, Sequence[Result]]) -> dict[str, list[Image.Image]]:
+    """Draw the panels of every edit.
 
     Args:
         groups: results by edit.
-        path: the file to write.
     """
-    figure = Figure(figsize=(2 * PANEL[0], len(groups) * PANEL[1]), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    grid = figure.subplots(len(groups), len(PANELS), squeeze=False)
-    labels = labels_of([result for results in groups for result in leading(results)])
-    for row, results in zip(grid, groups, strict=True):
-        for axes, draw in zip(row, PANELS, strict=True):
-            _panel(axes, draw, leading(results), labels)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+    shown = {edit: leading(group) for edit, group in groups.items()}
+    every = [result.subject.label for group in shown.values() for result in group]
+    labels = list(dict.fromkeys(every))
+    return {
+        edit: [_panel(draw, results, labels) for draw in PANELS] for edit, results in shown.items()
+    }
 
 
-def labels_of(results: Sequence[Result]) -> list[str]:
-    """List the labels of sliders, each once."""
-    return list(dict.fromkeys(result.subject.label for result in results))
-
-
-def panel_png(draw: Draw, results: Sequence[Result], labels: Sequence[str]) -> bytes:
-    """Draw one panel as PNG bytes; see `Draw`."""
-    figure = Figure(figsize=PANEL, dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    _panel(figure.subplots(), draw, results, labels)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+def stacked(curves: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
+    """Put the panels of all edits onto one picture: a row for each edit."""
+    width, height = next(panel.size for panels in curves.values() for panel in panels)
+    sheet = Image.new("RGB", (len(PANELS) * width, len(curves) * height))
+    for row, panels in enumerate(curves.values()):
+        for column, panel in enumerate(panels):
+            sheet.paste(panel, (column * width, row * height))
+    return sheet
 
 
 def _gain(result: Result) -> Measure:
@@ -120,10 +110,15 @@ def _short(label: str) -> str:
     return label if len(label) <= LONGEST else f"{label[:half]}…{label[-half:]}"
 
 
-def _panel(axes: Axes, draw: Draw, results: Sequence[Result], labels: Sequence[str]) -> None:
-    """Draw one panel with what all have in common."""
+def _panel(draw: Draw, results: Sequence[Result], labels: Sequence[str]) -> Image.Image:
+    """Draw one panel, with what all have in common; see `Draw`."""
+    figure = Figure(figsize=PANEL, dpi=DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.subplots()
     axes.axhline(0, color="#888888", lw=0.8)
     axes.grid(color="#e5e5e5", lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     draw(axes, results, labels)
     axes.legend(fontsize=8, frameon=False)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")

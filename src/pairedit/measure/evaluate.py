@@ -254,7 +254,8 @@ def _lack(measured: Measure, seen: Evidence, missing: Mapping[str, str]) -> str:
         "attribute": "no probe reads the edited attribute",
         **missing,
     }
-    lacking = sorted(measured.needs - seen.has, key=lambda need: need not in missing)
+    # By name besides: the order of a set differs from process to process.
+    lacking = sorted(measured.needs - seen.has, key=lambda need: (need not in missing, need))
     return known.get(lacking[0], NOT_ASKED.format(lacking[0]))
 
 

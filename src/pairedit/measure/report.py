@@ -16,7 +16,6 @@ from PIL import Image
 
 import pairedit
 from pairedit.files import replacing
-from pairedit.measure.curves import PANELS, labels_of, panel_png
 from pairedit.measure.evaluate import Result
 from pairedit.measure.families import comparisons, leading
 from pairedit.measure.grids import grid_png
@@ -61,6 +60,7 @@ def write_report(
     groups: Mapping[str, Sequence[Result]],
     *,
     sheets: Mapping[str, Image.Image],
+    curves: Mapping[str, Sequence[Image.Image]],
     settings: Mapping[str, Any],
     notes: Sequence[str],
 ) -> None:
@@ -70,12 +70,12 @@ def write_report(
         path: the file to write.
         groups: results by edit, in order.
         sheets: one picture for each edit, its sliders side by side.
+        curves: the panels of each edit.
         settings: how images were rendered.
         notes: what the reader should know.
     """
     results = [result for group in groups.values() for result in group]
     title = ", ".join(groups)
-    labels = labels_of([result for group in groups.values() for result in leading(group)])
     parts = [
         f"<h1>Sliders: {escape(title)}</h1>",
         f"<p class=quiet>{escape(_describe(settings))}</p>",
@@ -87,8 +87,7 @@ def write_report(
     for edit, group in groups.items():
         parts.append(f"<h2>{escape(edit)}</h2>")
         parts.append(_figure(webp(sheets[edit]), _sheet_caption(group), "sheet wide"))
-        shown = leading(group)
-        panels = "".join(_figure(panel_png(draw, shown, labels), "") for draw in PANELS)
+        panels = "".join(_figure(_png(panel), "") for panel in curves[edit])
         if grid := grid_png(group):
             panels += _figure(grid, "")
         parts.append(f"<div class=panels>{panels}</div>")
@@ -271,6 +270,13 @@ def webp(image: Image.Image) -> bytes:
     """Compress a sheet."""
     buffer = io.BytesIO()
     image.save(buffer, format="WEBP", quality=90, method=4)
+    return buffer.getvalue()
+
+
+def _png(image: Image.Image) -> bytes:
+    """Compress a drawing, of which nothing is to be lost."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
     return buffer.getvalue()
 
 

@@ -21,6 +21,7 @@ from pairedit.data.images import to_tensor
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile
 from pairedit.machine.quantised import weight_of
+from pairedit.machine.swapping import fetch
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result, measure_slider
 from pairedit.measure.readers import Instrument
@@ -52,6 +53,7 @@ def update_of(lora: LoraFile, base: Base) -> Update:
     for module, (down, up) in lora.weights.items():
         # |B A|^2 = tr(A^T B^T B A), without the large product itself.
         total += float(((up.T @ up) * (down @ down.T)).sum())
+        fetch(base.transformer, module)
         whole += float(weight_of(linears[module]).float().square().sum())
     return Update(
         modules=len(lora.weights), norm=max(total, 0) ** 0.5, share=(total / whole) ** 0.5

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from bisect import bisect
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -192,9 +193,8 @@ def _wrap(text: str, size: int, width: int, limit: int) -> list[str]:
                 lines.append(line)
             # A word longer than a line is broken, preferably behind a separator.
             while _width(size, word) > width and len(word) > 1:
-                fit = next(
-                    (n for n in range(len(word) - 1, 0, -1) if _width(size, word[:n]) <= width), 1
-                )
+                places = range(1, len(word))
+                fit = max(1, bisect(places, width, key=lambda n, word=word: _width(size, word[:n])))
                 seam = max(word.rfind(mark, 0, fit) for mark in "_-/.,=") + 1
                 cut = seam if seam > fit // 2 else fit
                 lines.append(word[:cut])

@@ -102,7 +102,7 @@ def read_settings(path: Path) -> dict[str, str]:
 
 
 def read_batch(path: Path) -> Batch:
-    """Read what ran together with an image; only itself where it does not say."""
+    """Read what ran together with an image; where the file does not say it, the image alone."""
     said = read_settings(path)
     lane = _lane(said)
     batch = _batch(said)
@@ -137,7 +137,7 @@ def _words(said: Mapping[str, str], given: set[str], *, exact: bool) -> dict[str
 
 
 def _model(said: Mapping[str, str], given: set[str]) -> dict[str, str]:
-    """Name the base model; where another is given, that one's own folder counts."""
+    """Name the base model, and its folder unless another model is given."""
     name = said["model"]
     found = {"model": name} if (CONF / f"model/{name}.yaml").is_file() else {}
     if "model" not in given:
@@ -218,8 +218,6 @@ def _check(path: str, checksum: str, notes: list[str]) -> None:
     """
     file = Path(path)
     if not file.is_file():
-        raise ValueError(f"{path}: no longer there; name the LoRA with lora=, or content_lora=")
+        raise ValueError(f"{path}: is gone; name the LoRA with lora= or content_lora=")
     if checksum_of(file) != checksum:
-        notes.append(
-            f"{path}: not as it was: its weights have changed since the image was rendered"
-        )
+        notes.append(f"{path}: its weights have changed since the image was rendered")

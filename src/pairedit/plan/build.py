@@ -23,7 +23,7 @@ WANTED = {
     "is not a valid bool": "expected true or false",
     "to string": "expected text",
     "is not a ListConfig": "expected a list, such as [1,2]",
-    "Cannot merge DictConfig with ListConfig": "a list where keys belong, or keys for a list",
+    "Cannot merge DictConfig with ListConfig": "expected a list instead of keys, or the reverse",
     "Invalid type assigned": "holds keys of its own; set one of those",
     "is not Optional": "expected a value",
 }

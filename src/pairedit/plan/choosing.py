@@ -1,7 +1,7 @@
-"""Own what helps to choose: the snapshots of a training, or one scale on many seeds.
+"""Own what helps to choose: the snapshots of a training, or one scale at many seeds.
 
 snapshots=true lora=RUN    a line for each snapshot, a column for each scale
-overview=true              scale 0 and one more of many seeds, in the order of how it took
+overview=true              scale 0 and one more of many seeds, ordered by how well it worked
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def choose(config: DictConfig, edit: Any, problems: Problems) -> Choosing:
         return plain
     if key == "overview":
         problems.expect(
-            not isinstance(edit, RealImage), "overview=true: is of seeds; leave out edit=real"
+            not isinstance(edit, RealImage),
+            "overview=true: shows many seeds, and a photograph has none; leave out edit=real",
         )
         scales = problems.attempt(lambda: _two(config))
         return Choosing(
@@ -74,7 +75,7 @@ def choose(config: DictConfig, edit: Any, problems: Problems) -> Choosing:
 
 
 def find_snapshots(lora: str) -> dict[int, Path]:
-    """List what a training has kept of its slider: snapshots, checkpoints, and the end.
+    """List the states of a slider that a training has kept: snapshots, checkpoints, the final one.
 
     Args:
         lora: the folder of a run with one training, that of a training, or a LoRA file in it.
@@ -134,7 +135,7 @@ def _two(config: DictConfig) -> list[float]:
     others = [scale for scale in config.scales if scale]
     if len(others) != 1 or len(config.scales) > 2:
         raise ValueError(
-            f"scales={list(config.scales)}: an overview is of one scale beside 0, such as [0.6]"
+            f"scales={list(config.scales)}: an overview shows one scale beside 0, such as [0.6]"
         )
     return [0.0, float(others[0])]
 

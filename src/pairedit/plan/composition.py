@@ -6,12 +6,10 @@ import argparse
 import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.hydra import Hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -26,28 +24,6 @@ from pairedit.runs.words import key_of
 
 # Without these, the rest of a command line cannot be judged.
 DECISIVE = {"dataset", "model"}
-
-
-# What may say that a command is a sweep, besides `-m`.
-SAYS_MODE = re.compile(r"[+~]*(sweep|hydra|hydra\.mode)=|-c|--config")
-
-
-@contextmanager
-def composed_once(words: Sequence[str]) -> Iterator[None]:
-    """Keep Hydra from composing a configuration twice, the first time only for its `hydra.mode`.
-
-    Args:
-        words: the command line; where it may set the mode, nothing changes.
-    """
-    if any(SAYS_MODE.match(word) for word in words):
-        yield
-        return
-    before = Hydra.get_mode
-    Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Hydra.get_mode = before  # type: ignore[method-assign]
 
 
 def compose_problems(
@@ -156,7 +132,7 @@ class Compositions:
 
 
 def _names_options(override: str) -> bool:
-    """Say whether what is chosen for a group can be names; keys inside of it may be set at once."""
+    """Say whether a group is given names of options, or keys that may be set in it."""
     try:
         value = OverridesParser.create().parse_override(override).value()
     except HydraException:

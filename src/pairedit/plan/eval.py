@@ -54,6 +54,7 @@ class EvalPlan:
     readers: Mapping[str, Reader]
     tracker: Tracker
     subjects: Sequence[Subject]
+    swept: Path | None  # the folder of the sweep that they are from
     scales: Sequence[float]
     seeds: Sequence[int]
     prompts: Sequence[str]
@@ -111,6 +112,7 @@ def _plan(config: DictConfig) -> EvalPlan:
         readers=readers,
         tracker=tracker,
         subjects=subjects,
+        swept=None if config.sweep.folder is None else expand_home(config.sweep.folder),
         scales=scales,
         seeds=seeds,
         prompts=prompts,
@@ -181,7 +183,7 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     if OmegaConf.is_config(lora):
         lora = OmegaConf.to_container(lora)
     if (lora is None) == (sweep is None):
-        raise ValueError("expected lora=PATH, lora=[PATH,..] or sweep=FOLDER, one of them")
+        raise ValueError("expected one of lora=PATH, lora=[PATH,..] and sweep=FOLDER")
     if sweep is None:
         entries = lora if isinstance(lora, list) else [lora]
         if not entries or not all(isinstance(entry, str) for entry in entries):
@@ -199,7 +201,7 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
     for job in sorted(path.parent for path in folder.glob("*/config.yaml")):
         trains = "datasets:" in (job / "config.yaml").read_text(encoding="utf-8", errors="replace")
         if trains and not any(path.is_relative_to(job) for path in found):
-            notes.append(f"{job}: no slider, the job failed or has not finished")
+            notes.append(f"{job}: holds no slider; the job failed or has not finished")
     return found
 
 
@@ -247,17 +249,17 @@ def subject(
 
 def origin(metadata: Mapping[str, Any]) -> Dataset | None:
     """Return the pairs of a slider, from the configuration in its metadata."""
-    entry = _entry(metadata)
+    entry = entry_of(metadata)
     known = {key: entry[key] for key in FIELDS if entry.get(key) is not None}
     return Dataset(name=metadata["dataset"], **known) if "folder" in known else None
 
 
 def attribute_of(metadata: Mapping[str, Any]) -> str | None:
     """Return the attribute that a slider was trained to change, by its metadata."""
-    return _entry(metadata).get("attribute")
+    return entry_of(metadata).get("attribute")
 
 
-def _entry(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+def entry_of(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a slider's dataset was configured with; empty where the metadata lack it."""
     config = metadata.get("config")
     datasets = config.get("datasets") if isinstance(config, Mapping) else None

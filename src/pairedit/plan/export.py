@@ -12,11 +12,12 @@ from typing import Any
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from pairedit.bases.known import USUAL
+from pairedit.bases.known import USUAL, usual_workflows
 from pairedit.files import CONF, expand_home
 from pairedit.lora.file import SUFFIXES, inspect_lora
 from pairedit.lora.layouts import LAYOUTS
 from pairedit.lora.names import Names
+from pairedit.plan.card import Card, Known, known_base, plan_card
 from pairedit.plan.keys import ExportConfig
 from pairedit.plan.merging import Part, describe_merged, parse_merge
 from pairedit.plan.model import check_keys
@@ -38,6 +39,7 @@ class ExportPlan:
     out: Path
     names: Names  # of the modules of the base model
     workflow: Path | None  # a file for ComfyUI, if one is wanted
+    card: Card | None  # a folder for a model hub, if one is wanted
 
 
 def plan_export(config: DictConfig) -> ExportPlan:
@@ -51,33 +53,59 @@ def plan_export(config: DictConfig) -> ExportPlan:
     problems.expect(
         config.layout in LAYOUTS, f"layout={config.layout}: expected one of {', '.join(LAYOUTS)}"
     )
+    problems.expect(
+        config.show is None or config.card, f"show={config.show}: has no effect; add card=true"
+    )
+    if config.card:
+        return _plan_folder(config, problems)
     notes: list[str] = []
     parts, metadata, lora = [], {}, None
     if config.merge is not None:
         problems.expect(
-            not config.lora, f"lora={config.lora}: merge= names the files; leave it out"
+            not config.lora, f"lora={config.lora}: merge= names the files already; leave lora= out"
         )
         problems.expect(config.out is not None, "merge: needs out=, the file to write")
         parts = problems.attempt(lambda: parse_merge(config.merge)) or []
     elif config.lora:
         lora = expand_home(config.lora)
     else:
-        problems.append("lora=: expected the file to export; or merge= with several")
+        problems.append("lora=: expected the file to export, or merge= with several files")
     rank = config.rank
     problems.expect(
-        rank is None or config.merge is not None, f"rank={rank}: without effect, add merge="
+        rank is None or config.merge is not None, f"rank={rank}: has no effect; add merge="
     )
     problems.expect(
-        rank is None or 1 <= rank <= LARGEST, f"rank={rank}: expected 1 to {LARGEST}; null adds up"
+        rank is None or 1 <= rank <= LARGEST,
+        f"rank={rank}: expected 1 to {LARGEST}, or null to add the ranks up",
     )
     files = [lora] if lora else [part.path for part in parts]
     if not files:
         problems.done()
-    names = _names(files[0])
+    names, _ = _base(files[0])
     if lora:
         problems.attempt(lambda: inspect_lora(lora, names))
     else:
         metadata = describe_merged(parts, names, problems, notes)
+    out = _out(config, files, names, problems)
+    problems.done()
+    if lora:  # the parts of a merged one have been asked
+        note_content(lora, notes)
+    return ExportPlan(
+        lora=lora,
+        parts=parts,
+        rank=rank,
+        metadata=metadata,
+        notes=notes,
+        layout=config.layout,
+        out=out,
+        names=names,
+        workflow=out.with_name(f"{out.stem}-workflow.json") if config.workflow else None,
+        card=None,
+    )
+
+
+def _out(config: DictConfig, files: Sequence[Path], names: Names, problems: Problems) -> Path:
+    """Name the file to write; check that it and a workflow can hold what is asked for."""
     suffix = LAYOUTS[config.layout].suffix if config.layout in LAYOUTS else ""
     name = f"{files[0].stem}-{config.layout}{suffix}"
     out = files[0].parent / name if config.out is None else expand_home(config.out)
@@ -93,35 +121,64 @@ def plan_export(config: DictConfig) -> ExportPlan:
     usual = USUAL.names
     problems.expect(
         not config.workflow or names is usual,
-        f"workflow=true: written for {usual.family} alone, {files[0]} is of {names.family}",
+        f"workflow=true: expected a LoRA of {usual.family}, and {files[0]} is of {names.family}",
     )
     problems.expect(
-        all(out.resolve() != file.resolve() for file in files), f"out={out}: is the file to export"
+        all(out.resolve() != file.resolve() for file in files),
+        f"out={out}: is the file to export; expected another name",
+    )
+    return out
+
+
+def _plan_folder(config: DictConfig, problems: Problems) -> ExportPlan:
+    """Plan a folder that is ready for a model hub."""
+    for key in ("merge", "rank"):
+        value = config[key]
+        problems.expect(
+            value is None, f"{key}={value}: card=true describes one file; export that first"
+        )
+    problems.expect(
+        config.layout != "published", "layout=published: has no room for what card=true describes"
+    )
+    if not config.lora:
+        problems.append("lora=: expected the slider that card=true describes")
+        problems.done()
+    lora = expand_home(config.lora)
+    names, base = _base(lora)
+    metadata = problems.attempt(lambda: inspect_lora(lora, names))
+    card = None
+    if metadata is not None:
+        card = plan_card(lora, metadata, base, out=config.out, show=config.show, problems=problems)
+    drawn = base is not None and base.name in usual_workflows
+    problems.expect(
+        not config.workflow or drawn,
+        f"workflow=true: expected a LoRA of {' or '.join(sorted(usual_workflows))}",
     )
     problems.done()
-    if lora:  # the parts of a merged one have been asked
-        note_content(lora, notes)
     return ExportPlan(
         lora=lora,
-        parts=parts,
-        rank=rank,
+        parts=[],
+        rank=None,
         metadata=metadata,
-        notes=notes,
+        notes=[],
         layout=config.layout,
-        out=out,
+        out=card.file,
         names=names,
-        workflow=out.with_name(f"{out.stem}-workflow.json") if config.workflow else None,
+        workflow=card.folder / "workflow.json" if drawn else None,
+        card=card,
     )
 
 
-def _names(lora: Path) -> Names:
-    """Return the names of the base model that a file is of; the usual ones where it does not say.
+def _base(lora: Path) -> tuple[Names, Known | None]:
+    """Return the names and the base model that a file is of; the usual names where it says none.
 
     A file may come from anybody: what it names is looked up among our own options.
     """
     with contextlib.suppress(ValueError):  # said when the file is checked
         base = str(inspect_lora(lora).get("base_model"))
-        option = CONF / f"model/{base}.yaml"
-        if re.fullmatch(r"[\w-]+", base) and option.is_file():
-            return get_class(OmegaConf.load(option)["_target_"]).names
-    return USUAL.names
+        file = CONF / f"model/{base}.yaml"
+        if re.fullmatch(r"[\w-]+", base) and file.is_file():
+            option = OmegaConf.load(file)
+            kind = get_class(option["_target_"])
+            return kind.names, known_base(base, option, kind)
+    return USUAL.names, None

@@ -93,7 +93,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     columns = len(sliders[0].scales) if sliders else 1
     problems.expect(
         not (config.grid and config.animate),
-        "animate=true: a grid has no one direction to run along; leave out one of the two",
+        "animate=true: an animation follows one slider, and a grid has two; leave out one of them",
     )
     problems.expect(
         columns > 1 or not config.animate,
@@ -166,7 +166,9 @@ def _subject(
     """Say what the slider of an overview was trained on, by which its seeds are sorted."""
     lost: list[str] = []
     found = subject(path, metadata, None, None, rendering.skip, lost, {})
-    notes += [f"overview=true: the pairs of {path} are not there to compare with"] * bool(lost)
+    notes += [
+        f"overview=true: the pairs of {path} are gone, so no seed is compared with them"
+    ] * bool(lost)
     return found
 
 
@@ -211,7 +213,7 @@ def _uses(
         value = str(config[key]).lower() if isinstance(config[key], bool) else config[key]
         problems.expect(
             bool(headers) or config[key] == default,
-            f"{key}={value}: without effect, no lora is given",
+            f"{key}={value}: has no effect; no lora is given",
         )
     if not check_use(config.local, config.schedule, problems):
         return []
@@ -239,7 +241,7 @@ def _seeds(
     for key, default in (("seeds", None), ("prompts_per_seed", "all")):
         problems.expect(
             config[key] == default,
-            f"{key}={config[key]}: without effect, inversion={edit.inversion} starts from the "
+            f"{key}={config[key]}: has no effect; inversion={edit.inversion} starts from the "
             "noise of the image itself",
         )
     return [None]

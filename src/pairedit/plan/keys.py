@@ -160,6 +160,8 @@ class ExportConfig:
     layout: str = "diffusers"
     out: str | None = None
     workflow: bool = False
+    card: bool = False
+    show: Any = None  # folders of other commands, whose results go into the card
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Own what sliders that are compared are called: by what differs among their trainings."""
+"""Own the names of sliders that are compared: what differs among their trainings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def told_apart(subjects: Sequence[Subject], about: Sequence[Mapping[str, Any]]) 
 
 
 def swept(known: Sequence[Mapping[str, Any]]) -> list[str]:
-    """List the keys that differ, unless the method alone says their value; not the seed."""
+    """List the keys that differ, without the seed and those whose value the method decides."""
     return [
         key
         for key in _differing(known)
@@ -75,7 +75,7 @@ def _differing(known: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _follows(known: Sequence[Mapping[str, Any]], key: str, others: Sequence[str]) -> bool:
-    """Say whether some keys' values already say that of another one."""
+    """Say whether the values of some keys decide that of another key."""
     values: dict[tuple[str, ...], set[str]] = {}
     for settings in known:
         place = tuple(str(settings.get(other)) for other in others)
@@ -95,7 +95,7 @@ def _settings(subject: Subject, metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(subject: Subject, own: Mapping[str, Any], keys: Sequence[str]) -> str:
-    """Write the method, then what else differs, keys by their last part where that is theirs."""
+    """Write the method, then what else differs; a key by its last part if no other has it."""
     ends = Counter(key.rsplit(".", 1)[-1] for key in keys)
     words = [subject.label]
     for key in keys:
@@ -106,7 +106,7 @@ def _label(subject: Subject, own: Mapping[str, Any], keys: Sequence[str]) -> str
 
 
 def _unique(subjects: Sequence[Subject]) -> list[Subject]:
-    """Tell those apart by their folder, or file, whose settings do not."""
+    """Name sliders by their folder or file if their settings are the same."""
     uses = Counter((s.dataset, s.label) for s in subjects)
     jobs = Counter((s.dataset, s.path.resolve().parents[1].name) for s in subjects)
     named = []

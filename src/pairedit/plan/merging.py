@@ -1,4 +1,4 @@
-"""Own which sliders become one file, `merge=[{path: A, scale: 0.4},B]`, and what it then says."""
+"""Own `merge=[{path: A, scale: 0.4},B]`: which sliders become one file, and what it says."""
 
 from __future__ import annotations
 
@@ -79,7 +79,10 @@ def describe_merged(
         return {}
     bases = list(dict.fromkeys(entry["base_model"] for entry in found if "base_model" in entry))
     if len(bases) > 1:
-        notes.append(f"merge: the sliders were trained on {' and '.join(bases)}; none is noted")
+        notes.append(
+            f"merge: the sliders were trained on {' and '.join(bases)}; the new file names no "
+            "base model"
+        )
     labels = [str(e.get("dataset") or p.path.stem) for e, p in zip(found, parts, strict=True)]
     configs = [e["config"] if isinstance(e.get("config"), Mapping) else {} for e in found]
     config = _agreed(configs, CONFIG)

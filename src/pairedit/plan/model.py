@@ -61,8 +61,8 @@ def build_model(config: DictConfig, problems: Problems) -> Any:
     if config.get("negative_prompt") and not model.guidance.weights(config.guidance_scale)[1]:
         why = "" if model.guidance.true else f"model={model.name} has no true guidance and "
         problems.append(
-            f"negative_prompt={config.negative_prompt}: without effect, {why}"
-            f"guidance_scale={_shown(config.guidance_scale)} takes no second pass"
+            f"negative_prompt={config.negative_prompt}: has no effect; {why}"
+            f"guidance_scale={_shown(config.guidance_scale)} needs no second pass"
         )
     return model
 
@@ -79,7 +79,7 @@ def build_hardware(
     hardware = problems.attempt(lambda: build(config.hardware, "hardware", Hardware))
     problems.expect(
         hardware is None or hardware.name != "cpu" or config.device in ("auto", "cpu"),
-        f"device={config.device}: hardware=cpu says otherwise",
+        f"device={config.device}: does not go with hardware=cpu; leave out one of the two",
     )
     changes = {} if config.precision == AUTO else {"precision": config.precision}
     keys = ("batch_size", "batch_terms", "gradient_checkpointing")
@@ -94,7 +94,7 @@ def trained_by(
     training: Training,
     pairs: Mapping[str, Sequence[Example]],
 ) -> dict[str, Any]:
-    """Return what is set apart from the hardware for a training."""
+    """Return the fields of the hardware that a training sets, beside those of the command."""
     found = dict(changes)
     sizes = _most_sizes(pairs, training.size)
     if training.steps < hardware.compile_from * (1 if hardware.dynamic else sizes):

@@ -23,7 +23,9 @@ def _lora(old: Mapping[str, Any], given: Mapping[str, str], notes: list[str]) ->
     if "image_ids" in old and slider is None:
         raise ValueError("no trained LoRA is named: add lora=PATH, as pairedit-train printed it")
     if slider is not None and trained and "image_ids" not in old:
-        raise ValueError("use_trained_lora_path=true: a content LoRA, without image_ids to use it")
+        raise ValueError(
+            "use_trained_lora_path=true: names a content LoRA, but no image_ids use it"
+        )
     if slider is None and trained and len(trained) > 1:
         return {"lora": swept(trained)}
     if slider is None and trained:
@@ -88,7 +90,9 @@ def _words(old: Mapping[str, Any], given: Mapping[str, str], notes: list[str]) -
     chosen = of_dataset(old[key], _index(old, given, key))
     more = len(old[key]) - max(len(old.get("datasets", [])), 1)
     if more > 0:
-        notes.append(f"{key}: one for each dataset, the last {more} of {len(old[key])} are unused")
+        notes.append(
+            f"{key}: each dataset has one, so the last {more} of {len(old[key])} are not used"
+        )
     if key == "prompt":
         return {ours: listed([chosen])}
     return {ours: quoted(chosen), "prompts_per_seed": "one"}

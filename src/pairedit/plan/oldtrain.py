@@ -102,8 +102,8 @@ def _placement(
     method = old.get("train_method", FULL)
     if method != FULL and "lora.targets" not in given:
         raise ValueError(
-            f"train_method={method}: only full is read (our lora.targets=attention); "
-            "say which modules it means as lora.targets=..."
+            f"train_method={method}: only full is known, which is lora.targets=attention here; "
+            "name the modules with lora.targets=..."
         )
     return {}
 
@@ -115,7 +115,7 @@ def _trained_before(
     if old.get("use_trained_lora_path"):
         raise ValueError(
             "use_trained_lora_path=true: names a LoRA that is trained already; "
-            "render it by pairedit-gen with this file"
+            "pairedit-gen renders it, with this file"
         )
     return {}
 

@@ -70,7 +70,7 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
             raise ValueError(f"scales={list(scales)}: expected at least one finite number")
         if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
-            raise ValueError(f"scales={list(scales)}: without effect, {reason}")
+            raise ValueError(f"scales={list(scales)}: has no effect; {reason}")
     common = tuple(map(float, DEFAULT_SCALES if scales is None else scales))
     filled = [replace(entry, scales=entry.scales or common) for entry in read]
     wide = _combined(filled) if grid else _zipped(filled)
@@ -115,7 +115,7 @@ def _zipped(entries: Sequence[Wanted]) -> list[Wanted]:
     lengths = {len(entry.scales) for entry in entries} - {1}
     if len(lengths) > 1:
         counts = ", ".join(f"{len(entry.scales)} for {entry.path}" for entry in entries)
-        raise ValueError(f"scales: column by column they need one length, got {counts}")
+        raise ValueError(f"scales: LoRAs that act together need equally many, got {counts}")
     columns = lengths.pop() if lengths else 1
     return [
         entry if len(entry.scales) == columns else replace(entry, scales=entry.scales * columns)
@@ -207,7 +207,7 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
 
 
 def split_prompts(prompts: Any, file: str | None = None) -> list[str]:
-    """Say so where a list of prompts looks like one text that its commas have split.
+    """Note that a list of prompts looks like one text that was split at its commas.
 
     Args:
         prompts: as `parse_prompts` takes it.
@@ -226,7 +226,9 @@ def split_prompts(prompts: Any, file: str | None = None) -> list[str]:
     if len(texts) < 2 or any("," in text for text in texts) or all(map(_is_like(texts[0]), texts)):
         return []
     one = f"put it in quotes in {file}" if file else f"write {as_one_text('prompts', texts)}"
-    return [f"prompts: {len(texts)} of them, {' and '.join(texts)}; for a single one {one}"]
+    return [
+        f"prompts: these are {len(texts)} prompts, {' and '.join(texts)}; for a single one {one}"
+    ]
 
 
 def _is_like(first: str) -> Callable[[str], bool]:
@@ -236,7 +238,7 @@ def _is_like(first: str) -> Callable[[str], bool]:
 
 
 def check_pairs_folder(pairs: str) -> bool:
-    """Say yes to a folder of pairs, or to what may be one; refuse a side of it.
+    """Accept what may be a folder of pairs; refuse a folder that is one side of them.
 
     Raises:
         ValueError: names the folder that holds both.
@@ -245,7 +247,9 @@ def check_pairs_folder(pairs: str) -> bool:
     if folder.name in SIDES and not any((folder / side).is_dir() for side in SIDES):
         both = folder.parent
         if all((both / side).is_dir() for side in SIDES):
-            raise ValueError(f"pairs={pairs}: is one side; write {shell(f'pairs={both}')}")
+            raise ValueError(
+                f"pairs={pairs}: holds one side of the pairs; write {shell(f'pairs={both}')}"
+            )
     return True
 
 

@@ -27,7 +27,7 @@ CONTENT = "content.safetensors"
 def read_photos(
     config: DictConfig, edit: Edit | None, problems: Problems
 ) -> tuple[Edit | None, list[tuple[Path, Path | None]]]:
-    """Read the keys of real-image editing; an edit that picks its inversion does so here."""
+    """Read the keys of real-image editing, and choose the inversion if it is `auto`."""
     if edit is None:
         return None, []
     if not isinstance(edit, RealImage):
@@ -40,7 +40,7 @@ def read_photos(
             "semantic_cfg_scale",
         ):
             if config[key] is not None:
-                problems.append(f"{key}={config[key]}: without effect, add edit=real")
+                problems.append(f"{key}={config[key]}: has no effect; add edit=real")
         return edit, []
     given = config.content_lora is not None
     edit = edit.chosen(given)
@@ -54,7 +54,7 @@ def read_photos(
             "method=inversion trains"
         )
     if given and not needed:
-        problems.append(f"content_lora={config.content_lora}: without effect, inversion=ode")
+        problems.append(f"content_lora={config.content_lora}: has no effect; inversion=ode")
     paths = problems.attempt(lambda: find_photos(config.image)) or []
     contents = [None] * len(paths)
     if paths and needed:
@@ -122,8 +122,8 @@ def match_content(content_lora: Any, photos: Sequence[Path]) -> list[Path | None
             raise ValueError(f"content_lora={folder}: no {', '.join(map(str, missing))}")
     if len(paths) != len(photos):
         raise ValueError(
-            f"content_lora: {len(paths)} for {len(photos)} images; expected one for each image, "
-            "or the folder of a training run"
+            f"content_lora: {len(paths)} files for {len(photos)} images; expected one for each "
+            "image, or the folder of a training run"
         )
     return list(paths)
 
@@ -160,10 +160,12 @@ def match_masks(mask: Any, photos: Sequence[Path], notes: list[str]) -> list[Pat
         if len(lonely) == len(photos):
             raise ValueError(f"mask={mask}: no mask of the name {', '.join(lonely)} in it")
         if lonely:
-            notes.append(f"mask={mask}: none for {', '.join(lonely)}, edited everywhere")
+            notes.append(
+                f"mask={mask}: has no mask for {', '.join(lonely)}, which is edited everywhere"
+            )
     if len(paths) != len(photos):
         raise ValueError(
-            f"mask: {len(paths)} for {len(photos)} images; expected one for each image, or a "
+            f"mask: {len(paths)} masks for {len(photos)} images; expected one for each image, or a "
             "folder with masks of their names"
         )
     problems = Problems()

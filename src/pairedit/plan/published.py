@@ -73,7 +73,7 @@ def translate(
     Raises:
         ValueError: lists every problem.
     """
-    problems = [f"{key}: no key of the published files" for key in old if key not in KINDS]
+    problems = [f"{key}: is not a key of the published files" for key in old if key not in KINDS]
     notes = [] if notes is None else notes
     ours = {key_of(word): word.partition("=")[2] for word in given}
     known: dict[str, Any] = {}

@@ -17,7 +17,7 @@ LONGEST = 1 << 26  # bytes of a header; beyond, a file lies
 def inspect_role(
     path: Path, names: Names, notes: list[str], role: str = SEMANTIC, checkpoints: bool = True
 ) -> Mapping[str, Any]:
-    """Check a LoRA file as `inspect_lora` does, and that it is for what it is given as.
+    """Check a LoRA file as `inspect_lora` does, and check that it has the wanted role.
 
     Args:
         path: of the file; a checkpoint counts as the LoRA of that role which it holds.
@@ -39,7 +39,7 @@ def inspect_role(
                 f"{path}: a checkpoint of a training, not a LoRA file; pairedit-gen renders it, "
                 "and snapshots=true keeps the LoRA files of every checkpoint"
             )
-        notes.append(f"{path}: a checkpoint; the {role} LoRA of step {step} is taken from it")
+        notes.append(f"{path}: is a checkpoint; the {role} LoRA of step {step} is taken from it")
         return {"role": role, "step": step}
     known = inspect_lora(path, names)
     if role == SEMANTIC:
@@ -57,7 +57,7 @@ def note_base(path: Path, metadata: Mapping[str, Any], model: Any, notes: list[s
     """Note that a LoRA was trained on another base model than the one that is asked for."""
     base = metadata.get("base_model")
     if model and base and base != model.name:
-        notes.append(f"{path} was trained on {base}, this is model={model.name}")
+        notes.append(f"{path} was trained on {base}, but model={model.name} is chosen")
 
 
 def checkpoint_step(path: Path) -> int | None:

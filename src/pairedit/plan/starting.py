@@ -48,7 +48,7 @@ def find_starts(
 
 
 def _of_folder(path: Path, dataset: str, roles: Sequence[str]) -> Parts:
-    """Find what a run left for a dataset: its own, else that of the only one there is."""
+    """Find the training of a dataset in a run, or else the only training that is there."""
     main = roles[-1]
     inside = [folder for folder in sorted(path.iterdir()) if _part(folder, main)]
     choice = [path / dataset, path, *(inside if len(inside) == 1 else [])]

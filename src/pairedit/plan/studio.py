@@ -70,7 +70,7 @@ def plan_studio(
     problems.expect(_is_host(config.host), f"host={config.host}: expected a name or an address")
     problems.expect(
         config.password is None or bool(config.password.strip()),
-        "password=: expected some letters; null for none, or for one that is printed",
+        "password=: expected at least one letter; null: none, or a new one that is printed",
     )
     folder = expand_home(config.folder)
     problems.expect(not folder.exists() or folder.is_dir(), f"folder={config.folder}: is a file")

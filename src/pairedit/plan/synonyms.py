@@ -154,7 +154,7 @@ def meant(key: str, value: str | None, command: str) -> str | None:
 
 
 def why_not(key: str, command: str) -> str | None:
-    """Say why there is no such key, where others have one and this project none."""
+    """Say why a key of other programs does not exist here; None for any other key."""
     name = _plain(key)
     for only, theirs, reason in NONE.values():
         if name in theirs.split() and only in ("", command):

@@ -65,6 +65,7 @@ class TrainPlan:
     init: Mapping[str, Mapping[str, Path]]  # what LoRAs start from, by dataset and role
     preview_every: int  # steps between rows that are rendered meanwhile; 0: none unasked
     report: bool
+    scored: bool  # a search compares it with others: all read the same seeds
     device: str
     hardware: Hardware
     changes: Mapping[str, Any]  # fields of the hardware set apart from it
@@ -99,7 +100,8 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
     model = build_model(config, problems)
     problems.expect(
         model is None or model.train_on is None,
-        f"model={model and model.name}: renders only, train on model={model and model.train_on}",
+        f"model={model and model.name}: is for rendering; "
+        f"train on model={model and model.train_on}",
     )
     pairs = _examples(config, method, method_name, problems)
     problems.expect(
@@ -114,18 +116,18 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         init = problems.attempt(lambda: find_starts(config.init, pairs, roles, model, notes))
     problems.expect(
         config.steps != 0 or config.init is not None,
-        "steps=0: expected at least 1; 0 writes what init= begins with",
+        "steps=0: expected at least 1; only with init= is 0 allowed, which trains nothing",
     )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
     sizing = problems.attempt(lambda: sizing_of(config, model)) or SQUARE
     training = problems.attempt(lambda: _training(config, targets, sizing), NAMES)
     problems.expect(
         training is None or training.save_every > 0 or not config.snapshots,
-        "snapshots=true: without effect, save_every is 0",
+        "snapshots=true: has no effect; save_every is 0",
     )
     problems.expect(
         config.preview_every >= 0,
-        f"preview_every={config.preview_every}: expected a number of steps; 0: none",
+        f"preview_every={config.preview_every}: expected a number of steps, or 0 for none",
     )
     hardware, changes = build_hardware(config, problems)
     problems.done()
@@ -148,6 +150,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         init=init,
         preview_every=config.preview_every,
         report=config.report,
+        scored=config.score is not None,
         device=config.device,
         hardware=hardware,
         changes=changes,
@@ -213,7 +216,7 @@ def _examples(
         names = keys_in(raw, f"datasets.{key}")
         read = problems.attempt(lambda found=dataset, names=names: _read(found, names), names)
         for name, examples in (read or {}).items():
-            problems.expect(name not in found, f"dataset: two of them are named {name}")
+            problems.expect(name not in found, f"dataset: two datasets have the name {name}")
             problems.expect(
                 re.fullmatch(r"[^/\\]+", name) is not None and name not in (".", ".."),
                 f"dataset: {name!r} cannot name a folder",
@@ -221,7 +224,7 @@ def _examples(
             found[name] = examples
     for name, option in (("pairs", "folder"), ("images", "images"), ("image_ids", "real")):
         if config[name] is not None and name not in used:
-            problems.append(f"{name}={config[name]}: without effect, add dataset={option}")
+            problems.append(f"{name}={config[name]}: has no effect; add dataset={option}")
     return found
 
 

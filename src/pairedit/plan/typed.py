@@ -48,7 +48,7 @@ def arrange(command: str, words: Sequence[str], parser: argparse.ArgumentParser)
     named = ", ".join(dict.fromkeys(wrong))
     rule = "keys are written key=value, without dashes or spaces"
     if any(word.startswith("-") for word in fixed):
-        raise ValueError(f"{named}: no such option; {rule}, and --help lists them")
+        raise ValueError(f"{named}: no such option; {rule}; --help lists all options")
     raise ValueError(f"{named}: {rule}; write: {line(f'pairedit-{command}', [*options, *fixed])}")
 
 
@@ -134,7 +134,7 @@ def _meant(command: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def _unquoted(command: str, word: str, wrong: list[str]) -> list[str]:
-    """Take apart what quotes have made one word of: `steps = 5`, `--steps 5`, `a=1 b=2`."""
+    """Split a word that quotes hold together: `steps = 5`, `--steps 5`, `a=1 b=2`."""
     known = keys_of(command)
     if re.match(r"--?[A-Za-z][\w-]*\s", word):
         wrong.append(word)
@@ -211,7 +211,7 @@ def _written(path: Path) -> str:
 
 
 def _is_readable(word: str) -> bool:
-    """Tell whether Hydra can read a word; what it cannot is one problem, not two."""
+    """Tell whether Hydra can read a word. If not, that alone is the problem."""
     try:
         OverridesParser.create().parse_override(word)
     except HydraException:
@@ -233,7 +233,7 @@ def _folder(word: str) -> str:
         return f"{key}={text}"  # said with the other words
     shown = f"{key}={text}: expected a folder to write into"
     if value is None or isinstance(value, list | dict) or not str(value).strip():
-        raise ValueError(f"{shown}; leave it out for one named by the time")
+        raise ValueError(f"{shown}; leave it out to get a folder named by the time")
     path = Path(str(value))
     if path.resolve() in (Path(path.resolve().anchor), Path.home().resolve()):
         raise ValueError(f"{shown}, not {path.resolve()} itself")

@@ -1,4 +1,4 @@
-"""Own how a slider is used: as the command says, else as its file notes, else plainly.
+"""Own how a slider is used: as the command says, else as its file notes, else by default.
 
 A file notes it in its metadata, `use: {skip: 0.6, local: true, schedule: 0.5, by: probe}`.
 """
@@ -101,5 +101,7 @@ def unit_of(
         there = known.get("sigma" if level else key, value)
         same = is_number(there) and abs(there - value) < NEAR if level else there == value
         if not same:
-            notes.append(f"{path} was calibrated at {key}={there!r}, this is {value}")
+            notes.append(
+                f"{path} was calibrated at {key}={there!r}, but this rendering has {value}"
+            )
     return float(scale)

@@ -131,9 +131,9 @@ def check_state(folder: Path, end: int, steps: int) -> None:
     states = (f"{part}/*.safetensors" for part in (STATE, CHECKPOINTS))
     if any(folder.glob("*.safetensors")) and not any(any(folder.glob(one)) for one in states):
         raise ValueError(
-            f"{folder}: has ended after {end} steps, and what it would go on from is gone: "
-            f"{STATE}/ was removed, or save_every=0 kept none; a new training may start from its "
-            f"LoRA, with init={pasteable(folder)} steps={steps - end}"
+            f"{folder}: the training has ended after {end} steps, and the state to go on from is "
+            f"gone: {STATE}/ was removed, or save_every=0 kept none. A new training may start from "
+            f"its LoRA: init={pasteable(folder)} steps={steps - end}"
         )
 
 
@@ -163,7 +163,9 @@ def check_again(folder: Path, resolved: Mapping[str, Any]) -> None:
     """
     if (folder / CONFIG).is_file():
         there = read_yaml(folder / CONFIG, dict)
-        _check_same(f"again={folder}: would be another configuration", there, resolved, folder)
+        _check_same(
+            f"again={folder}: the configuration would be another one", there, resolved, folder
+        )
 
 
 def _check_same(

@@ -106,8 +106,8 @@ class Looking:
         if not fits and not self._said:
             self._said = True
             log.info(
-                "%s: the row of step %d is left out, as others later: rows take at most %.0f %% of "
-                "the training's own time",
+                "%s: there is no row for step %d, nor for some later steps: rows may take at most "
+                "%.0f %% of the training's own time",
                 self._name,
                 step,
                 100 * SHARE,

@@ -102,7 +102,7 @@ class Progress:
         check_same(self._checkpoints, last.notes, self._about)
         if last.step > total:
             raise ValueError(
-                f"{self.name}: has seen {last.step} steps already; expected so many or more"
+                f"{self.name}: has seen {last.step} steps already; expected at least so many"
             )
         self.state.restore(last)
         self._watch = LossWatch(**last.notes["losses"])
@@ -237,7 +237,7 @@ class Progress:
             self._bar.set_postfix(loss=f"{loss:.4f}", refresh=False)
 
     def _checkpoint(self, step: int) -> Checkpoint:
-        """Capture the state after a step, and make sure of what was logged before."""
+        """Capture the state after a step, and make sure that what was logged is on the disk."""
         self.run.commit()
         notes = {**self._about, "losses": self._watch.state(), "seconds": self._seconds()}
         if self._settling:

@@ -222,7 +222,7 @@ def _newest_run(words: Sequence[str]) -> list[str]:
 
 
 def _parent(kind: str) -> Path:
-    """Name the folder that runs, or sweeps, have theirs in unless told otherwise."""
+    """Name the folder in which runs, or sweeps, get their folders by default."""
     hydra = yaml.safe_load((CONF / "train.yaml").read_text(encoding="utf-8"))["hydra"]
     return Path(re.sub(r"^\$\{pairedit\.fresh:(.*)\}$", r"\1", hydra[kind]["dir"]))
 

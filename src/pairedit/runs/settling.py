@@ -1,4 +1,4 @@
-"""Own when a training has learnt enough: a measure of it is taken now and then, and rises no more.
+"""Own when a training has learnt enough: a measure that is taken now and then no longer rises.
 
 It has settled when none of the last `PATIENCE` values is above the best one before them by more
 than `RISE` of it: a single value may be chance.

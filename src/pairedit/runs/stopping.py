@@ -77,4 +77,4 @@ class Stopping:
         if not self._held or self.pending is not None:
             raise Stopped(number)
         self.pending = number
-        log.warning("stops after this step; the same again stops at once")
+        log.warning("stops after this step; the same signal again stops at once")

@@ -18,7 +18,7 @@ class TensorBoard:
     """Track with TensorBoard: `tensorboard --logdir FOLDER` shows a run, or a whole sweep."""
 
     def __post_init__(self) -> None:
-        """Refuse to be without the package that writes the files.
+        """Refuse if the package that writes the files is not installed.
 
         Raises:
             ValueError: says how to install it.

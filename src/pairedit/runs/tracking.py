@@ -121,10 +121,10 @@ class Silent:
         """Drop a picture."""
 
     def commit(self) -> None:
-        """Have nothing to keep."""
+        """Keep nothing."""
 
     def rewind(self, step: int) -> None:
-        """Have nothing to forget."""
+        """Forget nothing."""
 
     def table(
         self, name: str, heads: Sequence[str], rows: Sequence[Sequence[Any]], step: int
@@ -132,7 +132,7 @@ class Silent:
         """Drop a table."""
 
     def finish(self) -> None:
-        """Have nothing to close."""
+        """Close nothing."""
 
 
 class Several:

@@ -39,7 +39,7 @@ class Wandb:
     def open(self, name: str, folder: Path, config: Mapping[str, Any], *, resume: bool) -> Run:
         """Start a wandb run whose files stand in `folder`, or go on with the one of that folder.
 
-        Where the server cannot be had the run is kept offline, saying so.
+        If the server cannot be reached, the run is kept offline, and a line says so.
         """
         import wandb
 
@@ -74,7 +74,7 @@ class Wandb:
             if self.mode != "online":
                 raise
             log.warning(
-                "wandb cannot be had (%s): training goes on, `wandb sync %s` uploads it later",
+                "wandb cannot be reached (%s): training goes on, `wandb sync %s` uploads it later",
                 _first_line(error),
                 folder / "wandb" / "offline-run-*",
             )

@@ -5,11 +5,13 @@ The locks are those of the machine, so that two sweeps at once do not share a GP
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,11 +30,21 @@ _kept: list[IO[Any]] = []  # open files hold the locks
 
 def known() -> list[str]:
     """List the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
-    count = torch.cuda.device_count()
+    count = _count()
     named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
     return named[:count] if named else [str(number) for number in range(count)]
+
+
+def _count() -> int:
+    """Count the GPUs; torch takes seconds to import, so it is asked only without the driver."""
+    count = ctypes.c_int()
+    with suppress(OSError, AttributeError):
+        driver = ctypes.CDLL("libcuda.so.1")
+        if driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0:
+            return count.value
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def claim(gpus: Sequence[str]) -> str | None:

@@ -55,18 +55,20 @@ class Jobs:
         self.failures: list[tuple[Path, str]] = []
         self.launch = ""  # names one start of the sweep
         self.tries = 1
+        self.repeats = False  # a job may have been done before, as a search draws values again
         self.gpus: Sequence[str] = ()  # to divide among workers; others are told by their engine
         self._away = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave at home what belongs to this process."""
-        names = ("_task", "_full", "launch", "tries", "gpus")
+        names = ("_task", "_full", "launch", "tries", "repeats", "gpus")
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Come to life in another process."""
         self.__init__(state["_task"], state["_full"])  # type: ignore[misc]
         self.launch, self.tries, self.gpus = state["launch"], state["tries"], state["gpus"]
+        self.repeats = state["repeats"]
         self._away = True
         register()
 
@@ -108,7 +110,7 @@ class Jobs:
             text = f"lost {begun.starts - 1} times (its process or its machine went away)"
             outcome.end(folder, begun, outcome.FAILED, text=text)
             raise JobFailed(text)
-        if begun.starts > 1 and "resume" in config:
+        if (begun.starts > 1 or self.repeats) and "resume" in config:
             config.resume = "auto"
         try:
             score = self._task(config, self.stopping)

@@ -54,7 +54,7 @@ class SweepLauncher(Launcher):
             config.hydra.sweep.dir = str(folder)
         self._folder = folder
         self._jobs.several(folder)
-        self._searches = searches(config)
+        self._searches = self._jobs.repeats = searches(config)
         if self._searches:
             folder.mkdir(parents=True, exist_ok=True)
             take_up(config, folder)
@@ -68,13 +68,24 @@ class SweepLauncher(Launcher):
             What each returned; of one that failed an exception, or nothing where Hydra's own
             sweeper would stop at it.
         """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        loader = self._context.config_loader
+        for words in job_overrides:  # before any is named: a word may be wrong
+            loader.load_sweep_config(self._config, words)
+        if not self._searches:
+            return self.run_planned(self._name(job_overrides, initial_job_idx))
+        # A search may draw the same values twice at once.
+        once = list(dict.fromkeys(map(tuple, job_overrides)))
+        found = dict(zip(once, self.run_planned(self._name(once, initial_job_idx)), strict=True))
+        return [found[tuple(words)] for words in job_overrides]
+
+    def run_planned(self, planned: Sequence[Planned]) -> Sequence[JobReturn]:
+        """Run jobs that have their folders; see `launch`."""
         setup_globals()
         HydraConfig.instance().set_config(self._config)
         configure_log(self._config.hydra.hydra_logging, self._config.hydra.verbose)
-        self._folder.mkdir(parents=True, exist_ok=True)
         loader = self._context.config_loader
-        configs = [loader.load_sweep_config(self._config, words) for words in job_overrides]
-        planned = self._name(job_overrides, initial_job_idx)
+        configs = [loader.load_sweep_config(self._config, job.overrides) for job in planned]
         for job in planned:
             loader.settle(job, quiet=self._engine != "basic")
         found = self._run(planned, configs)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import read_yaml
 from pairedit.runs.resume import RESUME, SWEEP
+from pairedit.runs.words import key_of, quoted
 
 log = logging.getLogger(__name__)
 
 STUDY = "study.db"
 TRIALS = "hydra.sweeper.n_trials="
+PARAMS, DIRECTION = "hydra.sweeper.params.", "hydra.sweeper.direction="
 PLAIN = ".BasicSweeper"
 
 
@@ -33,13 +37,33 @@ def searches(config: DictConfig) -> bool:
 
 
 def go_on(words: Sequence[str]) -> list[str]:
-    """Let a search that is resumed do the trials that are left, unless it is told how many."""
+    """Let a search that is resumed do the trials that are left, unless it is told how many.
+
+    It goes over the same values, also where they came from the command line.
+    """
     place = [w.partition("=")[2].strip("'\"") for w in words if w.startswith("hydra.sweep.dir=")]
     resumes = any(word.startswith(RESUME) for word in words)
     if not place or not resumes or any(word.startswith(TRIALS) for word in words):
         return list(words)
-    left = trials_left(Path(place[-1]))
-    return [*words, *([] if left is None else [f"{TRIALS}{left}"])]
+    folder = Path(place[-1])
+    left = trials_left(folder)
+    if left is None:
+        return list(words)
+    given = {key_of(word) for word in words}
+    kept = [word for word in _space(folder) if key_of(word) not in given]
+    return [*words, *kept, f"{TRIALS}{left}"]
+
+
+def _space(folder: Path) -> list[str]:
+    """Return the words for what a search went over, and which way, as far as words can say it.
+
+    A key with a dot in it is one of the file's, where the search finds it again.
+    """
+    sweeper = read_yaml(folder / SWEEP, dict)["hydra"]["sweeper"]
+    params = sweeper.get("params") or {}
+    plain = {k: v for k, v in params.items() if re.fullmatch(r"[a-z]\w*", k) and k != "hydra"}
+    words = [f"{PARAMS}{key}={quoted(value)}" for key, value in plain.items()]
+    return [*words, f"{DIRECTION}{'maximize' if _highest(sweeper) else 'minimize'}"]
 
 
 def trials_left(folder: Path) -> int | None:
@@ -60,13 +84,18 @@ def trials_left(folder: Path) -> int | None:
 
 
 def take_up(config: DictConfig, folder: Path) -> None:
-    """Note how a search was started; put trials in line again that were cut off."""
+    """Note how a search was started; put in line what is to be tried first.
+
+    Of a new search that is the default; of one that goes on, trials that were cut off.
+    """
     if not (folder / SWEEP).is_file():
         # Hydra's own sweeper writes this; `resume` starts from it.
         OmegaConf.save(config, folder / SWEEP)
-    if not (folder / STUDY).is_file():
-        return
     import optuna
+
+    if not (folder / STUDY).is_file():
+        _begin(config)
+        return
 
     study = optuna.load_study(
         study_name=config.hydra.sweeper.study_name, storage=config.hydra.sweeper.storage
@@ -75,12 +104,42 @@ def take_up(config: DictConfig, folder: Path) -> None:
     for trial in cut:
         study._storage.set_trial_user_attr(trial._trial_id, "again", True)
         study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        study.enqueue_trial(trial.params)
+        _enqueue(study, trial.params)
     log.info(
         "the search goes on: %d trials are done, %d that were cut off come first",
         sum(t.state == optuna.trial.TrialState.COMPLETE for t in study.trials),
         len(cut),
     )
+
+
+def _begin(config: DictConfig) -> None:
+    """Make a study whose first trial is the default, as far as the search is over its values."""
+    import optuna
+    from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
+
+    sweeper = config.hydra.sweeper
+    if not sweeper.get("params") or not sweeper.get("storage"):
+        return
+    searched, _ = create_params_from_overrides([f"{k}={v}" for k, v in sweeper.params.items()])
+    usual = {}
+    for name, distribution in searched.items():
+        value = OmegaConf.select(config, name)
+        with suppress(ValueError, TypeError):
+            if distribution._contains(distribution.to_internal_repr(value)):
+                usual[name] = value
+    study = optuna.create_study(
+        study_name=sweeper.study_name,
+        storage=sweeper.storage,
+        direction="maximize" if _highest(sweeper) else "minimize",
+    )
+    _enqueue(study, usual)
+
+
+def _enqueue(study: Any, params: Mapping[str, Any]) -> None:
+    """Put a trial in line; Optuna 2 warns that this is new."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study.enqueue_trial(dict(params))
 
 
 def scored(found: JobReturn, config: DictConfig) -> JobReturn:

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FluxPipeline
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
-from torch import Tensor, nn
+from torch import Tensor
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
@@ -29,55 +29,27 @@ from pairedit.bases.flux1.names import NAMES
 from pairedit.bases.flux1.passes import PlainPass, TabledPass, Text
 from pairedit.bases.flux1.place import place, training_blocks
 from pairedit.bases.guidance import EMBEDDED
+from pairedit.bases.plain import PlainBase
 from pairedit.data.shapes import in_units
-from pairedit.machine.blocks import start_compiler
-from pairedit.machine.devices import settle_gpu
 from pairedit.machine.graphs import Graphs
-from pairedit.machine.hardware import Hardware
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
-PLAIN = Hardware()
 
-
-class Flux:
+class Flux(PlainBase):
     """Run one FLUX.1 in its parts. The transformer stays on the accelerator."""
 
     names = NAMES
     guidance = EMBEDDED
 
-    def __init__(
-        self,
-        pipeline: FluxPipeline,
-        *,
-        device: torch.device,
-        max_sequence_length: int,
-        hardware: Hardware = PLAIN,
-    ) -> None:
-        """Take a loaded pipeline over; its parts move to `device` when they are needed."""
-        if device.type == "cuda":
-            settle_gpu()
-        self.pipeline = pipeline
-        self.device = device
-        self.max_sequence_length = max_sequence_length
-        self.hardware = hardware
-        self.transformer: nn.Module = pipeline.transformer
-        self.dtype: torch.dtype = self.transformer.dtype  # that it runs in
+    def __init__(self, *args: Any, **more: Any) -> None:
+        """Take a loaded pipeline over; see `PlainBase`."""
+        super().__init__(*args, **more)
         self.modulations: Modulations | None = None
-        self._placed = False
         self._positions: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        if hardware.compile:
-            start_compiler()
-        for part in (
-            self.transformer,
-            pipeline.vae,
-            pipeline.text_encoder,
-            pipeline.text_encoder_2,
-        ):
-            part.requires_grad_(False).eval()
-        if hardware.fused:
+        if self.hardware.fused:
             # Attention leaves its output transposed, which all that follows is slower on.
-            for layer in filter(None, pipeline.vae.decoder.mid_block.attentions):
+            for layer in filter(None, self.pipeline.vae.decoder.mid_block.attentions):
                 layer.register_forward_hook(lambda *given: given[-1].contiguous())
 
     @property
@@ -109,11 +81,6 @@ class Flux:
             scheduler, steps, "cpu", sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu
         )
         return scheduler.sigmas
-
-    def noise(self, seed: int, size: Size) -> Tensor:
-        """Draw the latent that FluxPipeline draws from a CPU generator of this seed."""
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn((1, *self.latent_shape(size)), generator=generator)[0]
 
     @torch.no_grad()
     def text(self, prompts: Sequence[str]) -> Text:

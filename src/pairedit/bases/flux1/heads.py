@@ -1,12 +1,9 @@
 """Own the attention layer of FLUX's blocks: from joint projections to heads, and on.
 
-    heads    projected + LoRAs, query and key normed (RMS) and rotated, text before image
-
-When sampling on a GPU with joint projections they are made in one walk through memory for each
-stream, the second factor of the LoRAs included. Otherwise that is a sequence of operations, which
-torch compiles.
-Shape letters: B rows, n tokens of one stream, N of all, H heads, D features of a head, R the ranks
-of all LoRAs together.
+With joint projections and norms that can be told back, see `machine.heads`, heads and their
+gradients are made in one walk through memory for each stream. Otherwise that is a sequence of
+operations, which torch compiles.
+Shape letters: B rows, n tokens of one stream, N of all, H heads, D features of a head.
 """
 
 from __future__ import annotations
@@ -15,16 +12,16 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-from pairedit.lora.rowwise import low_rank, multiply_together
+from pairedit.lora.rowwise import multiply_apart, multiply_together
 from pairedit.machine.attention import KERNELS, Attend
-from pairedit.machine.devices import runs_triton
+from pairedit.machine.heads import to_heads
+from pairedit.machine.rotation import Rotation, rotate
 
-RANK_LIMIT = 128  # of one projection: fit where the kernel makes the heads
-Rotation = tuple[Tensor, Tensor]  # cosine and sine, float32 [N, D]; neighbours form a pair
+# Of the largest weight of a norm: what is multiplied by less cannot be told afterwards.
+SMALL = 1e-4
 
 
 class FusedAttention:
@@ -36,6 +33,14 @@ class FusedAttention:
     def __init__(self, image: nn.Linear | None, text: nn.Linear | None, attend: Attend) -> None:
         """Take the joint projection of each stream; None leaves it apart."""
         self.image, self.text, self.attend = image, text, attend
+        self.invertible = False  # whether the heads' norms are, see `settle`
+
+    def settle(self, attn: nn.Module) -> None:
+        """Look once whether the norms of query and key can be told back from what they make."""
+        names = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
+        norms = [getattr(attn, name, None) for name in names]
+        weights = [norm.weight.abs() for norm in norms if norm is not None]
+        self.invertible = all(bool(part.min() > SMALL * part.max()) for part in weights)
 
     def __call__(
         self,
@@ -52,7 +57,7 @@ class FusedAttention:
             layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
             streams.insert(0, (self.text, layers, encoder_hidden_states))
             norms = [attn.norm_added_q, attn.norm_added_k, *norms]
-        if torch.is_grad_enabled() or self.image is None:
+        if self.image is None or (torch.is_grad_enabled() and not self.invertible):
             parts = [part for stream in streams for part in _project(attn, *stream)]
             mix = partial(self._mix, norms, image_rotary_emb)
             if torch.is_grad_enabled():
@@ -60,17 +65,17 @@ class FusedAttention:
                 mix = partial(checkpoint, mix, use_reentrant=False, context_fn=_kept)
             output = mix(*parts)
         else:
-            loras = [low_rank(layers, x) for _, layers, x in streams]
-            heads = to_heads(
-                [fused(x) for fused, _, x in streams],
-                [inner for inner, _, _ in loras],
-                [up for _, up, _ in loras],
-                [rank for _, _, ranks in loras for rank in ranks],
+            parts = [multiply_apart(layers, fused, x) for fused, layers, x in streams]
+            query, key, value, _ = to_heads(
+                [projected for projected, *_ in parts],
+                [inner for _, inner, *_ in parts],
+                [up for *_, up, _ in parts],
+                [rank for *_, ranks in parts for rank in ranks],
                 [norm.weight for norm in norms],
                 *image_rotary_emb,
                 attn.norm_q.eps,
             )
-            output = self.attend(*heads)
+            output = self.attend(query, key, value)
         output = output.flatten(2)
         if encoder_hidden_states is None:
             return output
@@ -104,92 +109,3 @@ def _project(
     else:
         parts = multiply_together(layers, fused, x).chunk(3, dim=-1)
     return (part.unflatten(-1, (-1, attn.head_dim)) for part in parts)
-
-
-def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Rotate each pair of features of [B, N, H, D] by its angle.
-
-    Compiled to half the time of diffusers' apply_rotary_emb, whose result this is.
-    """
-    cosine, sine = (part[:, None] for part in rotation)
-    first = torch.arange(x.shape[-1], device=x.device) % 2 == 0
-    others = x.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-    return (x.float() * cosine + others.float() * torch.where(first, -sine, sine)).to(x.dtype)
-
-
-# Said, since torch 2.6 does not read it off `list[Tensor]`.
-@torch.library.custom_op(
-    "pairedit::to_heads",
-    mutates_args=(),
-    schema="(Tensor[] projected, Tensor[] inner, Tensor[] up, int[] ranks, Tensor[] norms, "
-    "Tensor cosine, Tensor sine, float eps) -> (Tensor, Tensor, Tensor)",
-)
-def to_heads(
-    projected: list[Tensor],
-    inner: list[Tensor],
-    up: list[Tensor],
-    ranks: list[int],
-    norms: list[Tensor],
-    cosine: Tensor,
-    sine: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Make the heads of all streams, without a gradient.
-
-    Args:
-        projected: of each stream in their order, query, key and value side by side, [B, n, 3 H D].
-        inner: what A makes of the stream's input, scaled, [B, n, R]; R may be 0.
-        up: B of each stream, [3 H D, R], block diagonal.
-        ranks: columns of B that belong to each stream's query, key and value.
-        norms: weights [D] of each stream's query, then of its key.
-        cosine: float32 [N, D].
-        sine: the same.
-        eps: of the norms.
-
-    Returns:
-        Query, key and value, [B, N, H, D].
-    """
-    tokens, features = cosine.shape
-    if runs_triton(projected[0].device):
-        from pairedit.machine.kernels import to_heads as kernel
-
-        shape = (len(projected[0]), tokens, projected[0].shape[-1] // (3 * features), features)
-        heads = tuple(projected[0].new_empty(shape) for _ in range(3))
-        start = 0
-        for number, (x, low, b) in enumerate(zip(projected, inner, up, strict=True)):
-            columns = ranks[3 * number : 3 * number + 3]
-            if max(columns) > RANK_LIMIT:
-                x, columns = x + F.linear(low, b), [0, 0, 0]
-            weights = norms[2 * number : 2 * number + 2]
-            factors = (low.contiguous(), b, columns)
-            kernel(x.contiguous(), factors, weights, (cosine, sine), eps, start, heads)
-            start += x.shape[1]
-        return heads
-    streams = []
-    for number, (x, low, b) in enumerate(zip(projected, inner, up, strict=True)):
-        parts = (x + F.linear(low, b)).unflatten(-1, (3, -1, features)).unbind(2)
-        weights = norms[2 * number : 2 * number + 2]
-        normed = [
-            F.rms_norm(part, part.shape[-1:], weight, eps)
-            for part, weight in zip(parts[:2], weights, strict=True)
-        ]
-        streams.append([*normed, parts[2]])
-    query, key, value = (torch.cat(parts, dim=1) for parts in zip(*streams, strict=True))
-    return rotate(query, (cosine, sine)), rotate(key, (cosine, sine)), value
-
-
-@to_heads.register_fake
-def _(
-    projected: list[Tensor],
-    inner: list[Tensor],
-    up: list[Tensor],
-    ranks: list[int],
-    norms: list[Tensor],
-    cosine: Tensor,
-    sine: Tensor,
-    eps: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    tokens, features = cosine.shape
-    first = projected[0]
-    shape = (len(first), tokens, first.shape[-1] // (3 * features), features)
-    return first.new_empty(shape), first.new_empty(shape), first.new_empty(shape)

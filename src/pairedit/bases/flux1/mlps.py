@@ -90,9 +90,8 @@ def feed(up: nn.Module, down: nn.Module, x: Tensor, beside: Tensor | None = None
     if not torch.is_grad_enabled() and kinds == {nn.Linear}:
         y = _feed_plain(up, down, x.flatten(0, 1), None if beside is None else beside.flatten(0, 1))
     elif kinds == {Float8}:
-        hidden = up(x).flatten(0, 1)
-        beside = hidden[:, :0] if beside is None else beside.flatten(0, 1)
-        y = _Rounded.apply(beside, hidden, down)
+        beside = x[..., :0] if beside is None else beside
+        y = _Rounded.apply(x.flatten(0, 1), beside.flatten(0, 1), up, down)
     else:
         hidden = F.gelu(up(x), approximate="tanh")
         return down(hidden if beside is None else torch.cat([beside, hidden], dim=-1))
@@ -111,21 +110,22 @@ def _feed_plain(up: nn.Linear, down: nn.Linear, x: Tensor, beside: Tensor | None
 
 
 class _Rounded(torch.autograd.Function):
-    """Map [beside, gelu(hidden)], rounded to fp8, by W2, from [M, K] to [M, D]."""
+    """Compute y in fp8, from [M, D] to the same; gelu and its gradient are parts of roundings."""
 
     @staticmethod
-    def forward(ctx, beside: Tensor, hidden: Tensor, down: Float8) -> Tensor:
-        ctx.down = down
+    def forward(ctx, x: Tensor, beside: Tensor, up: Float8, down: Float8) -> Tensor:
+        hidden = up.multiply(x)
+        ctx.up, ctx.down = up, down
         ctx.save_for_backward(hidden)
-        return down.multiply_rounded(*round_gelu(beside, hidden), hidden.dtype)
+        return down.multiply_rounded(*round_gelu(beside, hidden), x.dtype)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (hidden,) = ctx.saved_tensors
         back = ctx.down.multiply_back(grad)
-        beside, activated = back.split([back.shape[1] - hidden.shape[1], hidden.shape[1]], dim=1)
-        to_hidden = torch.ops.aten.gelu_backward(activated, hidden, approximate="tanh")
-        return beside, to_hidden, None
+        rounded, scale = round_gelu_back(back, hidden, ctx.up.scale)
+        to_x = ctx.up.multiply_rounded_back(rounded, scale, grad.dtype)
+        return to_x, back[:, : back.shape[1] - hidden.shape[1]], None, None
 
 
 @torch.library.custom_op("pairedit::multiply_gelu", mutates_args=())
@@ -153,7 +153,7 @@ def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         fp8 [M, features + K], and float32 [M, 1].
     """
     if runs_triton(hidden.device):
-        from pairedit.machine.kernels import round_gelu as kernel
+        from pairedit.machine.gelu_kernels import round_gelu as kernel
 
         return kernel(beside.contiguous(), hidden.contiguous())
     return round_rows(torch.cat([beside, F.gelu(hidden, approximate="tanh")], dim=1))
@@ -164,3 +164,30 @@ def _(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
     width = beside.shape[1] + hidden.shape[1]
     scale = hidden.new_empty((len(hidden), 1), dtype=torch.float32)
     return hidden.new_empty((len(hidden), width), dtype=F8), scale
+
+
+@torch.library.custom_op("pairedit::round_gelu_back", mutates_args=())
+def round_gelu_back(back: Tensor, hidden: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    """Round the gradient of what gelu was given, times the scales of the weights before it.
+
+    Args:
+        back: the gradient of [beside, gelu(hidden)], [M, features + K].
+        hidden: [M, K].
+        times: float32 [K, 1].
+
+    Returns:
+        fp8 [M, K], and float32 [M, 1]; see `round_rows`.
+    """
+    if runs_triton(hidden.device):
+        from pairedit.machine.gelu_kernels import round_gelu_back as kernel
+
+        return kernel(back.contiguous(), hidden.contiguous(), times)
+    activated = back[:, back.shape[1] - hidden.shape[1] :]
+    grad = torch.ops.aten.gelu_backward(activated, hidden, approximate="tanh")
+    return round_rows(grad * times.view(-1).to(grad.dtype))
+
+
+@round_gelu_back.register_fake
+def _(back: Tensor, hidden: Tensor, times: Tensor) -> tuple[Tensor, Tensor]:
+    scale = hidden.new_empty((len(hidden), 1), dtype=torch.float32)
+    return torch.empty_like(hidden, dtype=F8), scale

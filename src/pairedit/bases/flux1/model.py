@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pairedit.bases.base import Model
 from pairedit.bases.flux1.names import NAMES
+from pairedit.bases.licence import APACHE, FLUX1_DEV, FLUX1_KREA, Licence
 from pairedit.files import locate
 from pairedit.lora.names import Names
 
@@ -37,6 +38,12 @@ class Flux1(Model):
     unit: ClassVar[int] = 16  # px: the VAE shrinks 8 times, a token covers 2 x 2 latent pixels
     fuses: ClassVar[bool] = True
     pipeline: ClassVar[str] = "FluxPipeline"
+    licences: ClassVar[Mapping[str, Licence]] = {
+        "flux-dev": FLUX1_DEV,
+        "flux-krea": FLUX1_KREA,
+        "flux-schnell": APACHE,
+        "flux-mini": APACHE,  # as pairedit, which it ships with
+    }
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
         """Say what is wrong with its folder, or with a guidance scale, by the field's name."""

@@ -23,9 +23,10 @@ from pairedit.bases.flux1.heads import FusedAttention
 from pairedit.bases.flux1.mlps import fuse_mlps
 from pairedit.bases.flux1.modulations import BLOCKS, Modulations, blocks_of
 from pairedit.machine.attention import Attend, choose_attention
-from pairedit.machine.blocks import bring_block, compile_blocks, quantise_linears
+from pairedit.machine.blocks import again_of, bring_block, compile_blocks, quantise_linears
 from pairedit.machine.hardware import Hardware
 from pairedit.machine.quantised import Quantise, name_parts, quantiser
+from pairedit.machine.swapping import swapping
 
 
 def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> Modulations | None:
@@ -41,16 +42,19 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
     quantise = quantiser(hardware.precision)
     modulations = Modulations(transformer, device) if hardware.fused else None
     attend = choose_attention(device, transformer.dtype)
-    for block in blocks_of(transformer):
+    blocks = list(blocks_of(transformer))
+    swaps = swapping(blocks, hardware.swapped, device)
+    for block in blocks:
         bring_block(block, device)
         if hardware.fused:
             # 4-bit weights do not stand side by side.
             _fuse(block.attn, attend, quantise, wanted=hardware.precision != "nf4")
             fuse_mlps(block)
         quantise_linears(block, quantise)
+        swaps(block, *_joint(block.attn))
     transformer.to(device)
     if hardware.compile:
-        compile_blocks(blocks_of(transformer), dynamic=hardware.dynamic)
+        compile_blocks(blocks, dynamic=hardware.dynamic)
     return modulations
 
 
@@ -64,13 +68,13 @@ def training_blocks(transformer: nn.Module, hardware: Hardware) -> Iterator[None
             in the backward pass.
     """
     blocks = list(blocks_of(transformer))
-    again = {id(block) for block in blocks[: round(hardware.gradient_checkpointing * len(blocks))]}
+    again = again_of(blocks, hardware.gradient_checkpointing)
     firsts = [getattr(transformer, kind)[0] for kind in BLOCKS] if hardware.compile else []
 
     def run(block: nn.Module, image: Tensor, text: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
         if any(block is first for first in firsts):
             image, text = _like_later_ones(image, text, joint=block is firsts[1])
-        if id(block) in again:
+        if block in again:
             return checkpoint(block, image, text, *more, use_reentrant=False)
         return block(image, text, *more)
 
@@ -105,7 +109,16 @@ def _fuse(attn: nn.Module, attend: Attend, quantise: Quantise | None, *, wanted:
         if streams[-1] is not None and quantise:
             quantise(streams[-1])
             name_parts(layers, streams[-1])
-    attn.set_processor(FusedAttention(*streams, attend))
+    processor = FusedAttention(*streams, attend)
+    processor.settle(attn)
+    attn.set_processor(processor)
+
+
+def _joint(attn: nn.Module) -> list[nn.Linear]:
+    """List the joint projections of an attention layer, which are no children of it."""
+    fused = attn.processor
+    layers = (fused.image, fused.text) if isinstance(fused, FusedAttention) else ()
+    return [layer for layer in layers if layer is not None]
 
 
 def _side_by_side(layers: Sequence[nn.Linear]) -> nn.Linear:

@@ -17,17 +17,19 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu, retrieve_timesteps
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
 from pairedit.bases.decoding import at_once, decode_parts
+from pairedit.bases.flux2.attention import fuse
 from pairedit.bases.flux2.latents import PATCH, image_ids, patchify, text_ids, unpatchify
 from pairedit.bases.flux2.names import NAMES
 from pairedit.bases.flux2.passes import PlainPass, Text
 from pairedit.bases.guidance import FROM_NEGATIVE
 from pairedit.bases.plain import PlainBase
 from pairedit.data.shapes import in_units
+from pairedit.machine.attention import Attend
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
@@ -102,6 +104,10 @@ class Flux2Base(PlainBase):
             raw = unpatchify(latents.to(device) * scale + shift)
             return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
 
+    def fuse(self, block: nn.Module, attend: Attend) -> None:
+        """Let a block run faster; see `PlainBase.fuse`."""
+        fuse(block, attend)
+
     def _statistics(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return mean and standard deviation of the VAE's latents, float32 [1, C, 1, 1]."""
         vae = self.pipeline.vae
@@ -115,7 +121,7 @@ class Flux2Base(PlainBase):
         """Give the pass at a noise level; see `Base.at`."""
         self.place()
         clock = clock_of(sigma.expand(len(text.prompts)), self.device, self.dtype)
-        return PlainPass(base=self, clock=clock, tokens=text.tokens)
+        return PlainPass(base=self, inputs=(text.tokens, clock))
 
     def run(self, latents: Tensor, tokens: Tensor, clock: Tensor) -> Tensor:
         """Run the transformer on latents: each of their pixels is a token."""

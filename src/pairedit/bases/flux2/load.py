@@ -6,69 +6,13 @@ quarter of it.
 
 from __future__ import annotations
 
-import functools
-from typing import Any
-
 import torch
 from diffusers import Flux2KleinPipeline
 from torch import nn
 from transformers import Qwen3Config, Qwen3Model
 
 from pairedit.bases.flux2.flux import READ, Flux2Base
-from pairedit.bases.loading import dtypes, needs_of, readable, settle
-from pairedit.bases.plain import PLAIN
-from pairedit.machine.hardware import Hardware
-
-
-@functools.lru_cache(maxsize=1)
-def load(
-    path: str,
-    *,
-    device: str,
-    precision: str,
-    max_sequence_length: int,
-    hardware: Hardware = PLAIN,
-    changes: tuple[tuple[str, Any], ...] = (),
-) -> Flux2Base:
-    """Load a FLUX.2 klein, or return the one loaded last if it is the same.
-
-    Args:
-        path: a diffusers Flux2KleinPipeline folder, or a model hub id.
-        device: a torch device, such as cpu or cuda.
-        precision: that the hardware's `auto` stands for, float32 or bf16. The VAE runs in float32.
-        max_sequence_length: tokens of a prompt; longer ones are cut, shorter ones filled up.
-        hardware: how the transformer runs; see `hardware.choose`, which settles its `auto`.
-        changes: fields of the hardware that the user set apart from it.
-
-    Returns:
-        The model with the transformer on the device and everything frozen.
-
-    Raises:
-        ValueError: names the path and why it cannot be loaded.
-    """
-    settings = {"precision": precision, "changes": dict(changes)}
-    dtype = dtypes(hardware=hardware, **settings)
-    with readable(path, "FLUX.2"):
-        pipeline = Flux2KleinPipeline.from_pretrained(
-            path,
-            text_encoder=read_encoder(path, dtype["default"]),
-            dtype=dtype,
-            # A pickle could run code.
-            use_safetensors=True,
-        )
-    return Flux2Base(
-        pipeline,
-        device=torch.device(device),
-        max_sequence_length=max_sequence_length,
-        hardware=settle(
-            hardware,
-            pipeline.transformer,
-            device=device,
-            needs=needs_of(pipeline.transformer),
-            fuses=False,
-            **settings,
-        ),
-    )
+from pairedit.bases.loading import loader, needs_of
 
 
 def read_encoder(path: str, dtype: torch.dtype) -> Qwen3Model:
@@ -83,3 +27,12 @@ def read_encoder(path: str, dtype: torch.dtype) -> Qwen3Model:
     # The norm stands behind all layers; what is read of the last one here comes before it.
     encoder.norm = nn.Identity()
     return encoder
+
+
+load = loader(
+    Flux2KleinPipeline,
+    Flux2Base,
+    family="FLUX.2",
+    needs=needs_of,
+    parts=lambda path, dtype: {"text_encoder": read_encoder(path, dtype)},
+)

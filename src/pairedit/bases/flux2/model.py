@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pairedit.bases.base import Model
 from pairedit.bases.flux2.names import NAMES
 from pairedit.bases.guidance import FROM_NEGATIVE, Guidance
+from pairedit.bases.licence import APACHE, FLUX2_KLEIN_9B, Licence
 from pairedit.files import locate
 from pairedit.lora.names import Names
 
@@ -34,6 +35,11 @@ class Flux2(Model):
     fuses: ClassVar[bool] = False
     guidance: ClassVar[Guidance] = FROM_NEGATIVE
     pipeline: ClassVar[str] = "Flux2KleinPipeline"
+    licences: ClassVar[Mapping[str, Licence]] = {
+        "flux2-klein": APACHE,
+        "flux2-klein-fast": APACHE,
+        "flux2-klein-9b": FLUX2_KLEIN_9B,
+    }
 
     distilled: bool = False  # to a few steps without guidance
 

@@ -33,11 +33,9 @@ class PlainPass:
     """Run the transformer as diffusers does."""
 
     base: Flux2Base
-    clock: Tensor  # of each row
-    tokens: Tensor
+    inputs: tuple[Tensor, ...]  # the prompts' tokens, and the clock of each row
     key: None = None
-    inputs: tuple[Tensor, ...] = ()
 
-    def __call__(self, latents: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, tokens: Tensor, clock: Tensor) -> Tensor:
         """Return d latents / d sigma, float32 [B, C, h, w]."""
-        return self.base.run(latents, self.tokens, self.clock)
+        return self.base.run(latents, tokens, clock)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pairedit.bases.base import Model
 from pairedit.bases.guidance import BEYOND, Guidance
+from pairedit.bases.licence import APACHE, Licence
 from pairedit.bases.z_image.names import NAMES
 from pairedit.files import locate
 from pairedit.lora.names import Names
@@ -31,6 +32,7 @@ class ZImage(Model):
     fuses: ClassVar[bool] = False
     guidance: ClassVar[Guidance] = BEYOND
     pipeline: ClassVar[str] = "ZImagePipeline"
+    licences: ClassVar[Mapping[str, Licence]] = {"z-image": APACHE}
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
         """Say what is wrong with its folder, or with a guidance scale, by the field's name."""

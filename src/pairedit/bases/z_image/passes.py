@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pairedit.machine.devices import bring
+
 T_MAX = 1000  # diffusers counts noise levels in thousandths
 
 
@@ -35,20 +37,16 @@ class Pass:
     """Run the transformer as diffusers does."""
 
     transformer: nn.Module
-    text: Text
-    clock: Tensor  # of each row, float32 [B]
+    inputs: tuple[Tensor, ...]  # the clock of each row, float32 [B], and B times a prompt's tokens
     key: None = None
-    inputs: tuple[Tensor, ...] = ()
 
-    def __call__(self, latents: Tensor) -> Tensor:
+    def __call__(self, latents: Tensor, clock: Tensor, *tokens: Tensor) -> Tensor:
         """Return d latents / d sigma, float32 [B, C, h, w]."""
-        images = latents.to(self.clock.device, self.transformer.dtype).unsqueeze(2)  # one frame
-        found = self.transformer(
-            list(images), self.clock, list(self.text.tokens), return_dict=False
-        )[0]
+        images = latents.to(clock.device, self.transformer.dtype).unsqueeze(2)  # one frame
+        found = self.transformer(list(images), clock, list(tokens), return_dict=False)[0]
         return -torch.stack(found).float().squeeze(2)
 
 
 def clock_of(sigmas: Tensor, device: torch.device) -> Tensor:
     """Turn noise levels into the transformer's clock, rounded as by diffusers."""
-    return ((T_MAX - sigmas * T_MAX) / T_MAX).to(device)
+    return bring((T_MAX - sigmas * T_MAX) / T_MAX, device)

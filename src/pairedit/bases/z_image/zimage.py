@@ -19,15 +19,17 @@ from diffusers.pipelines.z_image.pipeline_z_image import (
     get_default_z_image_sigmas,
     retrieve_timesteps,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.guidance import BEYOND
 from pairedit.bases.plain import PlainBase
+from pairedit.bases.z_image.attention import fuse
 from pairedit.bases.z_image.names import NAMES
 from pairedit.bases.z_image.passes import Pass, Text, clock_of
 from pairedit.data.shapes import in_units
+from pairedit.machine.attention import Attend
 from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
@@ -98,11 +100,15 @@ class ZImageBase(PlainBase):
             raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
             return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
 
+    def fuse(self, block: nn.Module, attend: Attend) -> None:
+        """Let a block run faster; see `PlainBase.fuse`."""
+        fuse(block, attend)
+
     def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> Pass:
         """Give the pass at a noise level; see `Base.at`."""
         self.place()
         clock = clock_of(sigma.expand(len(text.prompts)), self.device)
-        return Pass(transformer=self.transformer, text=text, clock=clock)
+        return Pass(transformer=self.transformer, inputs=(clock, *text.tokens))
 
 
 def _shifts(config: Mapping[str, Any]) -> list[float]:

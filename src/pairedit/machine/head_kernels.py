@@ -1,76 +1,15 @@
-"""Own GPU kernels in Triton: imported only where `devices.runs_triton`."""
+"""Own heads and their gradients in Triton: imported only where `devices.runs_triton`."""
 
 from __future__ import annotations
 
 import math
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from pairedit.machine.quantised import F8, F8_MAX, SMALLEST
-
-WARPS = 8
 TOKENS = 16  # of one program
 HEADS = 12  # of one program, which reads the angles of its tokens once
-
-
-def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Round [beside, gelu(hidden)] to fp8; see `feedforward.round_gelu`."""
-    rows, features = beside.shape
-    rounded = hidden.new_empty((rows, features + hidden.shape[1]), dtype=F8)
-    scales = hidden.new_empty((rows, 1), dtype=torch.float32)
-    _round_gelu[(rows,)](
-        beside,
-        hidden,
-        rounded,
-        scales,
-        FEATURES=features,
-        HIDDEN=hidden.shape[1],
-        FEATURES_BLOCK=triton.next_power_of_2(features) if features else 0,
-        HIDDEN_BLOCK=triton.next_power_of_2(hidden.shape[1]),
-        SMALLEST=SMALLEST,
-        LARGEST=F8_MAX,
-        num_warps=WARPS,
-    )
-    return rounded, scales
-
-
-@triton.jit
-def _round_gelu(
-    beside,
-    hidden,
-    rounded,
-    scales,
-    FEATURES: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    FEATURES_BLOCK: tl.constexpr,
-    HIDDEN_BLOCK: tl.constexpr,
-    SMALLEST: tl.constexpr,
-    LARGEST: tl.constexpr,
-):
-    """Round one row, which stays in registers between its maximum and its rounding."""
-    row = tl.program_id(0).to(tl.int64)
-    columns = tl.arange(0, HIDDEN_BLOCK)
-    x = tl.load(hidden + row * HIDDEN + columns, mask=columns < HIDDEN, other=0.0).to(tl.float32)
-    # The tanh form of gelu, written with the sigmoid.
-    x = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
-    largest = tl.max(tl.abs(x), axis=0)
-    if FEATURES_BLOCK > 0:
-        places = tl.arange(0, FEATURES_BLOCK)
-        side = tl.load(beside + row * FEATURES + places, mask=places < FEATURES, other=0.0)
-        side = side.to(tl.float32)
-        largest = tl.maximum(largest, tl.max(tl.abs(side), axis=0))
-    scale = tl.maximum(largest, SMALLEST) / LARGEST
-    tl.store(scales + row, scale)
-    start = rounded + row * (FEATURES + HIDDEN)
-    # A NaN stays one: whoever looks at the image must see it.
-    if FEATURES_BLOCK > 0:
-        side = tl.clamp(side / scale, -LARGEST, LARGEST, propagate_nan=tl.PropagateNan.ALL)
-        tl.store(start + places, side.to(rounded.dtype.element_ty), mask=places < FEATURES)
-    x = tl.clamp(x / scale, -LARGEST, LARGEST, propagate_nan=tl.PropagateNan.ALL)
-    tl.store(start + FEATURES + columns, x.to(rounded.dtype.element_ty), mask=columns < HIDDEN)
 
 
 def to_heads(
@@ -80,9 +19,9 @@ def to_heads(
     rotation: tuple[Tensor, Tensor],
     eps: float,
     start: int,
-    heads: tuple[Tensor, Tensor, Tensor],
+    heads: tuple[Tensor, Tensor, Tensor, Tensor],
 ) -> None:
-    """Write one stream's query, key and value.
+    """Write one stream's query, key and value, and the sizes of query and key.
 
     Args:
         projected: see `heads.to_heads`, contiguous.
@@ -91,7 +30,8 @@ def to_heads(
         rotation: cosine and sine of all tokens.
         eps: of the norms.
         start: the stream's first token among all.
-        heads: query, key and value of all tokens, [B, N, H, D], written to.
+        heads: query, key and value of all tokens, [B, N, H, D], and sizes, [2, B, N, H]; written
+            to.
     """
     rows, tokens, _ = projected.shape
     _, total, count, features = heads[0].shape
@@ -135,6 +75,7 @@ def _to_heads(
     query,
     key,
     value,
+    sizes,
     tokens,
     total,
     start,
@@ -195,6 +136,8 @@ def _to_heads(
             tl.store(value + place, x.to(value.dtype.element_ty), mask=there)
         else:
             scale = tl.rsqrt(tl.sum(x * x, axis=1) / FEATURES + eps)
+            place_size = sizes + ((part * tl.num_programs(2) + row) * total + start + token) * COUNT
+            tl.store(place_size + first + number - part * COUNT, scale, mask=token < tokens)
             # Rounded where a sequence of operations would be.
             normed = (x * scale[:, None] * weight[None, :]).to(query.dtype.element_ty)
             even, odd = tl.split(tl.reshape(normed.to(tl.float32), (TOKENS, FEATURES // 2, 2)))
@@ -204,3 +147,112 @@ def _to_heads(
                 tl.store(query + place, turned, mask=there)
             else:
                 tl.store(key + place, turned, mask=there)
+
+
+def from_heads(
+    gradients: list[Tensor],
+    heads: tuple[Tensor, Tensor],
+    sizes: Tensor,
+    norms: list[Tensor],
+    rotation: tuple[Tensor, Tensor],
+    start: int,
+    tokens: int,
+) -> Tensor:
+    """Return the gradient of one stream's projections, [B, n, 3 H D]; see `heads.from_heads`.
+
+    Args:
+        gradients: of query, key and value, contiguous, [B, N, H, D].
+        heads: query and key, contiguous.
+        sizes: of both.
+        norms: weights of query and key.
+        rotation: cosine and sine of all tokens.
+        start: the stream's first token among all.
+        tokens: n.
+    """
+    rows, total, count, features = heads[0].shape
+    group = math.gcd(count, HEADS)
+    found = heads[0].new_empty(rows, tokens, 3 * count * features)
+    _from_heads[(triton.cdiv(tokens, TOKENS), 3 * count // group, rows)](
+        *gradients,
+        *heads,
+        sizes,
+        *norms,
+        *rotation,
+        found,
+        tokens,
+        total,
+        start,
+        COUNT=count,
+        GROUP=group,
+        FEATURES=features,
+        TOKENS=TOKENS,
+        num_warps=4,
+    )
+    return found
+
+
+@triton.jit
+def _from_heads(
+    to_query,
+    to_key,
+    to_value,
+    query,
+    key,
+    sizes,
+    norm_query,
+    norm_key,
+    cosine,
+    sine,
+    found,
+    tokens,
+    total,
+    start,
+    COUNT: tl.constexpr,
+    GROUP: tl.constexpr,
+    FEATURES: tl.constexpr,
+    TOKENS: tl.constexpr,
+):
+    """Make the gradient of some heads' projections, for some tokens of one row."""
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    first = tl.program_id(1) * GROUP
+    part = first // COUNT
+    row = tl.program_id(2).to(tl.int64)
+    there = (token < tokens)[:, None]
+    feature = tl.arange(0, FEATURES)
+    pair = tl.arange(0, FEATURES // 2)
+    target = (row * tokens + token)[:, None] * (3 * COUNT * FEATURES)
+    source = (row * total + start + token)[:, None] * (COUNT * FEATURES)
+    angle = (start + token)[:, None] * FEATURES + 2 * pair[None, :]
+    c = tl.load(cosine + angle, mask=there, other=0.0)
+    s = tl.load(sine + angle, mask=there, other=0.0)
+    if part == 0:
+        weight = tl.load(norm_query + feature).to(tl.float32)[None, :]
+    else:
+        weight = tl.load(norm_key + feature).to(tl.float32)[None, :]
+    for number in tl.static_range(GROUP):
+        head = first + number - part * COUNT
+        place = source + head * FEATURES + feature[None, :]
+        into = found + target + (first + number) * FEATURES + feature[None, :]
+        if part == 2:
+            tl.store(into, tl.load(to_value + place, mask=there), mask=there)
+        else:
+            if part == 0:
+                grad = tl.load(to_query + place, mask=there, other=0.0)
+                turned = tl.load(query + place, mask=there, other=0.0)
+            else:
+                grad = tl.load(to_key + place, mask=there, other=0.0)
+                turned = tl.load(key + place, mask=there, other=0.0)
+            g = _turn_back(grad.to(tl.float32), c, s, TOKENS, FEATURES)
+            y = _turn_back(turned.to(tl.float32), c, s, TOKENS, FEATURES)
+            size = sizes + ((part * tl.num_programs(2) + row) * total + start + token) * COUNT
+            r = tl.load(size + head, mask=token < tokens, other=0.0)[:, None]
+            mean = (tl.sum(g * y, axis=1) / FEATURES)[:, None]
+            x = r * (weight * g - y / weight * mean)
+            tl.store(into, x.to(found.dtype.element_ty), mask=there)
+
+
+@triton.jit
+def _turn_back(x, c, s, TOKENS: tl.constexpr, FEATURES: tl.constexpr):
+    """Rotate each pair of [TOKENS, FEATURES] by the angle's opposite."""
+    even, odd = tl.split(tl.reshape(x, (TOKENS, FEATURES // 2, 2)))
+    return tl.reshape(tl.join(even * c + odd * s, odd * c - even * s), (TOKENS, FEATURES))
