@@ -112,7 +112,9 @@ def test_every_command_runs(page, first, type_, tmp_path, tiny_flux_folder, monk
         # Two steps have a state for each, where a page keeps some; few seeds show as much as many.
         words = [re.sub(r"^save_every=.*", "save_every=1", word) for word in typed]
         words = [re.sub(r"count: \d+", "count: 2", word) for word in words]
-        if program == "pairedit-gen" and not any(re.match("seeds=|again=|old=|edit=real$", w) for w in words):
+        if program == "pairedit-gen" and not any(
+            re.match("seeds=|again=|old=|edit=real$", w) for w in words
+        ):
             words.append("seeds=[3,4]")  # a page looks at seed 3
         made = any(word.startswith(("hydra.", "old=", "resume=")) for word in words)
         if program == "pairedit-train" and not made:
