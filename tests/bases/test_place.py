@@ -133,11 +133,9 @@ def test_one_compilation_serves_all_blocks_of_a_kind(tiny_flux_folder, monkeypat
         compiled.append(graph)
         return graph
 
-    whole = torch.nn.Module.compile
+    whole = torch.compile
     monkeypatch.setattr(
-        torch.nn.Module,
-        "compile",
-        lambda self, **options: whole(self, backend=backend, **options),
+        torch, "compile", lambda function, **options: whole(function, backend=backend, **options)
     )
     flux, step = open_fused(tiny_flux_folder, compile=True, swapped=swapped)
     with training_blocks(flux.transformer, flux.hardware):
@@ -172,12 +170,12 @@ def test_the_backward_pass_keeps_each_head_once(tiny_flux_folder, monkeypatch, i
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.heavy
 def test_the_traced_path_gives_the_plain_result(results, monkeypatch):
-    whole = torch.nn.Module.compile
+    whole = torch.compile
     # Traced in full as on a GPU; generating code for a CPU would take minutes.
     monkeypatch.setattr(
-        torch.nn.Module,
+        torch,
         "compile",
-        lambda self, **options: whole(self, backend="aot_eager", **options),
+        lambda function, **options: whole(function, backend="aot_eager", **options),
     )
     compiled = results(replace(FUSED, name="compiled", compile=True))
     for found, expected in zip(compiled, results(Hardware()), strict=True):

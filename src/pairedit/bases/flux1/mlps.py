@@ -36,9 +36,13 @@ def fuse_mlps(block: nn.Module) -> None:
 class SingleBlock(FluxSingleTransformerBlock):
     """Run a single block, whose MLP stands beside its attention.
 
+    Between single blocks all tokens stay side by side: to part and join them again would be six
+    walks through memory, there and back.
     Source: diffusers' FluxSingleTransformerBlock, whose result this is (but in float16, which that
     one clips).
     """
+
+    last = False  # of all blocks: what it gives is the image's
 
     def forward(
         self,
@@ -48,22 +52,36 @@ class SingleBlock(FluxSingleTransformerBlock):
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
         joint_attention_kwargs: dict[str, Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Map the image's and the text's tokens, both [B, tokens, D]; return the text's first.
+        """Map the image's and the text's tokens, [B, tokens, D]; return the text's first.
 
         Args:
-            hidden_states: the image's.
-            encoder_hidden_states: the text's.
+            hidden_states: the image's, or those of both, the text's first, as other single blocks
+                return them in this place.
+            encoder_hidden_states: the text's as they were before all single blocks; of interest is
+                how many there are.
             temb: what `norm` takes.
             image_rotary_emb: cosine and sine of all tokens, the text's first, float32 [N, features
                 of a head].
             joint_attention_kwargs: for the attention.
         """
-        joint = torch.cat([encoder_hidden_states, hidden_states], dim=1)
+        joint = hidden_states
+        if joint.shape[1] < len(image_rotary_emb[0]):
+            joint = torch.cat([encoder_hidden_states, joint], dim=1)
+        joint = self.transform(joint, temb, image_rotary_emb, joint_attention_kwargs or {})
+        image = joint[:, encoder_hidden_states.shape[1] :] if self.last else joint
+        return encoder_hidden_states, image
+
+    def transform(
+        self, joint: Tensor, temb: Tensor, rotation: tuple[Tensor, Tensor], more: dict[str, Any]
+    ) -> Tensor:
+        """Map all tokens to the same; see `forward`."""
         x, gate = self.norm(joint, emb=temb)
-        attended = self.attn(x, image_rotary_emb=image_rotary_emb, **(joint_attention_kwargs or {}))
-        joint = joint + gate[:, None] * feed(self.proj_mlp, self.proj_out, x, attended)
-        length = encoder_hidden_states.shape[1]
-        return joint[:, :length], joint[:, length:]
+        attended = self.attn(x, image_rotary_emb=rotation, **more)
+        return joint + gate[:, None] * feed(self.proj_mlp, self.proj_out, x, attended)
+
+    def compile(self, **options: Any) -> None:
+        """Compile what all single blocks have in common."""
+        self.transform = torch.compile(self.transform, **options)
 
 
 class Mlp(FeedForward):

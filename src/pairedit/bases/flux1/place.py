@@ -21,7 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pairedit.bases.flux1.heads import FusedAttention
 from pairedit.bases.flux1.mlps import fuse_mlps
-from pairedit.bases.flux1.modulations import BLOCKS, Modulations, blocks_of
+from pairedit.bases.flux1.modulations import Modulations, blocks_of
 from pairedit.machine.attention import Attend, choose_attention
 from pairedit.machine.blocks import again_of, bring_block, compile_blocks, quantise_linears
 from pairedit.machine.hardware import Hardware
@@ -52,6 +52,8 @@ def place(transformer: nn.Module, hardware: Hardware, device: torch.device) -> M
             fuse_mlps(block)
         quantise_linears(block, quantise)
         swaps(block, *_joint(block.attn))
+    if hardware.fused:
+        blocks[-1].last = True
     transformer.to(device)
     if hardware.compile:
         compile_blocks(blocks, dynamic=hardware.dynamic)
@@ -69,16 +71,16 @@ def training_blocks(transformer: nn.Module, hardware: Hardware) -> Iterator[None
     """
     blocks = list(blocks_of(transformer))
     again = again_of(blocks, hardware.gradient_checkpointing)
-    firsts = [getattr(transformer, kind)[0] for kind in BLOCKS] if hardware.compile else []
+    first = blocks[0] if hardware.compile else None
 
     def run(block: nn.Module, image: Tensor, text: Tensor, *more: Any) -> tuple[Tensor, Tensor]:
-        if any(block is first for first in firsts):
-            image, text = _like_later_ones(image, text, joint=block is firsts[1])
+        if block is first:
+            image, text = _like_later_ones(image, text)
         if block in again:
             return checkpoint(block, image, text, *more, use_reentrant=False)
         return block(image, text, *more)
 
-    if firsts or again:
+    if first is not None or again:
         transformer.enable_gradient_checkpointing(run)
     try:
         yield
@@ -86,15 +88,8 @@ def training_blocks(transformer: nn.Module, hardware: Hardware) -> Iterator[None
         transformer.disable_gradient_checkpointing()
 
 
-def _like_later_ones(image: Tensor, text: Tensor, *, joint: bool) -> tuple[Tensor, Tensor]:
-    """Make the inputs of a first block like those of later ones: compiled code serves all then.
-
-    They have a gradient, and those of single blocks are parts of one tensor.
-    """
-    if joint:
-        length = text.shape[1]
-        both = torch.cat([text, image], dim=1)
-        image, text = both[:, length:], both[:, :length]
+def _like_later_ones(image: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the inputs of the first block a gradient, as later ones have: one compilation serves."""
     if not image.requires_grad:
         image, text = (part.detach().requires_grad_(True) for part in (image, text))
     return image, text
