@@ -24,7 +24,7 @@ CLUSTER := $(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m cluster tests
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo studio test test-heavy test-faults test-cluster test-browser check dist format data clean FORCE
+.PHONY: help setup demo studio docs test test-heavy test-faults test-cluster test-browser check dist format data clean FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,11 @@ $(STUDIO)/.installed: $(STAMP)
 
 studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the slider, edit a photo
 	$(OFFLINE) $(STUDIO)/bin/pairedit-studio
+
+docs: $(STAMP) ## build the pages as a site in build/site; every link is checked
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet --strict
+	@printf 'The site is here:\n  %s\n' "$(CURDIR)/build/site/index.html"
 
 test: $(STAMP) ## run the tests, heavy ones apart: about 8 minutes on two cores
 	$(TESTS)

@@ -2,8 +2,8 @@
 
     python scripts/mini_card.py [--write]
 
-Prints reconstruction, probe R² and prompt obedience; `--write` puts them into README.md and the
-picture into docs/pictures/faces.png.
+Prints reconstruction, probe R² and prompt obedience; `--write` puts them into docs/flux-mini.md
+and the picture into docs/pictures/faces.png.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from pairedit.sample import generate
 from pairedit.settings import Rendering
 
 ROOT = Path(__file__).parents[1]
-BEGIN, END = "<!-- card: begin -->\n", "<!-- card: end -->"
+PAGE = ROOT / "docs" / "flux-mini.md"
+BEGIN, END = "<!-- card: begin -->\n\n", "\n<!-- card: end -->"
 HELD_OUT = 20_000_000  # training faces come from smaller seeds
 COUNT = 128
 SEEDS = range(2000, 2064)
@@ -70,7 +71,7 @@ def grid(images: torch.Tensor, columns: int = 8) -> Image.Image:
 def main() -> None:
     """Check, print, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="update README.md and the picture")
+    parser.add_argument("--write", action="store_true", help="update the page and the picture")
     write = parser.parse_args().write
     base = load_mini()
     attributes, images = faces(COUNT, HELD_OUT)
@@ -93,9 +94,8 @@ def main() -> None:
     text = "\n".join(lines) + "\n"
     print(text)
     if write:
-        page = (ROOT / "README.md").read_text()
-        before, rest = page.split(BEGIN)
-        (ROOT / "README.md").write_text(before + BEGIN + text + END + rest.split(END)[1])
+        before, rest = PAGE.read_text().split(BEGIN)
+        PAGE.write_text(before + BEGIN + text + END + rest.split(END)[1])
         line = torch.ones(3, 6, 8 * 128)
         drawn, made = (to_tensor(grid(part[:24])) for part in (images, plain))
         (ROOT / "docs" / "pictures").mkdir(parents=True, exist_ok=True)

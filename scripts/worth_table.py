@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results/edits"
-PAGES = (ROOT / "README.md", ROOT / "docs/evaluate.md")
+PAGES = (ROOT / "docs/choose.md",)
 MARK = "worth table"
 RECIPE, USE = "graded-150", "chosen"  # what a user gets who asks for nothing
 SCALE, MOST = "one pair at", "reach"
@@ -53,7 +53,7 @@ def text() -> str:
 def main() -> None:
     """Print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into README.md and docs/evaluate.md")
+    parser.add_argument("--write", action="store_true", help="into docs/choose.md")
     write = parser.parse_args().write
     print(text())
     if write:

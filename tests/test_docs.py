@@ -1,4 +1,8 @@
-"""Every command of docs/ runs, in the page's order, on the tiny model."""
+"""Every command of README and docs/ runs, in the page's order, on the tiny model.
+
+A block of `sh` is there to be followed; one of `bash` shows another way, and takes its time on
+flux-mini. All pages use the two sliders that FIRST trains.
+"""
 
 import re
 import shlex
@@ -14,7 +18,9 @@ from PIL import Image
 from pairedit import cli, notebook
 from tiny import write_pairs
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+FIRST = ["pairedit-train", "dataset=[age,smile]", "hydra.run.dir=outputs/first"]
 
 
 # What makes a command quick; the pages' own numbers stay as they are otherwise.
@@ -27,10 +33,10 @@ QUICK = {
 
 
 def commands(page: Path) -> list[list[str]]:
-    blocks = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
+    blocks = re.findall(r"^```(?:sh|bash)\n(.*?)^```$", page.read_text(), flags=re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    split = [shlex.split(line) for line in lines if line and not line.startswith("#")]
-    return [words for words in split if words[0] != "pip" and not AFAR & set(words)]
+    split = [shlex.split(line) for line in lines if line.startswith("pairedit-")]
+    return [words for words in split if not AFAR & set(words)]
 
 
 def files(page: Path) -> dict[str, str]:
@@ -40,7 +46,7 @@ def files(page: Path) -> dict[str, str]:
 # Need what is not installed everywhere; tests/cluster and tests/sweeps run these.
 AFAR = {f"hydra/launcher={name}" for name in ("joblib", "ray", "submitit")} | {"sweep=tune"}
 
-PAGES = sorted(page for page in DOCS.glob("*.md") if commands(page))
+PAGES = sorted(page for page in [ROOT / "README.md", *DOCS.glob("*.md")] if commands(page))
 LONG = {"evaluate", "real", "sweep"}  # whose trainings and evaluations are many
 
 
@@ -48,8 +54,38 @@ def marked(page: Path):
     return pytest.param(page, id=page.stem, marks=[pytest.mark.heavy] * (page.stem in LONG))
 
 
+@pytest.fixture
+def type_(monkeypatch, capfd, tiny_flux_folder):
+    """Return what runs one command line as it stands, but quickly and on the tiny model."""
+
+    def run(program: str, *words: str) -> None:
+        name = program.removeprefix("pairedit-")
+        more = [f"model.path={tiny_flux_folder}", "model.max_sequence_length=32"]
+        quick = [*more, *QUICK[name]] if QUICK[name] else []
+        monkeypatch.setattr(sys, "argv", [program, *words, *quick])
+        try:
+            getattr(cli, name)()
+        except SystemExit as leave:
+            out, err = capfd.readouterr()
+            raise AssertionError(f"{shlex.join([program, *words])}: {err}{out}") from leave
+
+    return run
+
+
+@pytest.fixture
+def first(tmp_path_factory, monkeypatch, type_) -> Path:
+    """Train the two sliders of all pages once for all of them."""
+    place = tmp_path_factory.getbasetemp() / "pages"
+    if not (place / "outputs").is_dir():
+        place.mkdir(exist_ok=True)
+        monkeypatch.chdir(place)
+        type_(*FIRST)
+    return place / "outputs"
+
+
 @pytest.mark.parametrize("page", [marked(page) for page in PAGES])
-def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd):
+def test_every_command_runs(page, first, type_, tmp_path, tiny_flux_folder, monkeypatch):
+    shutil.copytree(first, tmp_path / "outputs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])  # the working folder is added to it
     write_pairs(tmp_path / "my_edit")
@@ -58,7 +94,7 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
     (tmp_path / "my_prompts.txt").write_text("image of a person\n")
     old = {
         "pretrained_model_name_or_path": str(tiny_flux_folder),
-        "datasets_folder": str(DOCS.parent / "data"),
+        "datasets_folder": str(ROOT / "data"),
         "datasets": ["age"],
         "output_folder": "outputs/old",
         "output_folder_gen": "outputs/old_gen",
@@ -71,23 +107,20 @@ def test_every_command_runs(page, tmp_path, tiny_flux_folder, monkeypatch, capfd
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
     for index, (program, *typed) in enumerate(commands(page)):
+        if [program, *typed] == FIRST:
+            continue
         # Two steps have a state for each, where a page keeps some; few seeds show as much as many.
         words = [re.sub(r"^save_every=.*", "save_every=1", word) for word in typed]
         words = [re.sub(r"count: \d+", "count: 2", word) for word in words]
-        name = program.removeprefix("pairedit-")
-        if name == "gen" and not any(re.match("seeds=|again=|old=", word) for word in words):
+        if program == "pairedit-gen" and not any(
+            re.match("seeds=|again=|old=|edit=real$", w) for w in words
+        ):
             words.append("seeds=[3,4]")  # a page looks at seed 3
-        if name == "train" and not any(w.startswith(("hydra.", "old=", "resume=")) for w in words):
+        made = any(word.startswith(("hydra.", "old=", "resume=")) for word in words)
+        if program == "pairedit-train" and not made:
             # The default folder is named by the second, and takes no other run.
             words.append(f"hydra.run.dir=outputs/run{index}")
-        if QUICK[name]:
-            words += [f"model.path={tiny_flux_folder}", "model.max_sequence_length=32"]
-        monkeypatch.setattr(sys, "argv", [program, *words, *QUICK[name]])
-        try:
-            getattr(cli, name)()
-        except SystemExit as leave:
-            out, err = capfd.readouterr()
-            raise AssertionError(f"{shlex.join([program, *words])}: {err}{out}") from leave
+        type_(program, *words)
     assert {".safetensors", ".png"} <= {path.suffix for path in tmp_path.rglob("*")}
 
 
@@ -107,12 +140,45 @@ def test_the_lines_for_python_run(tmp_path, tiny_flux_folder, monkeypatch, capsy
     assert {path.name for path in tmp_path.rglob("*.safetensors")} >= {"semantic.safetensors"}
 
 
+def anchors(page: Path) -> set[str]:
+    """Return what a link may name behind `#`, as GitHub makes it of headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    heads = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 def test_links_lead_somewhere():
-    for page in [DOCS.parent / "README.md", *DOCS.glob("*.md")]:
-        for link in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.glob("*.md")]:
+        for link, place in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text()):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            if place:
+                assert place in anchors(target), f"{page.name}: {link}#{place}"
 
 
-def test_the_readme_leads_to_every_page():
-    readme = (DOCS.parent / "README.md").read_text()
-    assert [page.name for page in DOCS.glob("*.md") if f"(docs/{page.name})" not in readme] == []
+def test_the_first_page_and_the_site_lead_to_every_page():
+    menu = (ROOT / "mkdocs.yml").read_text()
+    index = (DOCS / "index.md").read_text()
+    for page in DOCS.glob("*.md"):
+        assert re.search(rf"(?:- |: ){re.escape(page.name)}$", menu, re.M), page.name
+        assert page.name == "index.md" or f"({page.name}" in index, page.name
+
+
+def test_pages_that_use_the_two_sliders_say_how_to_train_them():
+    for page in PAGES:
+        lines = commands(page)
+        if any("outputs/first/" in word for words in lines for word in words):
+            assert FIRST in lines, page.name
+
+
+def test_the_readme_is_short():
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(), flags=re.S)
+    assert len([word for word in text.split() if re.search(r"\w", word)]) <= 700
+
+
+def test_badges_are_true():
+    project = (ROOT / "pyproject.toml").read_text()
+    (licence,) = re.findall(r'^license = "(.+)"$', project, re.M)
+    (python,) = re.findall(r'^requires-python = ">=(.+)"$', project, re.M)
+    for name, value in (("licence", licence), ("python", f"{python} or newer")):
+        assert f">{value}</text>" in (DOCS / f"pictures/badges/{name}.svg").read_text()

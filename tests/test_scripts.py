@@ -110,11 +110,10 @@ def test_the_page_is_filled_from_an_evaluation():
     expected = page.replace("old\n", "new\n")
     assert script["fill"](page, "table", "new\n") == expected
     assert script["fill"](page, "sheets", "new\n") == page
-    for name in ("docs/ablation.md", "README.md"):
-        text = (Path(__file__).parents[1] / name).read_text()
-        filled = script["fill"](text, "table", "THE TABLE\n")
-        assert filled.count("THE TABLE") == 1, name
-        assert script["fill"](filled, "table", "THE TABLE\n") == filled
+    text = (Path(__file__).parents[1] / "docs/ablation.md").read_text()
+    filled = script["fill"](text, "table", "THE TABLE\n")
+    assert filled.count("THE TABLE") == 1
+    assert script["fill"](filled, "table", "THE TABLE\n") == filled
 
 
 @pytest.mark.heavy

@@ -1,4 +1,4 @@
-"""The recipe of docs/files.md for plain diffusers gives our images."""
+"""The recipe of docs/comfyui.md for plain diffusers gives our images."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
 from tiny import strong_lora
 
-PAGE = Path(__file__).parents[2] / "docs/files.md"
+PAGE = Path(__file__).parents[2] / "docs/comfyui.md"
 STEPS, SIZE = 6, (32, 32)
 
 

@@ -1,0 +1,165 @@
+"""Write the tables that several pages share, from the committed results of the benchmarks.
+
+    python scripts/page_tables.py [--write]
+
+`cards`: which card trains and renders which base, how fast, in how much memory
+(benchmarks/results/*.json, which benchmarks/full_size.py writes). `findings`: how much else a
+slider changes (benchmarks/results/edits/, which scripts/edits_benchmark.py writes). Nothing is
+trained or measured here. `figures` holds the same numbers for sentences: tests/test_figures.py
+compares every page with them.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from worth_table import mean, newest
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks/results"
+README, DOCS = ROOT / "README.md", ROOT / "docs"
+PAGES = {
+    "cards table": (README, DOCS / "bases.md"),
+    "findings table": (README, DOCS / "index.md", DOCS / "choose.md"),
+}
+
+# Memory of the card in GB, `model=`, `hardware=`, and the name of the base in the results. The
+# card is the smallest common one on which hardware=auto takes this profile.
+CARDS = (
+    (8, "flux2-klein", "8gb", "flux2-klein"),
+    (12, "flux2-klein", "12gb", "flux2-klein"),
+    (12, "flux-dev", "12gb", "flux1"),
+    (24, "flux2-klein", "80gb", "flux2-klein"),
+    (24, "flux-dev", "24gb", "flux1"),
+    (32, "z-image", "80gb", "z-image"),
+    (48, "flux-dev", "80gb", "flux1"),
+    (48, "flux2-klein-9b", "80gb", "flux2-klein-9b"),
+)
+# Of edits that every one of these reaches; what a user gets who asks for nothing comes second.
+RECIPES = (
+    ("published method (`full`)", "three", "full-500", "plain"),
+    ("ours (`graded`, the default)", "three", "graded-150", "chosen"),
+    ("ours", "one", "graded-150-one", "chosen"),
+)
+APART = ("tilt",)  # no method learns to turn a head
+
+
+@cache
+def measured(base: str) -> Mapping[str, Mapping]:
+    """Return the newest result of each variant of a base at full size."""
+    runs = [json.loads(path.read_text()) for path in RESULTS.glob("*.json")]
+    runs = [run for run in runs if run["size"] == "full" and run.get("base", "flux1") == base]
+    found: dict[str, Mapping] = {}
+    for run in sorted(runs, key=lambda run: run["date"]):
+        for name, result in run["results"].items():
+            if "error" not in result:
+                found[name] = result | {"date": run["date"]}
+    return found
+
+
+def cell(base: str, variant: str) -> str:
+    """Write the seconds of one variant, and the GiB that its process takes."""
+    found = measured(base).get(variant)
+    if found is None:
+        return "not measured"
+    # hardware=8gb meant 4 bits until then.
+    note = "in 4 bits: " if variant.endswith("8gb") and found["date"] < "2026-11-26 16" else ""
+    return f"{note}{found['seconds']['median']:.2g} s, {found['peak']['process']:.1f} GiB"
+
+
+def cards() -> str:
+    """Write what runs on which card."""
+    lines = [
+        "| card | base and profile | a training step | four images |",
+        "|---|---|---|---|",
+    ]
+    for card, model, profile, base in CARDS:
+        cells = [cell(base, f"{work}-{profile}") for work in ("train", "sample")]
+        lines.append(f"| {card} GB | `{model}` `{profile}` | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def off_target() -> Mapping[str, Mapping[str, float | None]]:
+    """Return the off-target change of each recipe by edit, and the floor, as means of trainings."""
+    kinds = {(recipe, use): recipe for _, _, recipe, use in RECIPES}
+    found: dict[str, dict[str, list[float | None]]] = {}
+    for name, uses in newest().items():
+        recipe, edit = split(name)
+        for use, figures in uses.items():
+            if (recipe, use) in kinds:
+                by_edit = found.setdefault(recipe, {})
+                by_edit.setdefault(edit, []).append(figures["off-target"])
+                if recipe == RECIPES[1][2]:
+                    found.setdefault("floor", {}).setdefault(edit, []).append(figures["floor"])
+    return {recipe: {e: mean(v) for e, v in by.items()} for recipe, by in found.items()}
+
+
+def split(name: str) -> tuple[str, str]:
+    """Split the name of a job, such as graded-150-one-age-0, into recipe and edit."""
+    method, steps, *rest, _ = name.split("-")
+    one = ["one"] if rest[0] == "one" else []
+    return "-".join([method, steps, *one]), "-".join(rest[len(one) :])
+
+
+def compared() -> tuple[list[str], dict[str, float]]:
+    """Return the edits that all recipes reach, and the mean over them by recipe."""
+    by = off_target()
+    rows = [by[recipe] for _, _, recipe, _ in RECIPES]
+    edits = [e for e in rows[0] if e not in APART and all(row.get(e) is not None for row in rows)]
+    return edits, {name: sum(row[e] for e in edits) / len(edits) for name, row in by.items()}
+
+
+def findings() -> str:
+    """Write how much else a slider changes."""
+    _, means = compared()
+    lines = [
+        "| trained by | pairs | training steps | other attributes move by |",
+        "|---|---|---|---|",
+    ]
+    for words, pairs, recipe, _ in RECIPES:
+        lines.append(f"| {words} | {pairs} | {recipe.split('-')[1]} | {means[recipe]:.3f} |")
+    lines.append(f"| a perfect edit would be read as | | | {means['floor']:.3f} |")
+    return "\n".join(lines) + "\n"
+
+
+def figures() -> dict[str, str]:
+    """Return the numbers that sentences of the pages name, as they are written there."""
+    edits, means = compared()
+    full, ours, one = (means[recipe] for _, _, recipe, _ in RECIPES)
+    flux1 = measured("flux1")
+    return {
+        "edits compared": str(len(edits)),
+        "off-target, full": f"{full:.3f}",
+        "off-target, ours": f"{ours:.3f}",
+        "off-target, ours, one pair": f"{one:.3f}",
+        "less beside the edit, %": f"{100 * (1 - ours / full):.0f}",
+        "training step, flux-dev 80gb": f"{flux1['train-80gb']['seconds']['median']:.2g}",
+        "default training, flux-dev": f"{flux1['train-80gb-eager']['whole']:.0f}",
+    }
+
+
+def text(mark: str) -> str:
+    """Write the table of a mark."""
+    return {"cards table": cards, "findings table": findings}[mark]()
+
+
+def main() -> None:
+    """Print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--write", action="store_true", help="into the pages that have them")
+    write = parser.parse_args().write
+    for mark, pages in PAGES.items():
+        print(text(mark))
+        if write:
+            from tables import put  # imports torch
+
+            for page in pages:
+                put(page, mark, text(mark))
+    for name, value in figures().items():
+        print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    main()

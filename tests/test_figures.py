@@ -1,0 +1,113 @@
+"""No page contradicts another: numbers that occur twice come from one source, and are compared."""
+
+import json
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pairedit.settings import Training
+
+ROOT = Path(__file__).parents[1]
+PAGES = {page.name: page for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    return import_module("page_tables")
+
+
+def prose(page: Path) -> str:
+    """Return a page in one line, without what scripts write between markers."""
+    text = re.sub(r"<!-- (.+?): begin -->.*?<!-- \1: end -->", "", page.read_text(), flags=re.S)
+    return " ".join(text.split())
+
+
+def said(pattern: str) -> dict[tuple[str, int], str]:
+    """Return every number of a pattern's group, by page and place."""
+    found = {}
+    for name, page in PAGES.items():
+        for match in re.finditer(pattern, prose(page)):
+            found[name, match.start()] = match.group(1)
+    return found
+
+
+def test_the_shared_tables_are_those_of_the_committed_results(tables):
+    for mark, pages in tables.PAGES.items():
+        for page in pages:
+            _, rest = page.read_text().split(f"<!-- {mark}: begin -->\n")
+            shown = rest.split(f"<!-- {mark}: end -->")[0]
+            assert shown == tables.text(mark), f"{page.name}: python scripts/page_tables.py --write"
+
+
+def test_the_page_of_the_method_has_the_same_means(tables):
+    lines = (ROOT / "docs/method.md").read_text().splitlines()
+    _, means = tables.compared()
+    for recipe, words in {
+        "full-500": "| `full`, 500 steps, three pairs | plain |",
+        "graded-150": "| `graded`, 150 steps, three pairs | chosen |",
+        "graded-150-one": "| `graded`, 150 steps, one pair | chosen |",
+        "floor": "| a perfect edit | the floor |",
+    }.items():
+        (line,) = (line for line in lines if line.startswith(words))
+        assert line.split(" | ")[-1].strip(" |") == f"{means[recipe]:.3f}", recipe
+
+
+# What sentences say, and the name of the number in `page_tables.figures`.
+SENTENCES = {
+    r"(\d+) % less besides the edit": "less beside the edit, %",
+    r"That is (\d+) % less, in 150 steps": "less beside the edit, %",
+    r"mean of (\d+) edits": "edits compared",
+    r"training of 150 steps on FLUX\.1-dev took (\d+) s": "default training, flux-dev",
+}
+
+
+@pytest.mark.parametrize("pattern", SENTENCES)
+def test_sentences_have_the_measured_numbers(pattern, tables):
+    found = said(pattern)
+    assert found, pattern
+    assert set(found.values()) == {tables.figures()[SENTENCES[pattern]]}, found
+
+
+def test_steps_are_those_of_the_methods():
+    usual = Training.__dataclass_fields__["steps"].default
+    for method in ("graded", "full"):
+        steps = yaml.safe_load((ROOT / f"conf/method/{method}.yaml").read_text()).get(
+            "steps", usual
+        )
+        found = said(rf"`(?:method=)?{method}`[^.`|;:]{{0,50}}?\b(\d+) steps")
+        assert found, method
+        assert set(found.values()) == {str(steps)}, found
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"in about (\d+) minutes on two H200",  # the training of flux-mini
+        r"(\d+) (?:known )?attributes",
+        r"needs? (\d+\.\d+) GiB free for `z-image`",
+        r"the least measured is (\d+\.\d+) GiB",
+    ],
+)
+def test_what_is_said_twice_is_said_alike(pattern):
+    assert len(set(said(pattern).values())) <= 1, said(pattern)
+
+
+def test_every_table_of_figures_says_when_and_how():
+    """A page with a generated table names a date, and a command that makes it."""
+    for name, page in PAGES.items():
+        text = page.read_text()
+        if "begin -->" in text:
+            assert re.search(r"2\d{3}-\d\d-\d\d", text), f"{name}: no date"
+            assert re.search(r"(?:python|pairedit-\w+|make) \S+", text), f"{name}: no command"
+
+
+def test_dates_of_shared_tables_are_not_older_than_the_results(tables):
+    newest = max(
+        json.loads(path.read_text())["date"][:10] for path in tables.RESULTS.glob("*.json")
+    )
+    for page in tables.PAGES["cards table"]:
+        assert newest in page.read_text(), page.name
