@@ -26,6 +26,13 @@ WIDTHS = (1600, 390)
 FILM = 400  # px, the width of the animation
 COLOURS = 192  # of a screenshot; enough for a calm page
 MOVES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+# Whether a row has so many pictures, and nothing is rendered any more.
+WHOLE = """([place, count]) => {
+  const row = document.querySelector(`#${place} pairedit-row[ready]`);
+  const said = document.querySelector(`#${place}-said`)?.textContent ?? "";
+  return row && !said.includes("Rendering")
+    && JSON.parse(row.getAttribute("data")).panes[0].pictures.length >= count;
+}"""
 
 
 def main() -> None:
@@ -34,6 +41,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="a folder of trainings to show")
     parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
     parser.add_argument("--only", nargs="+", default=[*TABS, "film", "pad"], help="some of them")
+    parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS, help="of the browser, px")
     asked = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -44,19 +52,19 @@ def main() -> None:
         command = [sys.executable, "-m", "pairedit", "studio", *words]
         server = subprocess.Popen(command, cwd=folder)
         try:
-            walk(f"http://127.0.0.1:{port}/", asked.chromium, asked.only)
+            walk(f"http://127.0.0.1:{port}/", asked.chromium, asked.only, asked.widths)
         finally:
             server.terminate()
             server.wait()
 
 
-def walk(address: str, chromium: str, only: list[str]) -> None:
+def walk(address: str, chromium: str, only: list[str], widths: list[int]) -> None:
     """Take the pictures that are asked for."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for width in WIDTHS:
+        for width in widths if set(only) & set(TABS) else ():
             page = opened(browser, address, width, "light")
             for name, walk_to in TABS.items():
                 if name in only:
@@ -79,7 +87,7 @@ def opened(browser: Any, address: str, width: int, scheme: str) -> Any:
             break
         except Exception:  # nobody answers yet
             time.sleep(0.3)
-    page.locator("#play pairedit-row[ready]").wait_for()
+    page.wait_for_function(WHOLE, arg=["play", len(MOVES)])
     return page
 
 
@@ -92,13 +100,13 @@ def pad(page: Any) -> None:
     """Show two sliders, in the dark."""
     page.get_by_label("Second slider").click()
     page.get_by_role("option", name="glasses").first.click()
-    page.locator("#play pairedit-row[ready] .two").wait_for()
+    page.wait_for_function(WHOLE, arg=["play", 25])
     page.get_by_role("button", name="Next person").click()
     page.wait_for_function(
         "document.querySelector('#play pairedit-row[ready]')?.getAttribute('data')"
         ".includes('seed000001')"
     )
-    page.locator("#play pairedit-row[ready] .two").wait_for()
+    page.wait_for_function(WHOLE, arg=["play", 25])
     page.locator("#play pairedit-row input").first.focus()
     shoot(page, f"pad-{max(WIDTHS)}")
 
@@ -116,13 +124,7 @@ def photograph(page: Any, width: int) -> None:
     page.get_by_role("tab", name="Photograph").click()
     photo = sorted((ROOT / "data" / "real").glob("*.png"))[0]
     page.locator("#photograph input[type=file]").set_input_files(str(photo))
-    page.locator("#photo pairedit-row[ready]").wait_for()
-    page.wait_for_function(
-        "JSON.parse(document.querySelector('#photo pairedit-row')?.getAttribute('data') ?? 'null')"
-        "?.panes[0].pictures.length > 1"
-    )
-    page.locator("#photo pairedit-row[ready]").wait_for()
-    page.wait_for_timeout(500)
+    page.wait_for_function(WHOLE, arg=["photo", len(MOVES)])
     shoot(page, f"photograph-{width}")
 
 
@@ -132,7 +134,7 @@ def library(page: Any, width: int) -> None:
     page.locator("#runs button").first.wait_for()
     page.wait_for_timeout(1500)
     page.locator("#runs button").first.click()
-    page.locator("#about").get_by_text("by scale").first.wait_for()
+    page.locator("#about table").wait_for()
     page.wait_for_timeout(1000)
     shoot(page, f"library-{width}")
 

@@ -14,7 +14,7 @@ def test_the_commands_import_nothing_slow():
 def test_the_garbage_collector_rests_only_while_torch_is_imported():
     code = """
 import gc
-from pairedit.cli import collector_at_rest
+from pairedit.machine.collector import collector_at_rest
 with collector_at_rest():
     import torch
     assert not gc.isenabled()

@@ -46,7 +46,7 @@ TOP = f"{SCIENCE} cli files problems"
 DOORS = [
     # The seam and what prompts become; no architecture.
     (TOP, "bases", "base prompts"),
-    (TOP, "machine", "devices hardware"),
+    (TOP, "machine", "collector devices hardware"),
     # `known` says which base model is meant where none is named.
     ("studio jobs plan measure pictures", "bases", "base known"),
     ("machine lora", "bases", ""),
@@ -63,10 +63,10 @@ DOORS = [
 # Each of them works where there is no torch: mistakes are answered before it is imported.
 NO_TORCH = (
     "cli plan.* settings methods schedules edits noising files problems "
-    "data.examples data.sets bases.base bases.known bases.*.model "
+    "data.examples data.sets machine.collector bases.base bases.known bases.*.model "
     # Those that need Gradio are imported where it is installed; see tests/studio.
     "studio.worker studio.hand studio.shelf studio.desk studio.guard studio.uploads studio.rows "
-    "studio.studio studio.markup studio.serve"
+    "studio.studio studio.markup studio.serve studio.tidying studio.telling"
 )
 
 # Words of an architecture: names of its modules, parts and settings.

@@ -6,15 +6,13 @@ answer at once.
 
 from __future__ import annotations
 
-import gc
 import io
 import logging
 import os
 import re
 import sys
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
+from pairedit.machine.collector import collector_at_rest
 from pairedit.plan.again import expand_again
 from pairedit.plan.composition import compose_problems
 from pairedit.plan.eval import plan_eval
@@ -159,24 +158,6 @@ def _studio(config: DictConfig, stopping: Stopping) -> None:
     from pairedit.studio.serve import run_studio
 
     run_studio(plan)
-
-
-@contextmanager
-def collector_at_rest() -> Iterator[None]:
-    """Keep the garbage collector from what is imported inside, for good.
-
-    Hardly any of it is garbage, and it is much: walking over it took a quarter of the time that
-    importing torch and diffusers takes, and at exit more than a second.
-    """
-    if "torch" in sys.modules:  # a later job of a sweep: what is there now may be garbage
-        yield
-        return
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.freeze()
 
 
 def _folder() -> Path:

@@ -23,7 +23,7 @@ def words(tiny_overrides, lora):
 def test_what_each_scale_changes_is_noted(words, tmp_path):
     plan = plan_gen(composed("gen", *words))
     of = plan_eval(composed("eval", "reader=[probe]", *words))
-    run_row(plan, tmp_path / "row", of)
+    run_row(plan, tmp_path / "row", lambda: of)
     names = {path.name for path in (tmp_path / "row" / "images").iterdir()}
     assert names == {f"prompt00_seed000003_scale{s}.png" for s in ("-0.5", "+0", "+0.5")}
     notes = json.loads((tmp_path / "row" / "notes.json").read_text())

@@ -65,7 +65,7 @@ class Site:
             )
         self.wait()
 
-    def wait(self, seconds: float = 120) -> None:
+    def wait(self, seconds: float = 240) -> None:
         """Wait until the page is answered."""
         while time.monotonic() < self.started + seconds:
             assert self.process.poll() is None, self.log()
@@ -138,7 +138,7 @@ def opened(chromium, site):
         context = chromium.new_context(viewport={"width": width, "height": height}, **settings)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(240_000)
         own = (site.url, "data:", "blob:")
         page.on("request", lambda r: r.url.startswith(own) or foreign.append(r.url))
         page.on("pageerror", lambda error: wrong.append(str(error)))

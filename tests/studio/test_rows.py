@@ -50,8 +50,23 @@ def test_a_row_is_rendered_once(rows, slider):
     assert (keys["seeds"], keys["device"]) == ([3], "cpu")
     assert of["lora"] == str(slider.path)
     assert [p.at[0] for p in rows.pictures([place])] == list(asked.positions)
-    assert rows.pictures([place])[0].note == "age -0.50 of its range"
-    assert rows.count(asked) == (7, 7)
+    assert rows.pictures([place])[0].note == "age: -0.50 of its range"
+
+
+def test_what_can_be_dragged_is_rendered_first(slider):
+    asked = Asked(sliders=(slider,)).first
+    early, late = asked.stages
+    assert early.positions == (0.0, 1.0)
+    assert late.positions == (-1.0, -0.5, 0.0, 0.5, 1.5, 2.0)  # measured against the original
+    assert {*early.positions, *late.positions} == {*asked.positions}
+    raw = Asked(sliders=(replace(slider, unit=None),)).first
+    assert raw.stages[0].positions == (0.0, 0.4)
+    # Two positions of each slider cross to four; the whole pad has these again.
+    pad = Asked(sliders=(slider, slider)).first
+    assert [len(stage.positions) for stage in pad.stages] == [2, 5]
+    photo = Asked(sliders=(slider,), photo=Path("x.png")).first
+    assert photo.stages[0].positions == (0.0,)
+    assert photo.stages[1] == photo
 
 
 def test_another_file_of_the_same_name_is_another_row(rows, slider):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -143,6 +144,43 @@ def test_one_training_at_a_time_and_no_rendering_beside_it(desk):
     with desk.rendering():
         assert desk.busy() is None
     assert not desk.stop(second)
+
+
+def test_nobody_is_counted_twice_while_the_worker_goes_for_a_training(desk):
+    asked, gone = threading.Event(), threading.Event()
+    desk.hand.rest = lambda: asked.set() or gone.wait(20)
+    first = desk.add(["dataset=age"])
+    desk.start()
+    assert asked.wait(20)
+    second, third = desk.add(["dataset=smile"]), desk.add(["dataset=age"])
+    assert desk.busy() == first
+    assert desk.waiting() == [second, third]
+    assert [desk.ahead(place) for place in (first, second, third)] == [0, 1, 2]
+    gone.set()
+    until(lambda: (first / "overrides.yaml").exists())
+    assert desk.ahead(second) == 1
+
+
+def test_what_is_taken_back_at_the_last_moment_never_begins(desk):
+    asked, gone = threading.Event(), threading.Event()
+    desk.hand.rest = lambda: asked.set() or gone.wait(20)
+    first = desk.add(["dataset=age"])
+    desk.start()
+    assert asked.wait(20)
+    assert desk.stop(first)
+    gone.set()
+    until(lambda: desk.busy() is None)
+    assert not first.exists()
+
+
+def test_a_training_from_a_terminal_goes_before_those_that_wait(desk, shelf):
+    desk.start()
+    with locked(begun(shelf.folder / "train" / "x").parent):
+        waits = desk.add(["dataset=age"])
+        until(lambda: desk.busy() is not None)
+        assert desk.busy() == shelf.folder / "train" / "x"
+        assert desk.ahead(waits) == 1
+    until(lambda: desk.busy() == waits)
 
 
 def test_what_waits_can_be_taken_back(desk):

@@ -6,7 +6,7 @@ notes.json   by scale what the probe reads, or how well the photograph comes bac
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +25,21 @@ NOTES = "notes.json"
 SHOWN = ("image change", "target", "off-target", "share of a pair", "identity")
 
 
-def run_row(plan: GenPlan, folder: Path, of: EvalPlan | None = None) -> None:
+def run_row(plan: GenPlan, folder: Path, of: Callable[[], EvalPlan] | None = None) -> None:
     """Render a plan and note what can be told of its pictures.
 
     Args:
         plan: a checked configuration.
         folder: receives what pairedit-gen writes, and notes.json, last.
-        of: says what the one slider is, where there is one; None for several and photographs.
+        of: says what the one slider is, once the pictures are there; None for several sliders
+            and for photographs.
     """
     samples = render_into(folder, plan)
     notes: dict[str, Any] = {}
     if plan.photos:
         notes["decibel"] = [decibel(s) for s in samples if not any(s.scales)]
     elif of:
-        notes |= _measured(samples, of, plan.changes)
+        notes |= _measured(samples, of(), plan.changes)
     with replacing(folder / NOTES) as temporary:
         temporary.write_text(json.dumps(notes), encoding="utf-8")
 

@@ -37,7 +37,7 @@ class Desk:
     def __init__(self, shelf: Shelf, hand: Hand) -> None:
         """Look after the trainings of a shelf; begins with `start`."""
         self.shelf, self.hand = shelf, hand
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # its lock may be taken again by who holds it
         self._rendering = 0  # renderings that are at work or wait
         self._training: Path | None = None  # the folder of the one that is at work
         self._child: subprocess.Popen[bytes] | None = None
@@ -94,6 +94,21 @@ class Desk:
         """Return the folder of the training that is at work."""
         return self._training
 
+    def waiting(self) -> list[Path]:
+        """Return the folders of those that wait, the first to go first."""
+        # One whose turn has come keeps its note until its process is there.
+        with self._changed:
+            return [place for place in self.shelf.waiting() if place != self._training]
+
+    def ahead(self, place: Path) -> int:
+        """Count the trainings that end before one begins; 0 once it is its turn."""
+        with self._changed:
+            if self._training == place:
+                return 0
+            waiting = self.waiting()
+            before = waiting[: waiting.index(place)] if place in waiting else []
+            return len(before) + (self._training is not None)
+
     @contextmanager
     def rendering(self) -> Iterator[None]:
         """Wait until no training is at work, and keep others from starting inside."""
@@ -149,6 +164,10 @@ class Desk:
                 return
             waiting = self.shelf.waiting()
             if waiting:
+                # One that a terminal has started meanwhile goes first.
+                if (foreign := self._foreign()) is not None:
+                    self._training = foreign
+                    return
                 self._training = waiting[0]
         if waiting:
             # Its weights would stand beside those of the training.
@@ -161,6 +180,9 @@ class Desk:
     def _launch(self, place: Path) -> None:
         """Start one training."""
         with self._changed:
+            if not (place / WAITING).is_file():  # taken back at the last moment
+                self._training = None
+                return
             try:
                 words = read_yaml(place / WAITING, dict)["words"]
                 (place / WAITING).unlink()
@@ -176,8 +198,9 @@ class Desk:
             except (OSError, ValueError, KeyError) as error:
                 log.warning("%s: could not be started (%s)", place, error)
                 with suppress(OSError):
-                    (place / OUTPUT).write_text(f"error: {error}\n", encoding="utf-8")
                     (place / WAITING).unlink(missing_ok=True)
+                    with (place / OUTPUT).open("a", encoding="utf-8") as output:
+                        output.write(f"error: {error}\n")
                 self._training = None
 
     def _is_child(self, place: Path) -> bool:

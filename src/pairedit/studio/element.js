@@ -1,40 +1,36 @@
 // <pairedit-row data='{...}'>: pictures at positions of one or two sliders, shown as one drags.
 //
-// data: {key, people, axes: [{label, words}], panes: [{title, pictures: [{at: [x(, y)], src, note}]}]}
-// All pictures are fetched and decoded once; a move draws and asks nobody for anything.
+// data: {key, people, axes: [{label, note, words, ticks, start, range}],
+//        panes: [{title, pictures: [{at: [x(, y)], src, note}]}]}
+// Pictures are fetched and decoded once; a move draws and asks nobody for anything. A row may grow
+// while somebody drags: its slider stays where it is held.
 (() => {
   "use strict";
-  const places = new Map();  // by key: where the slider was, so that another person is seen there
-  const MAP = 256;  // px that a map of changes is computed at
-  const LOUD = 2;  // times that a change is amplified in the map
+  const { style, changes } = window.pairedit;
+  const MOST = 80;  // decoded pictures that are kept for the next row
+  const decoded = new Map();  // by address
+  const PLACES = "pairedit-places";  // where sliders were, by key: the same for another person
 
-  const STYLE = `
-    :host { display: block; color: var(--body-text-color); font: inherit; }
-    .panes { display: flex; flex-wrap: wrap; gap: 16px; justify-content: center; }
-    figure { margin: 0; flex: 1 1 260px; max-width: min(100%, max(300px, 48vh)); min-width: 0; }
-    figcaption { font-size: 14px; margin-bottom: 6px; overflow-wrap: anywhere; }
-    canvas { display: block; width: 100%; aspect-ratio: 1; border-radius: 8px; cursor: ew-resize;
-      background: var(--background-fill-secondary); touch-action: pan-y; }
-    .two canvas { touch-action: none; cursor: move; }
-    canvas:focus-visible, input:focus-visible, button:focus-visible, a:focus-visible {
-      outline: 3px solid var(--studio-focus, #1d4ed8); outline-offset: 2px; }
-    .axis { margin: 14px auto 0; max-width: 720px; }
-    .head { display: flex; justify-content: space-between; align-items: baseline; gap: 12px; }
-    output { font-size: 28px; font-weight: 600; font-variant-numeric: tabular-nums; }
-    .ticks { position: relative; height: 20px; margin: 0 6px; font-size: 13px; }
-    .ticks span { position: absolute; transform: translateX(-50%); white-space: nowrap; }
-    input[type=range] { width: 100%; height: 32px; margin: 4px 0 0;
-      accent-color: var(--color-accent); }
-    .said { max-width: 720px; margin: 8px auto 0; min-height: 3em; font-size: 15px; }
-    .tools { display: flex; flex-wrap: wrap; gap: 8px; max-width: 720px; margin: 8px auto 0; }
-    button, a { font: inherit; font-size: 15px; line-height: 1.4; box-sizing: border-box; height: 42px; padding: 0 14px;
-      border-radius: 8px; border: 1px solid var(--studio-line, #6b7280); cursor: pointer;
-      background: var(--background-fill-primary); color: var(--body-text-color);
-      text-decoration: none; display: inline-flex; align-items: center; user-select: none;
-      touch-action: manipulation; }
-    button[aria-pressed=true] { border-width: 2px; font-weight: 600; }
-    .keys { max-width: 720px; margin: 8px auto 0; font-size: 13px;
-      color: var(--body-text-color-subdued); }`;
+  function placesOf() {
+    try { return JSON.parse(sessionStorage.getItem(PLACES)) || {}; } catch { return {}; }
+  }
+
+  // A slider and a pad of one name have places of their own.
+  const nameOf = (row) => `${row.key} ${row.axes.length}`;
+
+  function decode(src) {
+    const known = decoded.get(src) || (async () => {
+      const image = new Image();
+      image.src = src;
+      await image.decode();
+      return createImageBitmap(image);
+    })();
+    decoded.delete(src);
+    decoded.set(src, known);
+    known.catch(() => decoded.delete(src));
+    if (decoded.size > MOST) decoded.delete(decoded.keys().next().value);
+    return known;
+  }
 
   class Row extends HTMLElement {
     static observedAttributes = ["data"];
@@ -56,26 +52,28 @@
     }
 
     render() {
-      const text = this.getAttribute("data"), root = this.shadowRoot;
+      const text = this.getAttribute("data");
       if (text === this.text) return;
-      const focused = (this.ranges || []).indexOf(root.activeElement);
       this.text = text;
-      this.row = JSON.parse(text);
-      this.held = this.mapped = false;
+      const row = JSON.parse(text), shape = JSON.stringify([row.key, row.axes, row.panes.map((p) => p.title)]);
       this.removeAttribute("ready");
-      root.replaceChildren();
-      this.build(root);
-      this.load(this.row);
-      // Whoever has changed the person by a key goes on with the keys.
-      this.ranges[focused]?.focus({ preventScroll: true });
+      if (shape !== this.shape) {
+        this.shape = shape;
+        this.row = row;
+        this.held = this.mapped = false;
+        this.build(this.shadowRoot);
+      }
+      this.load(row);
     }
 
     get position() { return this.at; }
 
     build(root) {
-      const { axes, panes, key } = this.row;
+      const { axes, panes } = this.row;
       const two = axes.length === 2;
-      root.append(make("style", { textContent: STYLE }));
+      const focused = (this.ranges || []).indexOf(root.activeElement);
+      const whole = make("div", { className: panes.length > 1 ? "whole several" : "whole" });
+      root.replaceChildren(make("style", { textContent: style }), whole);
       const frame = make("div", { className: two ? "panes two" : "panes" });
       this.canvases = panes.map((pane) => {
         const canvas = make("canvas", { width: 512, height: 512, tabIndex: 0 });
@@ -87,55 +85,68 @@
         this.pull(canvas);
         return canvas;
       });
-      root.append(frame);
-      this.values = axes.map((_, axis) =>
-        [...new Set(panes.flatMap((p) => p.pictures.map((x) => x.at[axis])))].sort((a, b) => a - b));
-      this.ranges = axes.map((axis, index) => this.axis(root, axis, index));
+      const controls = make("div", { className: "controls" });
+      whole.append(frame, controls);
+      const both = make("div", { className: "both" }), sliders = make("div", { className: "axes" });
+      this.ranges = axes.map((axis, index) => this.axis(sliders, axis, index));
+      this.pad = two && make("div", { className: "pad", title: `${axes[0].label} across, ${axes[1].label} up` });
+      if (two) this.pull(this.pad);
+      both.append(sliders, ...(two ? [this.pad] : []));
       this.said = make("div", { className: "said" });
       this.said.setAttribute("aria-live", "polite");
-      root.append(this.said, this.tools(two));
       const change = this.row.people ? ", " + (two ? "Page Up and Page Down" : "up and down")
         + " change the person" : "";
       const move = two ? "Arrow keys move" : "Left and right move";
-      root.append(make("div", { className: "keys",
-        textContent: `${move}${change}, hold O for the original.` }));
-      this.at = this.nearest(places.get(key) || axes.map((axis) => axis.start));
+      controls.append(both, this.said, this.tools(), make("div", { className: "keys",
+        textContent: `Keys: ${move.toLowerCase()}${change}; hold O for the original.` }));
+      // Whoever has changed the slider by a key goes on with the keys.
+      this.ranges[focused]?.focus({ preventScroll: true });
     }
 
     axis(root, axis, index) {
-      const values = this.values[index], low = values[0], high = values.at(-1);
+      const [low, high] = axis.range;
       const box = make("div", { className: "axis" });
       const head = make("div", { className: "head" });
-      const number = make("output");
-      head.append(make("span", { textContent: axis.label }), number);
+      const number = make("output"), name = make("div");
+      name.append(make("b", { textContent: axis.label }), make("small", { textContent: axis.note }));
+      head.append(name, number);
       const range = make("input", { type: "range", min: low, max: high, step: "any" });
-      range.setAttribute("aria-label", axis.label);
+      range.setAttribute("aria-label", `${axis.label} (${axis.note})`);
       range.addEventListener("input", () => {
         const wanted = [...this.at];
         wanted[index] = Number(range.value);
         this.move(wanted, index);
       });
       range.addEventListener("change", () => this.draw());
-      const ticks = make("div", { className: "ticks" });
-      for (const [at, words] of axis.ticks || []) {
-        if (at < low || at > high || high === low) continue;
-        const tick = make("span", { textContent: words });
-        const share = (at - low) / (high - low);
-        tick.style.left = `${100 * share}%`;
-        // Words at the ends stay inside.
-        if (share < 0.1) tick.style.transform = "none";
-        if (share > 0.9) tick.style.transform = "translateX(-100%)";
-        ticks.append(tick);
-      }
-      box.append(head, range, ticks);
+      const marks = make("div", { className: "marks" });
+      box.append(head, range, marks);
       root.append(box);
-      range.number = number;
-      return range;
+      return Object.assign(range, { number, marks });
     }
 
-    tools(two) {
+    // Dots where pictures are, and words below some of them.
+    mark(range, axis, values) {
+      const [low, high] = axis.range;
+      const share = (at) => (high > low ? (at - low) / (high - low) : 0);
+      const dots = values.map((at) => {
+        const dot = make("i");
+        dot.style.left = `${100 * share(at)}%`;
+        return dot;
+      });
+      const words = axis.ticks.filter(([at]) => at >= low && at <= high && high > low).map(([at, text]) => {
+        const tick = make("span", { textContent: text });
+        tick.style.left = `${100 * share(at)}%`;
+        // Words at the ends stay inside.
+        if (share(at) < 0.1) Object.assign(tick.style, { left: "-10px", transform: "none" });
+        if (share(at) > 0.9) Object.assign(tick.style, { left: "calc(100% + 10px)", transform: "translateX(-100%)" });
+        return tick;
+      });
+      range.marks.replaceChildren(...dots, ...words);
+    }
+
+    tools() {
       const box = make("div", { className: "tools" });
-      const original = make("button", { type: "button", textContent: "Hold for the original" });
+      const original = make("button", { type: "button", textContent: "Hold for original" });
       original.addEventListener("pointerdown", (event) => {
         original.setPointerCapture(event.pointerId);
         this.hold(true);
@@ -154,26 +165,50 @@
         map.setAttribute("aria-pressed", String(this.mapped));
         this.draw();
       });
-      box.append(original, map);
-      this.links = this.row.panes.map((pane) => {
-        const words = this.row.panes.length > 1 ? `Save ${pane.title}` : "Save the picture";
-        const link = make("a", { textContent: words, download: "" });
-        box.append(link);
-        return link;
+      this.links = this.row.panes.map((pane, k) => {
+        const words = this.row.panes.length > 1 ? `Save picture ${k + 1}` : "Save the picture";
+        return make("a", { textContent: words, download: "" });
       });
+      box.append(original, map, ...this.links);
       return box;
     }
 
     async load(row) {
-      await Promise.all(row.panes.flatMap((pane) => pane.pictures.map(async (picture) => {
-        const image = new Image();
-        image.src = picture.src;
-        await image.decode();
-        picture.shown = await createImageBitmap(image);
-      }))).catch(() => { this.said.textContent = "Some pictures could not be loaded; reload the page."; });
-      if (row !== this.row) return;  // another one has come meanwhile
+      this.wanted = row;
+      const pictures = row.panes.flatMap((pane) => pane.pictures);
+      try {
+        const shown = await Promise.all(pictures.map((picture) => decode(picture.src)));
+        shown.forEach((bitmap, k) => { pictures[k].shown = bitmap; });
+      } catch {
+        if (row === this.wanted) this.said.textContent = "Some pictures could not be loaded; reload the page.";
+        return;
+      }
+      if (row !== this.wanted) return;  // another one has come meanwhile
+      this.row = row;
+      this.values = row.axes.map((_, axis) =>
+        [...new Set(pictures.map((picture) => picture.at[axis]))].sort((a, b) => a - b));
+      this.ranges.forEach((range, axis) => this.mark(range, row.axes[axis], this.values[axis]));
+      if (this.pad) this.dot();
+      this.at = this.nearest(placesOf()[nameOf(row)] || row.axes.map((axis) => axis.start));
+      this.draw(this.ranges.findIndex((range) => range.matches(":active")));
       this.setAttribute("ready", "");
-      this.draw();
+    }
+
+    // The pad: a dot for each picture, and a handle.
+    dot() {
+      const dots = this.row.panes[0].pictures.map((picture) => this.put(make("i"), picture.at));
+      this.handle = make("u");
+      this.pad.replaceChildren(...dots, this.handle);
+    }
+
+    put(node, at) {
+      const [x, y] = at.map((value, k) => {
+        const [low, high] = this.row.axes[k].range;
+        return 8 + 84 * (high > low ? (value - low) / (high - low) : 0);
+      });
+      node.style.left = `${x}%`;
+      node.style.top = `${100 - y}%`;
+      return node;
     }
 
     // The position that is rendered nearest to a wanted one.
@@ -184,7 +219,9 @@
 
     move(wanted, held) {
       this.at = this.nearest(wanted);
-      places.set(this.row.key, this.at);
+      try {
+        sessionStorage.setItem(PLACES, JSON.stringify({ ...placesOf(), [nameOf(this.row)]: this.at }));
+      } catch { /* then a reload begins at the start */ }
       this.draw(held);
     }
 
@@ -196,6 +233,7 @@
     }
 
     key(event) {
+      if (!this.at) return;
       const two = this.row.axes.length === 2;
       const focused = this.shadowRoot.activeElement;
       const axis = Math.max(0, this.ranges.indexOf(focused));
@@ -223,27 +261,29 @@
     }
 
     hold(on) {
-      if (Boolean(this.held) === on) return;
+      if (Boolean(this.held) === on || !this.at) return;
       this.held = on;
       this.draw();
     }
 
-    // Dragging on the picture itself.
-    pull(canvas) {
+    // Dragging on the picture itself, or on the pad.
+    pull(node) {
       const to = (event) => {
-        const box = canvas.getBoundingClientRect();
+        if (!this.at) return;
+        const box = node.getBoundingClientRect();
         const shares = [(event.clientX - box.left) / box.width, 1 - (event.clientY - box.top) / box.height];
         this.move(this.at.map((x, axis) => {
-          const values = this.values[axis];
-          return values[0] + Math.min(1, Math.max(0, shares[axis])) * (values.at(-1) - values[0]);
+          const [low, high] = this.row.axes[axis].range;
+          const share = node === this.pad ? (shares[axis] - 0.08) / 0.84 : shares[axis];
+          return low + Math.min(1, Math.max(0, share)) * (high - low);
         }));
       };
-      canvas.addEventListener("pointerdown", (event) => {
-        canvas.setPointerCapture(event.pointerId);
+      node.addEventListener("pointerdown", (event) => {
+        node.setPointerCapture(event.pointerId);
         to(event);
       });
-      canvas.addEventListener("pointermove", (event) => {
-        if (canvas.hasPointerCapture(event.pointerId)) to(event);
+      node.addEventListener("pointermove", (event) => {
+        if (node.hasPointerCapture(event.pointerId)) to(event);
       });
     }
 
@@ -253,14 +293,15 @@
     }
 
     draw(held) {
+      if (!this.at) return;
       const words = [];
       const zero = this.at.map(() => 0);
+      const shown = this.held ? zero : this.at;
       this.row.panes.forEach((pane, index) => {
         const original = this.find(pane, zero);
-        const picture = this.held ? original : this.find(pane, this.at);
-        if (!picture.shown || !original.shown) return;
+        const picture = this.find(pane, shown);
         const canvas = this.canvases[index], context = canvas.getContext("2d");
-        if (canvas.width !== picture.shown.width) {
+        if (canvas.width !== picture.shown.width || canvas.height !== picture.shown.height) {
           canvas.width = picture.shown.width;
           canvas.height = picture.shown.height;
           canvas.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
@@ -270,52 +311,32 @@
         if (this.mapped && !this.held) {
           context.drawImage(changes(original.shown, picture.shown, true).map, 0, 0, canvas.width, canvas.height);
         }
-        const share = `the picture differs by ${(100 * picture.change).toFixed(1)} %`;
-        const told = [pane.title, share, picture.note].filter(Boolean).join(" · ");
-        words.push(this.held ? "The original." : told);
-        canvas.setAttribute("aria-label", `${pane.title || "picture"} at ${spell(this.held ? zero : this.at)}`);
+        const share = `The picture differs by ${(100 * picture.change).toFixed(1)} % from the original.`;
+        const told = picture === original ? "This is the original." : share;
+        words.push(this.row.panes.length > 1 ? `${index + 1}: ${told}` : told);
+        if (picture.note && picture !== original) words.push(picture.note);
+        canvas.setAttribute("aria-label", `${pane.title || "picture"} at ${spell(shown)}`);
         this.links[index].href = picture.src;
         this.links[index].download = picture.src.split("/").at(-1);
       });
-      this.ranges.forEach((range, axis) => {
-        const at = this.held ? 0 : this.at[axis];
-        if (axis !== held) range.value = at;
-        range.number.textContent = spell([at]);
-        range.setAttribute("aria-valuetext", `${spell([at])}, ${this.row.axes[axis].words}`);
-      });
+      this.ranges.forEach((range, axis) => this.turn(range, axis, shown[axis], axis === held));
+      if (this.handle) this.put(this.handle, shown);
       this.said.replaceChildren(...words.map((text) => make("div", { textContent: text })));
-      this.dataset.at = (this.held ? zero : this.at).join(" ");
+      this.dataset.at = shown.join(" ");
     }
-  }
 
-  // How two pictures differ: root mean square, 1 is black to white; and where, as a picture.
-  function changes(one, other, drawn) {
-    const side = Math.min(MAP, one.width, one.height);
-    const [a, b] = [one, other].map((picture) => {
-      const canvas = make("canvas", { width: side, height: side });
-      const context = canvas.getContext("2d", { willReadFrequently: true });
-      context.drawImage(picture, 0, 0, side, side);
-      return context.getImageData(0, 0, side, side).data;
-    });
-    const out = drawn && new ImageData(side, side);
-    let sum = 0;
-    for (let i = 0; i < a.length; i += 4) {
-      let most = 0;
-      for (let c = 0; c < 3; c++) {
-        const d = a[i + c] - b[i + c];
-        sum += d * d;
-        most = Math.max(most, Math.abs(d));
-      }
-      if (drawn) {
-        const gray = 0.25 * (a[i] + a[i + 1] + a[i + 2]) / 3, hot = Math.min(255, LOUD * most);
-        out.data.set([Math.min(255, gray + hot), Math.min(255, gray + hot * 0.6), gray, 255], i);
-      }
+    // Bring a slider to a position; not its thumb while that is held. It is filled from 0 on.
+    turn(range, axis, at, held) {
+      if (!held) range.value = at;
+      const [low, high] = this.row.axes[axis].range;
+      const value = Number(range.value), share = (x) => (high > low ? (x - low) / (high - low) : 0);
+      const [from, to] = [share(Math.min(high, Math.max(low, 0))), share(value)].sort((a, b) => a - b);
+      // A background of a width is moved by its share of what is left.
+      range.style.setProperty("--far", `${100 * (to - from)}%`);
+      range.style.setProperty("--from", `${to - from < 1 ? 100 * from / (1 - to + from) : 0}%`);
+      range.number.textContent = spell([at]);
+      range.setAttribute("aria-valuetext", `${spell([at])}, ${this.row.axes[axis].words}`);
     }
-    const change = Math.sqrt(sum / (a.length * 0.75)) / 255;
-    if (!drawn) return { change };
-    const map = make("canvas", { width: side, height: side });
-    map.getContext("2d").putImageData(out, 0, 0);
-    return { change, map };
   }
 
   const apart = (a, b) => a.reduce((sum, x, k) => sum + (x - b[k]) ** 2, 0);
@@ -323,7 +344,5 @@
   function make(name, values = {}) { return Object.assign(document.createElement(name), values); }
 
   if (!customElements.get("pairedit-row")) customElements.define("pairedit-row", Row);
-  window.pairedit = {
-    position: (place) => document.querySelector(`#${place} pairedit-row`)?.position ?? [],
-  };
+  window.pairedit.position = (place) => document.querySelector(`#${place} pairedit-row`)?.position ?? [];
 })();

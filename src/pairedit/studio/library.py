@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from PIL import Image
 
 from pairedit.bases.known import USUAL
 from pairedit.data.names import plain_name
@@ -17,10 +18,11 @@ from pairedit.studio import markup
 from pairedit.studio.play import QUICK, Shown, rendered
 from pairedit.studio.rows import Asked, slider_at
 from pairedit.studio.shelf import Run
-from pairedit.studio.studio import Studio
+from pairedit.studio.studio import Studio, can_go_on
+from pairedit.studio.telling import caption, describe, picture_of
 
 DELETE = gr.update(value="Move to the trash", variant="secondary")
-MEASURES = ("target", "off-target", "share of a pair", "image change")
+EMPTY = Image.new("RGB", (320, 240), "#cbd5e1")  # stands for a run without a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,7 @@ class Parts:
     about: gr.HTML
     preview: gr.Image
     play: gr.Button
+    go_on: gr.Button
     delete: gr.Button
     layout: gr.Dropdown
     make: gr.Button
@@ -44,12 +47,12 @@ class Parts:
     sure: gr.State  # the trash was asked for once
 
 
-def build(studio: Studio, tab: gr.Tab) -> tuple[gr.Button, gr.State]:
-    """Lay out the tab; return the button that plays a run, and which one is chosen."""
+def build(studio: Studio, tab: gr.Tab) -> Parts:
+    """Lay out the tab; return its components, of which some lead to other tabs."""
     parts = _lay_out()
     _list_and_choose(studio, tab, parts)
     _act(studio, parts)
-    return parts.play, parts.chosen
+    return parts
 
 
 def _lay_out() -> Parts:
@@ -65,19 +68,27 @@ def _lay_out() -> Parts:
         object_fit="contain",
         elem_id="runs",
     )
-    said = gr.HTML(elem_id="library-said")
-    with gr.Column(visible=False) as details:
-        about = gr.HTML(elem_id="about")
-        preview = gr.Image(label="Preview", interactive=False, buttons=["fullscreen"])
-        with gr.Row():
-            play = gr.Button("Play with it", variant="primary", size="md", elem_id="play-run")
-            delete = gr.Button("Move to the trash", size="md", elem_id="delete")
-        with gr.Row():
-            layout = gr.Dropdown(list(LAYOUTS), value="diffusers", label="Layout", elem_id="layout")
-            make = gr.Button("Make the files", size="md", elem_id="export")
-        files = gr.File(
-            label="Files to take home", interactive=False, visible=False, elem_id="files"
-        )
+    said = gr.HTML(elem_id="library-said", padding=False)
+    small: dict[str, Any] = {"size": "md", "min_width": 130}
+    with gr.Column(visible=False, elem_id="details") as details:
+        with gr.Row(elem_classes="sides"):
+            with gr.Column(scale=3, min_width=320):
+                preview = gr.Image(
+                    label="Preview", show_label=False, interactive=False, buttons=["fullscreen"]
+                )
+            with gr.Column(scale=2, min_width=280):
+                about = gr.HTML(elem_id="about", padding=False)
+                with gr.Row(elem_classes="actions"):
+                    play = gr.Button("Play with it", variant="primary", elem_id="play-run", **small)
+                    go_on = gr.Button("Go on training", elem_id="go-on-run", **small)
+                    delete = gr.Button("Move to the trash", elem_id="delete", **small)
+                layout = gr.Dropdown(
+                    list(LAYOUTS), value="diffusers", label="Layout of the file", elem_id="layout"
+                )
+                make = gr.Button("Make the files", size="md", elem_id="export")
+                files = gr.File(
+                    label="Files to take home", interactive=False, visible=False, elem_id="files"
+                )
         other = gr.Dropdown([], label="Compare with", elem_id="other")
     return Parts(
         gallery=gallery,
@@ -86,12 +97,13 @@ def _lay_out() -> Parts:
         about=about,
         preview=preview,
         play=play,
+        go_on=go_on,
         delete=delete,
         layout=layout,
         make=make,
         files=files,
         other=other,
-        comparison=gr.HTML(elem_id="compare"),
+        comparison=gr.HTML(elem_id="compare", padding=False),
         listed=gr.State([]),
         chosen=gr.State(None),
         sure=gr.State(False),
@@ -102,27 +114,23 @@ def _list_and_choose(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     """List the runs, and show the one that is chosen."""
 
     def opened() -> tuple[Any, ...]:
-        pictured = [
-            (run.key, str(path), _caption(run))
-            for run in studio.shelf.runs().values()
-            if (path := _picture(run)) is not None
-        ]
-        items = [(path, text) for _, path, text in pictured]
-        empty = "" if items else markup.words("No run with a picture yet: train one first.")
-        return gr.update(value=items, selected_index=None), [key for key, *_ in pictured], empty
+        listed, keys = _listed(studio)
+        return listed, keys, "" if keys else markup.words("No run yet: train one first.")
 
     def choose(keys: list[str], event: gr.SelectData) -> tuple[Any, ...]:
-        run = _find(studio, keys[event.index] if event.index < len(keys) else None)
+        run = find(studio, keys[event.index] if event.index < len(keys) else None)
         if run is None:
-            return gr.update(visible=False), None, "", None, gr.skip(), None, "", False, DELETE
+            return gr.update(visible=False), None, "", *[gr.skip()] * 5, "", False, DELETE
         runs = studio.shelf.runs().values()
-        others = [(_caption(r), r.key) for r in runs if r.slider and r.key != run.key]
-        path = _picture(run)
+        others = [(caption(r), r.key) for r in runs if r.slider and r.key != run.key]
+        path = picture_of(run)
         return (
             gr.update(visible=True),
             run.key,
-            _about(run),
-            None if path is None else str(path),
+            describe(run),
+            gr.update(value=path and str(path), visible=path is not None),
+            gr.update(visible=run.slider is not None),
+            gr.update(visible=can_go_on(run)),
             gr.update(choices=others, value=None),
             gr.update(value=None, visible=False),
             "",
@@ -131,8 +139,8 @@ def _list_and_choose(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
         )
 
     tab.select(opened, None, [parts.gallery, parts.listed, parts.said], **QUICK)
-    shown = [parts.details, parts.chosen, parts.about, parts.preview, parts.other, parts.files]
-    shown += [parts.comparison, parts.sure, parts.delete]
+    shown = [parts.details, parts.chosen, parts.about, parts.preview, parts.play, parts.go_on]
+    shown += [parts.other, parts.files, parts.comparison, parts.sure, parts.delete]
     parts.gallery.select(choose, parts.listed, shown, **QUICK)
 
 
@@ -142,7 +150,7 @@ def _act(studio: Studio, parts: Parts) -> None:
     def throw(key: str | None, sure: bool) -> tuple[Any, ...]:
         if not sure:
             return "", True, gr.update(value="Really move it to the trash?", variant="stop")
-        run = _find(studio, key)
+        run = find(studio, key)
         try:
             if run is None:
                 raise ValueError("It is gone already.")
@@ -152,14 +160,12 @@ def _act(studio: Studio, parts: Parts) -> None:
         return markup.words(f"It is in {place}."), False, DELETE
 
     def left(key: str | None) -> tuple[Any, ...]:
-        if _find(studio, key):
+        if find(studio, key):
             return gr.skip(), gr.skip(), gr.skip()
-        runs = {r.key: r for r in studio.shelf.runs().values() if _picture(r)}
-        items = [(str(_picture(run)), _caption(run)) for run in runs.values()]
-        return gr.update(visible=False), gr.update(value=items, selected_index=None), list(runs)
+        return gr.update(visible=False), *_listed(studio)
 
     def export(key: str | None, layout: str) -> tuple[Any, ...]:
-        run = _find(studio, key)
+        run = find(studio, key)
         try:
             if run is None or run.slider is None:
                 raise ValueError("This run has no slider yet.")
@@ -168,15 +174,17 @@ def _act(studio: Studio, parts: Parts) -> None:
         except (ValueError, OSError) as error:
             return markup.problem(str(error)), gr.update(visible=False)
 
-    def compare(key: str | None, second: str | None) -> Iterator[tuple[Any, ...]]:
-        runs = [_find(studio, key), _find(studio, second)]
+    def compare(
+        key: str | None, second: str | None, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
+        runs = [find(studio, key), find(studio, second)]
         try:
             panes = _panes(runs)
         except (ValueError, OSError) as error:
             yield markup.problem(str(error)), ""
             return
-        for words, html, made, _ in rendered(studio, "compare", panes):
-            yield words, html if isinstance(made, Shown) else gr.skip()
+        for words, html, *_ in rendered(studio, "compare", request, panes):
+            yield words, html
 
     parts.delete.click(
         throw, [parts.chosen, parts.sure], [parts.said, parts.sure, parts.delete], **QUICK
@@ -185,7 +193,7 @@ def _act(studio: Studio, parts: Parts) -> None:
     parts.other.input(compare, [parts.chosen, parts.other], [parts.said, parts.comparison], **QUICK)
 
 
-def _panes(runs: list[Run | None]) -> list[tuple[str, Asked]]:
+def _panes(runs: list[Run | None]) -> list[tuple[str, Shown]]:
     """Say what is shown of two runs side by side: one person, in one unit.
 
     Raises:
@@ -196,18 +204,18 @@ def _panes(runs: list[Run | None]) -> list[tuple[str, Asked]]:
         raise ValueError("Both need a slider.")
     sliders = [slider_at(run.slider, run.name) for run in known]
     both = all(slider.unit is not None for slider in sliders)
+    asked = [
+        Asked(sliders=(slider if both else replace(slider, unit=None),)).first for slider in sliders
+    ]
     return [
-        (
-            f"{number}: {_caption(run)}",
-            Asked(sliders=(slider if both else replace(slider, unit=None),)).first,
-        )
-        for number, (run, slider) in enumerate(zip(known, sliders, strict=True), 1)
+        (f"{number}: {caption(run)}", Shown(asked=one))
+        for number, (run, one) in enumerate(zip(known, asked, strict=True), 1)
     ]
 
 
 def label_of(studio: Studio, key: str | None) -> str | None:
     """Return what the other tabs call the slider of a run."""
-    run = _find(studio, key)
+    run = find(studio, key)
     if run is None or run.slider is None:
         return None
     return next((k for k, s in studio.sliders().items() if s.path == run.slider), None)
@@ -231,34 +239,13 @@ def make_files(studio: Studio, run: Run, layout: str) -> list[Path]:
     return [out, *([out.with_name(f"{out.stem}-workflow.json")] if drawn else [])]
 
 
-def _find(studio: Studio, key: str | None) -> Run | None:
+def find(studio: Studio, key: str | None) -> Run | None:
     """Look a run up by what the browser calls it."""
     return studio.shelf.runs().get(key) if key else None
 
 
-def _picture(run: Run) -> Path | None:
-    """Return the picture that stands for a run."""
-    names = (run.folder / name for name in ("preview.png", "pairs.png"))
-    return next((path for path in names if path.is_file()), None)
-
-
-def _caption(run: Run) -> str:
-    """Write a run in a line."""
-    parts = (run.name, run.verdict, run.base, f"{run.when:%d %b %H:%M}")
-    return " · ".join(part for part in parts if part)
-
-
-def _about(run: Run) -> str:
-    """Say what is known of a run."""
-    lines = [f"{_caption(run)} · {run.method or 'method unknown'}"]
-    lines.append(f"Step {run.step} of {run.steps}, in {run.folder}")
-    if advice := run.report.get("advice"):
-        lines.append(f"Advice: {advice}")
-    scales = run.report.get("scales") or []
-    measures = run.report.get("measures") or {}
-    for name in MEASURES:
-        values = measures.get(name)
-        if isinstance(values, list) and len(values) == len(scales):
-            at = (f"{s:g}: {v:+.3f}" for s, v in zip(scales, values, strict=True) if v is not None)
-            lines.append(f"{name} by scale: {', '.join(at)}")
-    return markup.words("\n".join(lines))
+def _listed(studio: Studio) -> tuple[Any, list[str]]:
+    """Fill the gallery with every run; return its keys, too."""
+    runs = studio.shelf.runs()
+    items = [(str(picture_of(run) or "") or EMPTY, caption(run)) for run in runs.values()]
+    return gr.update(value=items, selected_index=None), list(runs)

@@ -40,23 +40,34 @@ def row(key: str, asked: Asked, panes: Sequence[tuple[str, Sequence[Picture]]]) 
 
 
 def _axis(asked: Asked, k: int) -> dict[str, object]:
-    """Describe one slider."""
+    """Describe one slider: its whole range, although not all of it may be rendered yet."""
     label = asked.sliders[k].label
     ticks: list[tuple[float, str]] = [(0, "original")]
     if asked.calibrated:
         ticks += [(1, "as in the pairs"), (2, "twice"), (-1, "opposite")]
-        return {
-            "label": f"{label} (1 is as much as the pairs show)",
-            "words": "times as much as the pairs show",
-            "ticks": ticks,
-            "start": 1,
-        }
+        note, words = "1 is as much as the pairs show", "times as much as the pairs show"
+    else:
+        note, words = "LoRA scale: nobody has measured what one pair is worth", "as LoRA scale"
     return {
-        "label": f"{label} (LoRA scale: nobody has measured what one pair is worth)",
-        "words": "as LoRA scale",
+        "label": label,
+        "note": note,
+        "words": words,
         "ticks": ticks,
-        "start": 0.4,
+        "start": asked.start,
+        "range": [min(asked.positions), max(asked.positions)],
     }
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table of texts; the first column names the rows."""
+    heads = "".join(f'<th scope="col">{escape(text)}</th>' for text in head)
+    body = "".join(
+        f'<tr><th scope="row">{escape(first)}</th>'
+        + "".join(f"<td>{escape(text)}</td>" for text in others)
+        + "</tr>"
+        for first, *others in rows
+    )
+    return f'<div class="table"><table><tr>{heads}</tr>{body}</table></div>'
 
 
 def words(text: str, kind: str = "said") -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from pairedit.studio import library, photograph, play, training
+from pairedit.studio import library, markup, photograph, play, training
 from pairedit.studio.play import QUICK
 from pairedit.studio.studio import Studio
+from pairedit.studio.watching import current
 
 HERE = Path(__file__).parent
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica", "Arial", "sans-serif")
@@ -45,29 +47,52 @@ def theme() -> gr.themes.Base:
 
 def look() -> dict[str, Any]:
     """Return what Gradio is given for the page's look."""
-    script = (HERE / "element.js").read_text(encoding="utf-8")
+    names = ("changes.js", "element.js", "reload.js")
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in names]
+    inside = (HERE / "element.css").read_text(encoding="utf-8")
+    first = f"window.pairedit = {{ style: {json.dumps(inside)} }};"
     style = (HERE / "style.css").read_text(encoding="utf-8")
-    return {"theme": theme(), "css": style, "head": f"<script>{script}</script>"}
+    head = f"<script>{' '.join([first, *scripts])}</script>"
+    return {"theme": theme(), "css": style, "head": head}
 
 
 def build(studio: Studio) -> gr.Blocks:
     """Lay out the page."""
     name = studio.plan.model.name
     with gr.Blocks(title="pairedit studio", analytics_enabled=False, fill_width=True) as blocks:
-        gr.HTML(f"<h1>pairedit studio</h1><p>Base model: {name}</p>", elem_id="title")
+        gr.HTML(
+            f"<h1>pairedit studio</h1><p>Base model: {name}</p>", elem_id="title", padding=False
+        )
         with gr.Tabs(elem_id="tabs", overflow_behavior="wrap") as tabs:
             with gr.Tab("Play", id="play", elem_id="tab-play") as playing:
                 show, asked, shown = play.build(studio, blocks)
             with gr.Tab("Train", id="train", elem_id="tab-train") as train:
-                timer = training.build(studio, train)
+                timer, done, watched = training.build(studio, train)
             with gr.Tab("Photograph", id="photograph") as photographing:
                 other = photograph.build(studio)
             with gr.Tab("Library", id="library") as shelf:
-                button, chosen = library.build(studio, shelf)
+                chosen = library.build(studio, shelf)
 
         def labels(current: str | None) -> Any:
             names = list(studio.sliders())
-            return gr.update(choices=names, value=current if current in names else None)
+            known = current in names
+            return gr.update(choices=names) if known else gr.update(choices=names, value=None)
+
+        def play_it(key: str | None) -> tuple[Any, ...]:
+            label = library.label_of(studio, key)
+            return gr.Tabs(selected="play"), gr.update(choices=list(studio.sliders()), value=label)
+
+        def play_watched(folder: str | None) -> tuple[Any, ...]:
+            run = current(studio, folder)
+            return play_it(run and run.key)
+
+        def go_on(key: str | None) -> tuple[Any, ...]:
+            run = library.find(studio, key)
+            try:
+                studio.go_on(run)
+            except (ValueError, OSError) as error:
+                return gr.skip(), gr.skip(), markup.problem(str(error))
+            return gr.Tabs(selected="train"), str(run.run), ""
 
         slider = asked[0]
         train.select(lambda: gr.update(active=True), None, timer, **QUICK)
@@ -75,11 +100,13 @@ def build(studio: Studio) -> gr.Blocks:
             tab.select(lambda: gr.update(active=False), None, timer, **QUICK)
         playing.select(labels, slider, slider, **QUICK)
         photographing.select(labels, other, other, **QUICK)
-        button.click(
-            lambda key: (gr.Tabs(selected="play"), library.label_of(studio, key)),
-            chosen,
-            [tabs, slider],
-            **QUICK,
-        ).then(show, asked, shown, **QUICK)
+        chosen.go_on.click(go_on, chosen.chosen, [tabs, watched, chosen.said], **QUICK).then(
+            lambda: gr.update(active=True), None, timer, **QUICK
+        )
+        for button, act, which in (
+            (chosen.play, play_it, chosen.chosen),
+            (done, play_watched, watched),
+        ):
+            button.click(act, which, [tabs, slider], **QUICK).then(show, asked, shown, **QUICK)
     blocks.queue(default_concurrency_limit=8, max_size=64)
     return blocks

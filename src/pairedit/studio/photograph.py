@@ -8,10 +8,11 @@ from typing import Any
 import gradio as gr
 
 from pairedit.studio import markup
-from pairedit.studio.play import EMPTY, POSITION, QUICK, Shown, more_of, rendered
+from pairedit.studio.play import COMMAND, EMPTY, POSITION, QUICK, Shown, more_of, rendered
 from pairedit.studio.rows import Asked, read_notes
-from pairedit.studio.studio import Studio, at
+from pairedit.studio.studio import Studio
 
+DROP = "Drop a photograph, or choose a file."
 LOCAL = {
     "as the slider's file notes": "auto",
     "only where it changes much": "true",
@@ -25,24 +26,27 @@ def build(studio: Studio) -> gr.Dropdown:
     """Lay out the tab; return its choice of a slider."""
     labels = list(studio.sliders())
     shown = gr.State(None)
-    photo = gr.File(label="Photograph", height=140, elem_id="photograph")
-    with gr.Row():
-        slider = gr.Dropdown(labels, value=next(iter(labels), None), label="Slider", min_width=250)
-        local = gr.Radio(list(LOCAL), value=next(iter(LOCAL)), label="Where it acts", min_width=250)
-    said = gr.HTML(elem_id="photo-said")
-    quality = gr.HTML(elem_id="quality")
-    place = gr.HTML(elem_id="photo")
-    more = gr.Button("More like this", size="md")
-    with gr.Accordion("The same on the command line", open=False):
-        command = gr.Code(
-            language=None, lines=2, wrap_lines=True, label="pairedit-gen", interactive=False
-        )
+    with gr.Row(elem_classes="sides"):
+        with gr.Column(scale=3, min_width=320):
+            place = gr.HTML(elem_id="photo", padding=False)
+            with gr.Row(elem_classes="actions under"):
+                more = gr.Button("More like this", size="md", min_width=130)
+            said = gr.HTML(markup.words(DROP), elem_id="photo-said", padding=False)
+        with gr.Column(scale=2, min_width=280):
+            photo = gr.File(label="Photograph", height=140, elem_id="photograph")
+            quality = gr.HTML(elem_id="quality", padding=False)
+            slider = gr.Dropdown(labels, value=next(iter(labels), None), label="Slider")
+            local = gr.Radio(list(LOCAL), value=next(iter(LOCAL)), label="Where it acts")
+            with gr.Accordion("The same on the command line", open=False):
+                command = gr.Code(label="pairedit-gen", **COMMAND)
     position = gr.JSON(visible=False)
 
-    def show(name: str | None, label: str, local: str) -> Iterator[tuple[Any, ...]]:
+    def show(
+        name: str | None, label: str, local: str, request: gr.Request
+    ) -> Iterator[tuple[Any, ...]]:
         sliders = studio.sliders()
         if not name:
-            yield markup.words("Drop a photograph."), "", "", None, ""
+            yield markup.words(DROP), "", "", None, ""
             return
         if label not in sliders:
             yield markup.words(EMPTY), "", gr.skip(), None, gr.skip()
@@ -52,24 +56,18 @@ def build(studio: Studio) -> gr.Dropdown:
         except (ValueError, OSError) as error:
             yield markup.problem(str(error)), "", "", None, ""
             return
-        whole = Asked(sliders=(sliders[label],), photo=kept, local=LOCAL[local]).first
-        told = ""
-        # First the photograph alone: whoever sees that it does not come back need not wait.
-        for step in (at(whole, 0.0), whole):
-            for words, html, made, command in rendered(studio, "photo", [("", step)]):
-                if isinstance(made, Shown):
-                    told = _quality(read_notes(made.places[0])) or told
-                    words = "" if step is whole else markup.words("Now the slider is rendered.")
-                yield words, told, html, made, command
+        asked = Asked(sliders=(sliders[label],), photo=kept, local=LOCAL[local]).first
+        alone = studio.rows.place(asked.stages[0])
+        for words, *others in rendered(studio, "photo", request, [("", Shown(asked=asked))]):
+            yield words, _quality(read_notes(alone)), *others
 
-    def refine(shown: Shown | None, at: Any) -> Iterator[tuple[Any, ...]]:
-        if shown is not None:
-            for words, html, made, command in more_of(studio, "photo", shown, at):
-                yield words, gr.skip(), html, made, command
+    def refine(shown: Shown | None, at: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
+        for words, *others in more_of(studio, "photo", request, shown, at):
+            yield words, gr.skip(), *others
 
     outputs = [said, quality, place, shown, command]
     for event in (photo.change, slider.input, local.input):
-        event(show, [photo, slider, local], outputs, trigger_mode="always_last", **QUICK)
+        event(show, [photo, slider, local], outputs, trigger_mode="multiple", **QUICK)
     more.click(refine, [shown, position], outputs, js=POSITION.format("photo"), **QUICK)
     return slider
 

@@ -21,6 +21,7 @@ from pairedit.lora.file import inspect_lora
 from pairedit.plan.parse import is_number
 from pairedit.runs.words import line, listed, quoted, quoted_path
 from pairedit.studio.hand import Hand
+from pairedit.studio.tidying import use
 
 NOTES = "notes.json"  # written last, by `jobs.row`
 PAIRS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # positions in pairs' worth
@@ -60,6 +61,25 @@ class Asked:
         """Return the same with the positions that are rendered first."""
         positions = PAIRS if self.calibrated else SCALES
         return replace(self, positions=positions[1 : 1 + CROSSED + 1] if self.is_pad else positions)
+
+    @property
+    def start(self) -> float:
+        """Return the position that is looked at first."""
+        return 1.0 if self.calibrated else 0.4
+
+    @property
+    def stages(self) -> tuple[Asked, ...]:
+        """Return the same in the order in which it is rendered: what can be dragged, then all.
+
+        Of a photograph first how it comes back, since whoever sees that it does not need not wait.
+        """
+        first = (0.0,) if self.photo else (0.0, self.start)
+        early = tuple(place for place in self.positions if place in first)
+        late = self.positions
+        if not (self.photo or self.is_pad):
+            # The original is there twice: what a slider does is measured against it.
+            late = tuple(place for place in late if place == 0 or place not in early)
+        return replace(self, positions=early), replace(self, positions=late)
 
     @property
     def is_pad(self) -> bool:
@@ -107,8 +127,12 @@ class Rows:
         return self.folder / hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def is_there(self, asked: Asked) -> bool:
-        """Say whether a row has been rendered."""
-        return (self.place(asked) / NOTES).is_file()
+        """Say whether a row has been rendered, and note that it is looked at."""
+        place = self.place(asked)
+        there = (place / NOTES).is_file()
+        if there:
+            use(place)
+        return there
 
     def render(self, asked: Asked) -> Path:
         """Render a row unless it is there; return its folder.
@@ -130,17 +154,11 @@ class Rows:
         found: dict[tuple[float, ...], Picture] = {}
         for place in places:
             notes = read_notes(place)
-            for path in sorted((place / "images").glob("*.png")):
+            for path in sorted((place / "images").glob("[!.]*.png")):
                 at = positions_of(path.name)
                 if at is not None:
                     found.setdefault(at, Picture(at=at, path=path, note=_note(notes, at)))
         return [found[at] for at in sorted(found)]
-
-    def count(self, asked: Asked) -> tuple[int, int]:
-        """Return how many pictures of a row there are, and how many there will be."""
-        there = len(list((self.place(asked) / "images").glob("[!.]*.png")))
-        count = len(asked.positions)
-        return there, count**2 if asked.is_pad else count
 
     def command(self, asked: Asked, words: Sequence[str]) -> str:
         """Write the command that renders the same row."""
@@ -227,16 +245,16 @@ def _note(notes: Mapping[str, Any], at: tuple[float, ...]) -> str:
     if len(at) != 1 or at[0] not in scales:
         return ""
     k = scales.index(at[0])
-    return "; ".join(_said(measures, k, str(notes.get("attribute") or "the edit")))
+    return " · ".join(_said(measures, k, str(notes.get("attribute") or "the edit")))
 
 
 def _said(measures: Mapping[str, Any], k: int, attribute: str) -> Iterator[str]:
     """Yield what the measures say of one scale."""
     values = {name: found[k] for name, found in measures.items() if isinstance(found, list)}
     if is_number(values.get("target")):
-        yield f"{attribute} {values['target']:+.2f} of its range"
+        yield f"{attribute}: {values['target']:+.2f} of its range"
     if is_number(values.get("off-target")):
-        yield f"everything else {values['off-target']:.3f} on average"
+        yield f"everything else: {values['off-target']:.3f} on average"
 
 
 def _word(value: Any) -> str:

@@ -12,6 +12,7 @@ import webbrowser
 from dataclasses import replace
 from typing import Any
 
+from pairedit.machine.collector import collector_at_rest
 from pairedit.plan.studio import StudioPlan
 from pairedit.runs.folder import locked
 from pairedit.studio.guard import LARGEST, Guard
@@ -37,6 +38,7 @@ def run_studio(plan: StudioPlan) -> None:
         studio = Studio(plan)
         try:
             # The worker imports torch on one core, Gradio is imported on the other.
+            studio.start_anew()
             studio.desk.start()
             threading.Thread(target=studio.prepare, name="first row", daemon=True).start()
             _serve(studio, listener)
@@ -50,7 +52,7 @@ def make_app(studio: Studio) -> Any:
     plan = studio.plan
     os.environ["GRADIO_TEMP_DIR"] = str(studio.uploads)
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    with warnings.catch_warnings():
+    with collector_at_rest(), warnings.catch_warnings():
         # Those of Gradio's own dependencies are none of the user's business.
         warnings.simplefilter("ignore")
         import gradio as gr

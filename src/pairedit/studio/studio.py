@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -16,15 +15,22 @@ from pairedit.data.images import read_image
 from pairedit.files import locate
 from pairedit.lora.file import inspect_lora
 from pairedit.plan.studio import StudioPlan
-from pairedit.studio.desk import Desk
+from pairedit.runs.resume import WORDS
+from pairedit.runs.words import quoted_path
+from pairedit.studio.desk import Desk, has_begun
 from pairedit.studio.hand import Hand
 from pairedit.studio.rows import Asked, Rows, Slider, slider_at
-from pairedit.studio.shelf import OWN, TRASH, Run, Shelf
+from pairedit.studio.shelf import OWN, TRASH, WAITING, Run, Shelf
+from pairedit.studio.tidying import inside, remove, tidy, use
 from pairedit.studio.uploads import Dropped, received, suffix_of, take_pairs
+
+log = logging.getLogger(__name__)
 
 SHIPPED = "pkg://data/sliders"
 PAUSE = 0.2  # seconds between two looks at a rendering
 NONE = "none"
+OFTEN = 50  # rows between two looks at how much there is
+MOST_LOOKS = 1000  # places on pages that may wait for pictures at once
 
 
 class Studio:
@@ -42,6 +48,8 @@ class Studio:
         self.rows = Rows(self.own / "rows", self.hand, plan.parts, plan.keys)
         self.planning = threading.Lock()  # Hydra composes one configuration at a time
         self._rendering = threading.Lock()
+        self._rendered = 0  # rows
+        self._looks: dict[str, object] = {}
         self._taken: dict[tuple[tuple[str, ...], ...], Dropped] = {}
 
     def sliders(self) -> dict[str, Slider]:
@@ -71,10 +79,27 @@ class Studio:
         """Render what is shown first while nobody waits; what is wrong the page will say."""
         if (asked := self.first()) is not None and self.desk.busy() is None:
             with suppress(ValueError, OSError):
-                self._render(asked)
+                for stage in asked.stages:
+                    self._render(stage)
+        self.tidy()
 
-    def rendered(self, asked: Asked) -> Iterator[str]:
-        """Render a row; yield what to say meanwhile.
+    def look(self, who: str) -> Callable[[], bool]:
+        """Begin to wait for pictures; return what says whether the same one still does.
+
+        Whoever goes on to the next person before the last one is there no longer waits for that.
+        """
+        mark = object()
+        self._looks[who] = mark
+        if len(self._looks) > MOST_LOOKS:
+            self._looks.pop(next(iter(self._looks)), None)
+        return lambda: self._looks.get(who) is mark
+
+    def rendered(self, asked: Asked, wanted: Callable[[], bool]) -> Iterator[None]:
+        """Render a row; yield from time to time.
+
+        Args:
+            asked: what is to be rendered.
+            wanted: says whether anybody still looks for it when its turn comes.
 
         Raises:
             ValueError: says what is wrong.
@@ -85,34 +110,51 @@ class Studio:
 
         def work() -> None:
             try:
-                self._render(asked)
+                self._render(asked, wanted)
             except Exception as error:
                 failed.append(error)
 
         thread = threading.Thread(target=work, name="row", daemon=True)
         thread.start()
-        started = time.monotonic()
         while thread.is_alive():
-            yield self._meanwhile(asked, time.monotonic() - started)
+            yield
             thread.join(PAUSE)
         if failed:
             raise failed[0]
 
-    def _render(self, asked: Asked) -> None:
+    def _render(self, asked: Asked, wanted: Callable[[], bool] = lambda: True) -> None:
         """Render a row when it is its turn; who asks for the same meanwhile gets the same."""
         with self._rendering:
-            if not self.rows.is_there(asked):
+            if wanted() and not self.rows.is_there(asked):
                 with self.desk.rendering():
-                    self.rows.render(asked)
+                    if wanted():
+                        self.rows.render(asked)
+                        self._rendered += 1
+                if self._rendered % OFTEN == 0:
+                    self.tidy()
 
-    def _meanwhile(self, asked: Asked, seconds: float) -> str:
-        """Say what a row waits for."""
+    def meanwhile(self, there: int, count: int, seconds: float) -> str:
+        """Say what a row waits for, of which some pictures are there."""
         if (place := self.desk.busy()) is not None:
             run = next((r for r in self.shelf.runs().values() if r.run == place), None)
             far = f", step {run.step} of {run.steps}" if run and run.steps else ""
             return f"A training is at work{far}. This row is rendered as soon as it ends or stops."
-        there, count = self.rows.count(asked)
         return f"Rendering: {there} of {count} pictures, {seconds:.0f} s."
+
+    def start_anew(self) -> None:
+        """Forget what browsers have sent to earlier studios, while nobody looks at the page."""
+        for path in inside(self.uploads):
+            remove(path)
+
+    def tidy(self) -> None:
+        """Keep what the page itself has written from growing without end."""
+        texts = [
+            path.read_text(encoding="utf-8", errors="replace")
+            for name in (WORDS, WAITING)
+            for path in self.plan.folder.glob(f"**/{name}")
+        ]
+        for text in tidy(self.own, texts):
+            log.info(text)
 
     def pairs(self, befores: Sequence[str], afters: Sequence[str]) -> Dropped:
         """Keep pairs that the page has received; the same ones once.
@@ -141,7 +183,18 @@ class Studio:
         kept.parent.mkdir(parents=True, exist_ok=True)
         if not kept.is_file():
             shutil.copyfile(path, kept)
+        use(kept)
         return kept
+
+    def go_on(self, run: Run | None) -> None:
+        """Put a training in the queue that has stopped.
+
+        Raises:
+            ValueError: there is nothing to go on with.
+        """
+        if run is None or not can_go_on(run):
+            raise ValueError("There is nothing to go on with.")
+        self.desk.add([f"resume={quoted_path(run.run)}"], run.run)
 
     def throw_away(self, run: Run) -> Path:
         """Move a training to the trash folder.
@@ -172,11 +225,11 @@ class Studio:
         return False
 
 
+def can_go_on(run: Run) -> bool:
+    """Say whether a training has stopped and can be continued by resume=FOLDER."""
+    return run.state in ("stopped", "failed") and has_begun(run.run)
+
+
 def replace_number(place: Path, number: int) -> Path:
     """Name another folder beside one that is taken."""
     return place.with_name(f"{place.name.split('_no')[0]}_no{number}")
-
-
-def at(asked: Asked, *positions: float) -> Asked:
-    """Return the same at other positions."""
-    return replace(asked, positions=tuple(positions))

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from pairedit.runs.looking import ASKED
-from pairedit.runs.words import line, quoted_path
+from pairedit.runs.words import line
 from pairedit.studio import markup
 from pairedit.studio.asking import (
     FIELDS,
@@ -21,8 +21,7 @@ from pairedit.studio.asking import (
     shipped,
     words_of,
 )
-from pairedit.studio.desk import has_begun
-from pairedit.studio.play import QUICK
+from pairedit.studio.play import COMMAND, QUICK
 from pairedit.studio.studio import Studio
 from pairedit.studio.watching import current, status
 
@@ -32,7 +31,7 @@ class Parts:
     """Hold the components of the tab that know of each other."""
 
     choice: gr.Dropdown
-    drops: gr.Row
+    drops: gr.Column
     title: gr.Textbox
     before: gr.File
     after: gr.File
@@ -46,66 +45,57 @@ class Parts:
     ask: gr.Button
     stop: gr.Button
     go_on: gr.Button
+    play: gr.Button
     watch: list[Any]  # what is written anew at every look
     timer: gr.Timer
     watched: gr.State  # the folder of the training that was started here
 
 
-def build(studio: Studio, tab: gr.Tab) -> gr.Timer:
-    """Lay out the tab; return the timer that it needs while it is looked at."""
+def build(studio: Studio, tab: gr.Tab) -> tuple[gr.Timer, gr.Button, gr.State]:
+    """Lay out the tab; return its timer, what plays with the slider, and which it is."""
     parts = _lay_out()
     _choose_pairs(studio, tab, parts)
     _start_and_watch(studio, tab, parts)
-    return parts.timer
+    return parts.timer, parts.play, parts.watched
 
 
 def _lay_out() -> Parts:
     """Make the components, in the order in which they are used."""
     edits = shipped()
     usual = "smile" if "smile" in edits else OWN
-    choice = gr.Dropdown([OWN, *edits], value=usual, label="Learn from", elem_id="pairs")
-    with gr.Row(visible=usual == OWN) as drops:
-        title = gr.Textbox("", label="Name", placeholder="of the edit", max_length=60)
-        files: dict[str, Any] = {"file_count": "multiple", "height": 160}
-        before = gr.File(label="Before the edit", elem_id="before", **files)
-        after = gr.File(label="After the edit, of the same names", elem_id="after", **files)
-    judged = gr.HTML(elem_id="judged")
-    shown: dict[str, Any] = {"interactive": False, "buttons": ["fullscreen"]}
-    sheet = gr.Image(label="What the model sees", elem_id="sheet", **shown)
-    method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
-    with gr.Accordion("More", open=False, elem_id="train-more"), gr.Row():
-        numbers = [
-            gr.Textbox("", label=label, placeholder=usual, elem_id=name, max_length=20)
-            for name, label, usual, _ in FIELDS
-        ]
-    command = gr.Code(
-        language=None,
-        lines=2,
-        wrap_lines=True,
-        label="The same on the command line",
-        interactive=False,
-    )
-    start = gr.Button("Start the training", variant="primary", size="md", elem_id="start")
-    said = gr.HTML(elem_id="train-said")
-    far = gr.HTML(elem_id="status")
-    with gr.Row():
-        ask = gr.Button("Show a row now", size="md", visible=False, elem_id="look")
-        stop = gr.Button("Stop and save", size="md", visible=False, elem_id="stop")
-        go_on = gr.Button("Go on", size="md", visible=False, elem_id="go-on")
-    hidden: dict[str, Any] = {"visible": False, "height": 240, "min_width": 320}
-    with gr.Row():
-        curve = gr.LinePlot(x="step", y="loss", title="Loss", **hidden)
-        effect = gr.LinePlot(x="scale", y="change", title="Edit by scale", **hidden)
-    preview = gr.Gallery(
-        label="While it trains",
-        visible=False,
-        columns=2,
-        height="auto",
-        object_fit="contain",
-        interactive=False,
-        buttons=["fullscreen"],
-        elem_id="preview",
-    )
+    with gr.Row(elem_classes="sides"):
+        with gr.Column(scale=2, min_width=280):
+            choice = gr.Dropdown([OWN, *edits], value=usual, label="Learn from", elem_id="pairs")
+            with gr.Column(visible=usual == OWN) as drops:
+                files: dict[str, Any] = {"file_count": "multiple", "height": 130}
+                before = gr.File(label="Before the edit", elem_id="before", **files)
+                after = gr.File(label="After it, under the same names", elem_id="after", **files)
+                title = gr.Textbox("", label="Name of the edit", max_length=60)
+            method = gr.Dropdown(list(METHODS), value=next(iter(METHODS)), label="Method")
+            with gr.Accordion("More", open=False, elem_id="train-more"), gr.Row():
+                numbers = [
+                    gr.Textbox(
+                        "",
+                        label=label,
+                        placeholder=placeholder,
+                        elem_id=name,
+                        max_length=20,
+                        min_width=110,
+                    )
+                    for name, label, placeholder, _ in FIELDS
+                ]
+            start = gr.Button("Start the training", variant="primary", size="md", elem_id="start")
+            said = gr.HTML(elem_id="train-said", padding=False)
+            command = gr.Code(
+                label="The same on the command line", elem_id="train-command", **COMMAND
+            )
+        with gr.Column(scale=3, min_width=320):
+            judged = gr.HTML(elem_id="judged", padding=False)
+            shown: dict[str, Any] = {"interactive": False, "buttons": ["fullscreen"]}
+            sheet = gr.Image(
+                label="What the model sees", show_label=False, elem_id="sheet", **shown
+            )
+    watch, rest = _lay_out_watching()
     return Parts(
         choice=choice,
         drops=drops,
@@ -119,13 +109,39 @@ def _lay_out() -> Parts:
         command=command,
         start=start,
         said=said,
-        ask=ask,
-        stop=stop,
-        go_on=go_on,
-        watch=[far, ask, stop, go_on, curve, effect, preview, gr.State(None)],
+        watch=watch,
         timer=gr.Timer(1.0, active=False),
         watched=gr.State(None),
+        **rest,
     )
+
+
+def _lay_out_watching() -> tuple[list[Any], dict[str, gr.Button]]:
+    """Make what shows a training; return what is written anew at each look, and the buttons."""
+    far = gr.HTML(elem_id="status", padding=False)
+    with gr.Row(elem_classes="actions"):
+        hidden: dict[str, Any] = {"visible": False, "size": "md", "min_width": 130}
+        buttons = {
+            "ask": gr.Button("Show a row now", elem_id="look", **hidden),
+            "stop": gr.Button("Stop and save", elem_id="stop", **hidden),
+            "go_on": gr.Button("Go on", elem_id="go-on", **hidden),
+            "play": gr.Button("Play with it", elem_id="play-trained", **hidden),
+        }
+    drawn: dict[str, Any] = {"visible": False, "height": 240, "min_width": 320}
+    with gr.Row():
+        curve = gr.LinePlot(x="step", y="loss", title="Loss", **drawn)
+        effect = gr.LinePlot(x="scale", y="change", title="Edit by scale", **drawn)
+    preview = gr.Gallery(
+        label="While it trains",
+        visible=False,
+        columns=2,
+        height="auto",
+        object_fit="contain",
+        interactive=False,
+        buttons=["fullscreen"],
+        elem_id="preview",
+    )
+    return [far, *buttons.values(), curve, effect, preview, gr.State(None)], buttons
 
 
 def _choose_pairs(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
@@ -171,9 +187,9 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
             plan_of(studio, chosen, method, numbers)
         except (ValueError, OSError) as error:
             return markup.problem(str(error)), gr.skip()
-        behind = len(studio.shelf.waiting()) + (studio.desk.busy() is not None)
         words = words_of(studio, chosen, method, numbers)
         place = studio.desk.add(words, title=title.strip() if chosen.dropped else "")
+        behind = studio.desk.ahead(place)
         wait = f"It waits for {behind} other{'s' * (behind > 1)}." if behind else "It starts."
         return markup.words(f"{wait} Its folder is {place}."), str(place)
 
@@ -191,10 +207,10 @@ def _start_and_watch(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
         return markup.words("It saves and stops after the step it is in.")
 
     def resume(watched: str | None) -> str:
-        run = current(studio, watched)
-        if run is None or run.state not in ("stopped", "failed") or not has_begun(run.run):
-            return markup.problem("There is nothing to go on with.")
-        studio.desk.add([f"resume={quoted_path(run.run)}"], run.run)
+        try:
+            studio.go_on(current(studio, watched))
+        except (ValueError, OSError) as error:
+            return markup.problem(str(error))
         return markup.words("It goes on from its last checkpoint.")
 
     asked = [parts.choice, parts.before, parts.after, parts.title, parts.method, *parts.numbers]

@@ -9,9 +9,8 @@ from typing import Any
 import gradio as gr
 
 from pairedit.studio import markup
-from pairedit.studio.desk import has_begun
 from pairedit.studio.shelf import Run, losses
-from pairedit.studio.studio import Studio
+from pairedit.studio.studio import Studio, can_go_on
 
 
 def current(studio: Studio, watched: str | None) -> Run | None:
@@ -20,7 +19,7 @@ def current(studio: Studio, watched: str | None) -> Run | None:
     mine = [run for run in runs if watched and str(run.run) == watched]
     busy = [run for run in runs if run.run == studio.desk.busy()]
     run = next(iter([*mine, *busy, *runs]), None)
-    if run and run in busy and run.state in ("stopped", "failed"):
+    if run and run in busy and run.state in ("waiting", "stopped", "failed"):
         return replace(run, state="starting")
     return run
 
@@ -36,8 +35,8 @@ def status(studio: Studio, watched: str | None, seen: str | None) -> tuple[Any, 
     hidden = gr.update(visible=False)
     run = current(studio, watched)
     if run is None:
-        return markup.words("No training yet."), *[hidden] * 6, None
-    waiting = studio.shelf.waiting()
+        return markup.words("No training yet."), *[hidden] * 7, None
+    waiting = studio.desk.waiting()
     html = markup.progress(f"{run.name}: {run.state}", _share(run), _sentence(studio, run))
     if others := [place.name for place in waiting if place != run.run]:
         html += markup.words(f"Waiting for their turn: {', '.join(others)}")
@@ -46,7 +45,8 @@ def status(studio: Studio, watched: str | None, seen: str | None) -> tuple[Any, 
     buttons = (
         gr.update(visible=run.state == "running" and bool(run.step)),
         gr.update(visible=run.state in ("running", "waiting", "starting")),
-        gr.update(visible=run.state in ("stopped", "failed") and has_begun(run.run)),
+        gr.update(visible=can_go_on(run)),
+        gr.update(visible=run.state == "done" and run.slider is not None),
     )
     shown = f"{run.key} {len(points)} {bool(run.report)} {len(pictures)}"
     if shown == seen:
@@ -80,7 +80,7 @@ def _sentence(studio: Studio, run: Run) -> str:
         return f"{far} It can go on from its last checkpoint."
     if run.state == "done":
         advice = run.report.get("advice")
-        return f"Verdict: {run.verdict}{f'. {advice}' if advice else ''}. The slider is in Play."
+        return f"Verdict: {run.verdict}{f'. {advice}' if advice else ''}. The slider is ready."
     if not run.step or run.state == "starting":
         return "It reads the model and the pairs."
     rate = run.step / max(run.seconds, 1e-6)
@@ -111,6 +111,7 @@ def _plot(points: Sequence[tuple[float, float]], names: tuple[str, str]) -> Any:
     import pandas
 
     if len(points) < 2:
-        return gr.update(visible=False)
+        # Not removed: it may be drawing the points of another run.
+        return gr.update(visible="hidden")
     table = pandas.DataFrame(points, columns=list(names))
     return gr.update(value=table, visible=True)

@@ -6,6 +6,7 @@ It reads a JSON object a line, `{"job": "row", ...}`, and answers each with `{"e
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -15,7 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pairedit.plan.eval import plan_eval
+from pairedit.machine.collector import collector_at_rest
+from pairedit.plan.eval import EvalPlan, plan_eval
 from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.options import composed
@@ -33,14 +35,14 @@ def row(parts: Mapping[str, str], keys: Mapping[str, Any], folder: str, of: Any 
         folder: receives its files.
         of: keys of pairedit-eval that say what its one slider is, if that is to be measured.
     """
-    plan = plan_gen(composed("gen", parts, keys))
-    measured = None
-    if of is not None:
-        groups = {group: parts[group] for group in ("model", "hardware") if group in parts}
-        measured = plan_eval(composed("eval", {**groups, "reader": ["probe"]}, of))
     from pairedit.jobs.row import run_row
 
-    run_row(plan, Path(folder), measured)
+    def measured() -> EvalPlan:
+        groups = {group: parts[group] for group in ("model", "hardware") if group in parts}
+        return plan_eval(composed("eval", {**groups, "reader": ["probe"]}, of))
+
+    plan = plan_gen(composed("gen", parts, keys))
+    run_row(plan, Path(folder), None if of is None else measured)
 
 
 def export(keys: Mapping[str, Any]) -> None:
@@ -60,6 +62,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
+    with collector_at_rest():  # before anything is asked, since it takes seconds
+        importlib.import_module("pairedit.jobs.row")
     for line in sys.stdin:
         asked = json.loads(line)
         error = None
