@@ -59,8 +59,7 @@ def test_the_command_draws_a_grid(command, loras, tmp_path):
     sheet = read_image(tmp_path / "a/sheet.png")
     assert 3 * 64 < sheet.height < 9 * 64
     # Rows run along the second LoRA: the left column differs from the right one in the first.
-    pixels = np.asarray(sheet).tobytes()
-    assert np.asarray(read_image(images[0])).tobytes()[: 32 * 3] in pixels
+    assert all(len(places(sheet, fitted(read_image(path)))) == 1 for path in images)
 
     code, _, err = command("gen", *words, "animate=true")
     assert code == 1

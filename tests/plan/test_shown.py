@@ -98,7 +98,7 @@ def test_pairs_are_those_of_the_file_where_they_are_there(plan, lora, pair_folde
     assert list(plan(f"pairs={pair_folder}").pairs) == ["disc"]
     with pytest.raises(ValueError, match=r"gone: no source/ in it"):
         plan(f"pairs={tmp_path / 'gone'}")
-    with pytest.raises(ValueError, match="is one side"):
+    with pytest.raises(ValueError, match="holds one side"):
         plan(f"pairs={pair_folder / 'source'}")
 
 
