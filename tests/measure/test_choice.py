@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pairedit import local
 from pairedit.data.examples import Pair, find_pairs
+from pairedit.data.images import to_image, to_tensor
 from pairedit.files import locate
 from pairedit.jobs.noting import calibration
 from pairedit.lora.file import inspect_lora
@@ -46,8 +48,8 @@ def test_edits_of_a_part_are_local_those_of_the_whole_picture_not(mini):
         edit: by_pairs(mini, find_pairs(locate(f"pkg://data/{edit}")), (128, 128))
         for edit in ("smile", "hair_length", "age", "tilt")
     }
-    local = {edit: choice.use for edit, choice in found.items()}
-    assert local == {
+    uses = {edit: choice.use for edit, choice in found.items()}
+    assert uses == {
         "smile": Use(local=True),
         "hair_length": Use(local=True),
         "age": Use(),
@@ -79,7 +81,7 @@ def tried(flux, tmp_path, monkeypatch):
     )
     first = Choice(use=Use(local=True), by="pairs", reach=0.1)
 
-    def run(columns=("red", "bright"), **changes):
+    def run(columns=("red", "bright"), *, first=first, **changes):
         probe = Instrument(read=redness, columns=columns)
         return by_trial(
             running(flux),
@@ -107,6 +109,35 @@ def test_a_probe_lets_skip_and_schedule_be_tried(tried, monkeypatch):
             choice, "_cost", lambda seen, c=costs, k=known: k.setdefault(id(seen), next(c))
         )
         assert run().use == choice.LOCAL[wanted]
+
+
+def test_an_edit_of_the_whole_picture_is_masked_in_pixels_unless_that_costs(tried, monkeypatch):
+    run, first = tried
+    whole, witness, seen = replace(first, use=Use()), choice.witness, []
+
+    def noted(subject, samples, *rest):
+        seen.append(samples)
+        return witness(subject, samples, *rest)
+
+    monkeypatch.setattr(choice, "witness", noted)
+    monkeypatch.setattr(local, "PIXEL_FLOOR", 0.6)
+    tries = len(choice.WHOLE)
+    for costs, wanted in (([0.0] * tries, "pixels"), ([1.0] * tries, False)):
+        seen.clear()
+        left = iter([*costs, *[0.0] * tries] * 2)
+        known: dict[int, tuple[bool, float]] = {}
+        monkeypatch.setattr(
+            choice, "_cost", lambda e, left=left, k=known: k.setdefault(id(e), (False, next(left)))
+        )
+        assert run(first=whole).use == replace(choice.WHOLE[0], local=wanted)
+    # The same pictures, masked: no rendering of its own.
+    assert len(seen) == 2 * tries
+    for masked, plain in zip(seen[:tries], seen[tries:], strict=True):
+        for (lane, k), sample in plain.items():
+            zero = to_tensor(plain[lane, 0].image)
+            assert sample.scales == masked[lane, k].scales
+            assert masked[lane, k].image == to_image(local.kept(to_tensor(sample.image), zero))
+        assert masked[0, 3].image != plain[0, 3].image
 
 
 def test_what_would_be_guessed_is_not_tried(tried):
@@ -137,13 +168,13 @@ def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_o
     assert "disc: the pairs change" in out
     assert "skip and schedule are the usual ones" in out
     slider = tmp_path / "run/disc/semantic.safetensors"
-    local = inspect_lora(slider)["use"]["local"]
-    assert inspect_lora(slider)["use"] == {"local": local, "schedule": 0.0, "by": "pairs"}
+    way = inspect_lora(slider)["use"]["local"]
+    assert inspect_lora(slider)["use"] == {"local": way, "schedule": 0.0, "by": "pairs"}
     folder = tmp_path / "gen"
     words = [f"lora={slider}", "seeds=[0]", "scales=[0,1]", f"hydra.run.dir={folder}"]
     assert command("gen", *words, *tiny_overrides)[0] == 0
     (image,) = folder.glob("images/*scale+1.png")
-    assert ("lora.0.local" in read_metadata(image)) == local
+    assert ("lora.0.local" in read_metadata(image)) == way
 
 
 def test_an_evaluation_settles_what_nobody_has_said(trained, command, tiny_overrides, tmp_path):
