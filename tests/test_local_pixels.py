@@ -63,7 +63,7 @@ def test_what_changes_little_is_taken_back_bit_for_bit(monkeypatch):
     torch.testing.assert_close(found[:, 32:58, 32:58], image[:, 32:58, 32:58])
     edge = (found - zero)[0, 45, 28:34]
     assert (edge.diff() >= -1e-6).all()
-    assert len(edge.round(decimals=3).unique()) >= 4, "the edge is soft"
+    assert ((edge > 1e-3) & (edge < 0.01)).sum() == 2, "the edge is soft"
     # A tenth of the change has the same mask, so that a row moves evenly.
     tenth = kept(zero + 0.1 * (image - zero), zero)
     torch.testing.assert_close(10 * (tenth - zero), found - zero, atol=1e-5, rtol=0)
