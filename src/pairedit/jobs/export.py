@@ -113,7 +113,7 @@ def _use(lora: LoraFile) -> dict[str, Any]:
             "%s: best used with local=%s, which ComfyUI's own nodes cannot do; in the workflow "
             "the slider acts on the whole picture",
             lora.path,
-            str(use.local).lower(),
+            str(recipe.local).lower(),
         )
     return {
         "strength": UNMEASURED if recipe.scale is None else recipe.scale,
