@@ -39,7 +39,7 @@ def masked(image, zero):
 def assert_masked(found, plain, zero):
     """Say that a picture is the plain one, masked, but for what eight bits cannot hold."""
     expected = masked(plain, zero)
-    assert abs(found - expected).max() <= 2
+    assert abs(found - expected).max() <= 5
     assert abs(found - expected).mean() < 0.2
     same = (found == zero).all(-1)
     assert 0.02 < same.mean() < 0.98, "one part is that of scale 0"
@@ -76,15 +76,18 @@ def test_what_no_screen_shows_is_no_change():
 
 
 @pytest.mark.parametrize("factor", [4, 8])
-def test_the_mask_grows_with_the_picture(factor):
-    zero, image = torch.zeros(3, 128, 128), torch.zeros(3, 128, 128)
+def test_the_mask_grows_with_the_picture(monkeypatch, factor):
+    monkeypatch.setattr(local, "PIXEL_FLOOR", 0.2)
+    zero, image = torch.zeros(3, 128, 128), torch.full((3, 128, 128), 0.05)
     image[:, 30:60, 40:90] = 0.5
-    image[:, 90:100] = 0.2
-    small = kept(image, zero)[None]
     large = [F.interpolate(each[None], scale_factor=factor)[0] for each in (image, zero)]
-    found = F.avg_pool2d(kept(*large)[None], factor)
-    assert abs(found - small).mean() < 0.005
-    assert abs(found - small).max() < 0.1
+    small, found = kept(image, zero), F.avg_pool2d(kept(*large), factor)
+    edge = slice(None), slice(28, 30), slice(50, 80)
+    assert small[edge].mean() > 0.02, "what is near goes with it"
+    torch.testing.assert_close(found[edge].mean(), small[edge].mean(), rtol=0.1, atol=0)
+    for each in (small, found):
+        assert (each[:, :27] == 0).all()
+        assert (each[:, 63:] == 0).all()
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
