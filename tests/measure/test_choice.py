@@ -122,9 +122,10 @@ def test_an_edit_of_the_whole_picture_is_masked_in_pixels_unless_that_costs(trie
     monkeypatch.setattr(choice, "witness", noted)
     monkeypatch.setattr(local, "PIXEL_FLOOR", 0.6)
     tries = len(choice.WHOLE)
-    for costs, wanted in (([0.0] * tries, "pixels"), ([1.0] * tries, False)):
+    for cost, spared, wanted in ((0.0, True, "pixels"), (1.0, True, False), (-1.0, False, False)):
         seen.clear()
-        left = iter([*costs, *[0.0] * tries] * 2)
+        left = iter([cost] * (tries * spared) + [0.0] * tries)
+        monkeypatch.setattr(choice, "_spares", lambda masked, plain, spared=spared: spared)
         known: dict[int, tuple[bool, float]] = {}
         monkeypatch.setattr(
             choice, "_cost", lambda e, left=left, k=known: k.setdefault(id(e), (False, next(left)))
@@ -132,7 +133,7 @@ def test_an_edit_of_the_whole_picture_is_masked_in_pixels_unless_that_costs(trie
         assert run(first=whole).use == replace(choice.WHOLE[0], local=wanted)
     # The same pictures, masked: no rendering of its own.
     assert len(seen) == 2 * tries
-    for masked, plain in zip(seen[:tries], seen[tries:], strict=True):
+    for plain, masked in zip(seen[:tries], seen[tries:], strict=True):
         for (lane, k), sample in plain.items():
             zero = to_tensor(plain[lane, 0].image)
             assert sample.scales == masked[lane, k].scales
@@ -160,6 +161,14 @@ def test_uses_that_do_not_get_there_come_last():
         assert sorted([weaker, weak, reached], key=choice._cost) == [reached, weak, weaker]
     finally:
         choice.measures.frontier, choice.measures.best_share = original
+
+
+def test_a_mask_that_takes_a_part_of_the_edit_is_no_choice(monkeypatch):
+    monkeypatch.setattr(choice.measures, "best_share", float)
+    assert choice._spares(0.8, 0.8)
+    assert choice._spares(0.79, 0.8)
+    assert not choice._spares(0.75, 0.8)
+    assert not choice._spares(float("nan"), 0.8)
 
 
 def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_overrides, tmp_path):
