@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pairedit.lora.file import LoraFile
 from pairedit.schedules import strength
-from pairedit.settings import Rendering, step_of
+from pairedit.settings import PIXELS, Local, Rendering, step_of
 
 SLIDER = "slider_{}"  # name of an attached LoRA
 
@@ -27,7 +27,7 @@ class Slider:
     scales: tuple[float, ...]
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
     unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
-    local: bool = False  # keep the picture of scale 0 where the slider changes little
+    local: Local = False  # keep the picture of scale 0 where the slider changes little
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
     attached: str | None = None  # its name in the model, where it is there already
 
@@ -44,7 +44,7 @@ class Leg:
     begin: int
     end: int
     scales: tuple[Mapping[str, float], ...]  # by column
-    local: tuple[bool, ...]  # by column: every slider that is on in it is local
+    local: tuple[Local, ...]  # by column: as far as every slider that is on in it is local
 
 
 def columns_of(
@@ -74,7 +74,8 @@ def cut(
 ) -> list[Leg]:
     """Cut the run where sliders set in, and where something is to be done at every step.
 
-    Sliders at scale 0 cost nothing. A column is local if all that act in it are.
+    Sliders at scale 0 cost nothing. A column is local if all that act in it are, and in pixels
+    alone if one of them is in pixels alone.
 
     Args:
         sliders: with a scale for each column.
@@ -89,7 +90,7 @@ def cut(
         for slider in sliders
     ]
     forks = sorted(set(skips)) or [step_of(rendering.skip, sigmas)]
-    if stepwise or any(slider.local or slider.lean for slider in sliders):
+    if stepwise or any(slider.local is True or slider.lean for slider in sliders):
         forks = list(range(forks[0], steps))
 
     def on(column: tuple[float, ...], begin: int) -> dict[str, float]:
@@ -102,11 +103,13 @@ def cut(
             if scale and first <= begin
         }
 
-    local = tuple(
-        any(column)
-        and all(slider.local for slider, scale in zip(sliders, column, strict=True) if scale)
-        for column in columns
-    )
+    def least(column: tuple[float, ...]) -> Local:
+        ways = [slider.local for slider, scale in zip(sliders, column, strict=True) if scale]
+        if not ways or not all(ways):
+            return False
+        return PIXELS if PIXELS in ways else True
+
+    local = tuple(map(least, columns))
     return [
         Leg(
             begin=begin,

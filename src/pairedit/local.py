@@ -9,29 +9,63 @@ depends on nothing but the row and the one at scale 0: the scales that are rende
 change no image. A mask M of the photograph narrows it further:
 
     x_k <- M * x_k + (1 - M) * x_0       bit for bit x_0 where M is 0
-Shape letters: B rows, C latent channels, h and w latent height and width, S steps.
+
+What the decoder smears beyond is taken back in the finished pictures, by the same formula with a
+floor of .2 and a mean over 5 x 5 pixels of a picture of 128; see `kept`.
+Shape letters: B rows, C channels, h and w height and width of latents, H and W of pictures.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 FLOOR = 0.1  # of the largest change; less is none. Measured: .05 to .2 do alike
+PIXEL_FLOOR = 0.2  # of finished pictures. Measured: .03 to .3 do nearly alike
 LARGEST = 0.98  # the quantile that stands for the largest change: single pixels stand out
 
 
 def share(change: Tensor) -> Tensor:
     """Return how much of a change is kept, float32 [B, 1, h, w] in [0, 1], from [B, C, h, w]."""
-    size = change.abs().mean(1, keepdim=True)
-    size = F.avg_pool2d(size, 3, stride=1, padding=1, count_include_pad=False)
-    largest = size.flatten(1).quantile(LARGEST, dim=1)[:, None, None, None]
+    return _share(change, floor=FLOOR, window=3)
+
+
+def _share(change: Tensor, *, floor: float, window: int) -> Tensor:
+    """Return the share W of a change, whose size is a mean over `window` x `window`."""
+    size, reach = change.abs().mean(1, keepdim=True), window // 2
+    # One axis after the other: a window of 41 costs 82 sums at each place, not 1681.
+    for length in ((window, 1), (1, window)):
+        padding = tuple(reach * (side > 1) for side in length)
+        size = F.avg_pool2d(size, length, stride=1, padding=padding, count_include_pad=False)
+    # So smooth a map is known from a few places in each window.
+    apart = max(1, window // 5)
+    largest = size[..., ::apart, ::apart].flatten(1).quantile(LARGEST, dim=1)[:, None, None, None]
     # Where nothing changes at all, nothing is kept.
     relative = size / largest.clamp(min=torch.finfo(size.dtype).tiny)
-    return (2 * (relative - FLOOR) / (1 - FLOOR)).clamp(0, 1)
+    return (2 * (relative - floor) / (1 - floor)).clamp(0, 1)
+
+
+def kept(image: Tensor, zero: Tensor) -> Tensor:
+    """Bring a finished picture back to that of scale 0 where it differs little.
+
+    Several sliders have one mask, by what all of them change together.
+
+    Args:
+        image: float [3, H, W], about [-1, 1].
+        zero: the same at scale 0; of a photograph its reconstruction.
+
+    Returns:
+        float32 [3, H, W] in [-1, 1], `zero` itself where the mask is 0.
+    """
+    # What no screen shows is no change.
+    image, zero = (picture.float().clamp(-1, 1) for picture in (image, zero))
+    change = (image - zero)[None]
+    window = 2 * round((5 * isqrt(zero[0].numel()) / 128 - 1) / 2) + 1
+    return zero + (_share(change, floor=PIXEL_FLOOR, window=window) * change)[0]
 
 
 def spread(changes: Sequence[Tensor]) -> float:

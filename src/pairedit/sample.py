@@ -25,7 +25,7 @@ from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import CONTENT, Edit, Key, Lane, Photo, TextToImage, chosen, lanes_for
 from pairedit.flow import Flow, Guide
 from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
-from pairedit.local import Anchors
+from pairedit.local import Anchors, kept
 from pairedit.lora.adapters import Adapters
 from pairedit.settings import Rendering, Size
 
@@ -169,7 +169,8 @@ def _render(
         trunk = edit.start(flow, group, skip=legs[0].begin, size=size)
         cells = list(product(range(len(group)), range(len(columns))))
         anchors, masks = Anchors(), [lane.free(flow.base) for lane in group]
-        compared = any(legs[0].local) or any(mask is not None for mask in masks)
+        settled = True in legs[0].local or any(mask is not None for mask in masks)
+        compared = settled or any(legs[0].local)
         waiting, done, zeros = deque(cells), {}, {}
         for part in _chunks(
             _in_turn(cells, columns) if compared else cells, max(1, together // widest)
@@ -178,13 +179,13 @@ def _render(
             for leg in legs:
                 blends = [edit.blend(leg.scales[column], group[lane]) for lane, column in part]
                 latents = flow.forwards(latents, blends, leg.begin, leg.end)
-                if compared:
+                if settled:
                     latents = anchors.settle(
                         latents,
                         step=leg.begin,
                         lanes=[lane for lane, _ in part],
                         anchored=[not any(columns[column]) for _, column in part],
-                        local=[leg.local[column] for _, column in part],
+                        local=[leg.local[column] is True for _, column in part],
                         masks=[masks[lane] for lane, _ in part],
                     )
             done |= dict(zip(part, flow.base.decode(latents), strict=True))
@@ -192,6 +193,8 @@ def _render(
             while waiting and waiting[0] in done:
                 lane, column = cell = waiting.popleft()
                 image, zero = done.pop(cell), None if masks[lane] is None else zeros[lane]
+                if legs[0].local[column]:
+                    image = kept(image, zeros[lane])
                 if column < shown:
                     found = _sample(group[lane], column, columns[column], image, zero)
                     yield replace(found, beside=tuple(group))

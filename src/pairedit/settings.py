@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from pairedit.problems import check
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pairedit.data.shapes import Sizing
 
 Size = tuple[int, int]  # height and width in px, multiples of the base's unit
+PIXELS = "pixels"  # finished pictures alone, not latents on their way
+Local = bool | Literal["pixels"]  # where a slider changes little, the picture stays: see `local`
 
 LARGEST = 8192  # px, rank, rows or tokens: beyond any model's use, before any memory runs out
 MOST_STEPS = 1000  # of an inference run
@@ -123,8 +125,13 @@ class Use:
     """Say how one slider is sampled with."""
 
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
-    local: bool = False  # keep the picture of scale 0 where the slider changes little
+    local: Local = False  # keep the picture of scale 0 where the slider changes little
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
+
+
+def is_local(value: Any) -> bool:
+    """Say whether a value is a way of keeping the picture of scale 0."""
+    return isinstance(value, bool) or value == PIXELS
 
 
 def is_skip(skip: float, steps: int) -> bool:

@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
+from pairedit import local
 from pairedit.data.examples import Pair, find_pairs
+from pairedit.data.images import to_image, to_tensor
 from pairedit.files import locate
 from pairedit.jobs.noting import calibration
 from pairedit.lora.file import inspect_lora
@@ -46,8 +48,8 @@ def test_edits_of_a_part_are_local_those_of_the_whole_picture_not(mini):
         edit: by_pairs(mini, find_pairs(locate(f"pkg://data/{edit}")), (128, 128))
         for edit in ("smile", "hair_length", "age", "tilt")
     }
-    local = {edit: choice.use for edit, choice in found.items()}
-    assert local == {
+    uses = {edit: choice.use for edit, choice in found.items()}
+    assert uses == {
         "smile": Use(local=True),
         "hair_length": Use(local=True),
         "age": Use(),
@@ -79,7 +81,7 @@ def tried(flux, tmp_path, monkeypatch):
     )
     first = Choice(use=Use(local=True), by="pairs", reach=0.1)
 
-    def run(columns=("red", "bright"), **changes):
+    def run(columns=("red", "bright"), *, first=first, **changes):
         probe = Instrument(read=redness, columns=columns)
         return by_trial(
             running(flux),
@@ -109,6 +111,36 @@ def test_a_probe_lets_skip_and_schedule_be_tried(tried, monkeypatch):
         assert run().use == choice.LOCAL[wanted]
 
 
+def test_an_edit_of_the_whole_picture_is_masked_in_pixels_unless_that_costs(tried, monkeypatch):
+    run, first = tried
+    whole, witness, seen = replace(first, use=Use()), choice.witness, []
+
+    def noted(subject, samples, *rest):
+        seen.append(samples)
+        return witness(subject, samples, *rest)
+
+    monkeypatch.setattr(choice, "witness", noted)
+    monkeypatch.setattr(local, "PIXEL_FLOOR", 0.6)
+    tries = len(choice.WHOLE)
+    for cost, spared, wanted in ((0.0, True, "pixels"), (1.0, True, False), (-1.0, False, False)):
+        seen.clear()
+        left = iter([cost] * (tries * spared) + [0.0] * tries)
+        monkeypatch.setattr(choice, "_spares", lambda masked, plain, spared=spared: spared)
+        known: dict[int, tuple[bool, float]] = {}
+        monkeypatch.setattr(
+            choice, "_cost", lambda e, left=left, k=known: k.setdefault(id(e), (False, next(left)))
+        )
+        assert run(first=whole).use == replace(choice.WHOLE[0], local=wanted)
+    # The same pictures, masked: no rendering of its own.
+    assert len(seen) == 2 * tries
+    for plain, masked in zip(seen[:tries], seen[tries:], strict=True):
+        for (lane, k), sample in plain.items():
+            zero = to_tensor(plain[lane, 0].image)
+            assert sample.scales == masked[lane, k].scales
+            assert masked[lane, k].image == to_image(local.kept(to_tensor(sample.image), zero))
+        assert masked[0, 3].image != plain[0, 3].image
+
+
 def test_what_would_be_guessed_is_not_tried(tried):
     run, first = tried
     assert run(attribute=None) is first
@@ -131,19 +163,27 @@ def test_uses_that_do_not_get_there_come_last():
         choice.measures.frontier, choice.measures.best_share = original
 
 
+def test_a_mask_that_takes_a_part_of_the_edit_is_no_choice(monkeypatch):
+    monkeypatch.setattr(choice.measures, "best_share", float)
+    assert choice._spares(0.8, 0.8)
+    assert choice._spares(0.79, 0.8)
+    assert not choice._spares(0.75, 0.8)
+    assert not choice._spares(float("nan"), 0.8)
+
+
 def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_overrides, tmp_path):
     code, out, _ = train_disc(tmp_path / "run", "preview=false")
     assert code == 0
     assert "disc: the pairs change" in out
     assert "skip and schedule are the usual ones" in out
     slider = tmp_path / "run/disc/semantic.safetensors"
-    local = inspect_lora(slider)["use"]["local"]
-    assert inspect_lora(slider)["use"] == {"local": local, "schedule": 0.0, "by": "pairs"}
+    way = inspect_lora(slider)["use"]["local"]
+    assert inspect_lora(slider)["use"] == {"local": way, "schedule": 0.0, "by": "pairs"}
     folder = tmp_path / "gen"
     words = [f"lora={slider}", "seeds=[0]", "scales=[0,1]", f"hydra.run.dir={folder}"]
     assert command("gen", *words, *tiny_overrides)[0] == 0
     (image,) = folder.glob("images/*scale+1.png")
-    assert ("lora.0.local" in read_metadata(image)) == local
+    assert ("lora.0.local" in read_metadata(image)) == way
 
 
 def test_an_evaluation_settles_what_nobody_has_said(trained, command, tiny_overrides, tmp_path):

@@ -21,6 +21,9 @@ AUTO = ("auto", "auto", "auto")
         (NOTED, (None, True, 0), Use(local=True)),
         (NOTED, (0.4, "auto", "auto"), Use(skip=0.4, local=True, lean=0.5)),
         ({}, ("auto", True, "early"), Use(local=True, lean=1.0)),
+        ({}, ("auto", "pixels", 0), Use(local="pixels")),
+        ({"use": {"local": "pixels"}}, AUTO, Use(local="pixels")),
+        ({"use": {"local": 1}}, AUTO, Use()),
         # A stranger's file may note anything.
         ({"use": [1]}, AUTO, Use()),
         ({"use": {"local": "yes", "schedule": 7, "skip": 11}}, AUTO, Use()),
@@ -52,7 +55,10 @@ def test_plans_say_how_a_slider_is_used(name, lora, tiny_overrides):
     assert found() == Use(skip=0.6, local=True, lean=0.5)
     assert found("skip=2") == Use(skip=asked, local=True, lean=0.5)
     assert found("local=false", "schedule=-0.25") == Use(skip=0.6, lean=-0.25)
-    with pytest.raises(ValueError, match=r"local=yes: expected auto, true or false") as error:
+    assert found("local=pixels") == Use(skip=0.6, local="pixels", lean=0.5)
+    with pytest.raises(
+        ValueError, match=r"local=yes: expected auto, true, pixels or false"
+    ) as error:
         found("local='yes'", "schedule=soon")
     assert "schedule=soon: expected auto, flat, early, late, or a number from -1" in str(
         error.value

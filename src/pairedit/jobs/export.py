@@ -110,9 +110,10 @@ def _use(lora: LoraFile) -> dict[str, Any]:
         )
     if recipe.local:
         log.warning(
-            "%s: best used with local=true, which ComfyUI's own nodes cannot do; in the workflow "
+            "%s: best used with local=%s, which ComfyUI's own nodes cannot do; in the workflow "
             "the slider acts on the whole picture",
             lora.path,
+            str(recipe.local).lower(),
         )
     return {
         "strength": UNMEASURED if recipe.scale is None else recipe.scale,

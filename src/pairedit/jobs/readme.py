@@ -146,10 +146,11 @@ def _steps(recipe: Recipe) -> Iterator[str]:
             "scale that you choose."
         )
     if recipe.local:
+        way = str(recipe.local).lower()
         yield (
-            "In pairedit it is best used with `local=true`, which keeps the picture of the base "
-            "model where the slider changes little. Other programs cannot do this: there the "
-            "slider acts on the whole picture."
+            f"In pairedit it is best used with `local={way}`, which keeps the picture of the base "
+            "model where the slider changes little. Other programs cannot do "
+            "this: there the slider acts on the whole picture."
         )
 
 

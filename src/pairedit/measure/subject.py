@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pairedit.data.examples import Pair
-from pairedit.settings import Use
+from pairedit.settings import Local, Use
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Subject:
     pairs: Sequence[Pair]  # none where they cannot be found
     attribute: str | None  # None: the one that the pairs move most, where a probe reads them
     skip: int | float  # see `Rendering.skip`
-    local: bool = False  # see `legs.Slider`, as the next
+    local: Local = False  # see `legs.Slider`, as the next
     lean: float = 0.0
     open: bool = False  # how it is used was neither asked for nor found by trial
     family: str = ""  # the label without the seed: what several trainings have in common

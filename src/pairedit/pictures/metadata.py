@@ -42,7 +42,7 @@ def metadata(
         if slider.skip is not None:
             lines[f"lora.{index}.skip"] = str(slider.skip)
         if slider.local:
-            lines[f"lora.{index}.local"] = "true"
+            lines[f"lora.{index}.local"] = str(slider.local).lower()
         if slider.lean:
             lines[f"lora.{index}.schedule"] = repr(slider.lean)
     return lines

@@ -20,7 +20,7 @@ from pairedit.plan.usual import DEFAULT_SCALES, DEFAULT_SEEDS, GRID_SCALES
 from pairedit.problems import Problems
 from pairedit.runs.words import as_one_text, shell
 from pairedit.schedules import ACCEPTED, is_schedule
-from pairedit.settings import SEED, is_seed
+from pairedit.settings import SEED, Local, is_local, is_seed
 
 PROMPTS = "pkg://data/prompts"
 SIDES = ("source", "target")
@@ -35,7 +35,7 @@ class Wanted:
     path: Path
     scales: tuple[float, ...]  # one for each column
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
-    local: bool | None = None  # None: as the run's, as the next
+    local: Local | None = None  # None: as the run's, as the next
     schedule: Any = None
     usual: bool = False  # nobody chose the scales
 
@@ -98,8 +98,8 @@ def _wanted(entry: Any) -> Wanted:
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
     if skip is not None and not is_number(skip):
         raise ValueError(f"lora: skip {skip!r} of {path} is neither a step nor a noise level")
-    if local is not None and not isinstance(local, bool):
-        raise ValueError(f"lora: local {local!r} of {path} is neither true nor false")
+    if local is not None and not is_local(local):
+        raise ValueError(f"lora: local {local!r} of {path}: expected true, pixels or false")
     if schedule is not None and not is_schedule(schedule):
         raise ValueError(f"lora: schedule {schedule!r} of {path}: expected {ACCEPTED}")
     return Wanted(

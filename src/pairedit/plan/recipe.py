@@ -12,7 +12,7 @@ from typing import Any
 from pairedit.lora.spec import size_of
 from pairedit.plan.parse import is_number
 from pairedit.plan.use import AUTO, NEAR, use_of
-from pairedit.settings import Size, is_skip
+from pairedit.settings import Local, Size, is_skip
 
 STEPS = 28  # of a file that does not say it, as are the next two
 GUIDANCE = 3.5
@@ -30,7 +30,7 @@ class Recipe:
     level: float | None  # the noise level of that step, where it is known
     steps: int  # of a whole run
     lean: float
-    local: bool
+    local: Local
     guidance_scale: float | None
     size: Size
     prompt: str | None

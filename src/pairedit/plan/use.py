@@ -12,7 +12,7 @@ from typing import Any
 from pairedit.plan.parse import is_number
 from pairedit.problems import Problems
 from pairedit.schedules import ACCEPTED, is_schedule, lean_of
-from pairedit.settings import Rendering, Use, is_skip
+from pairedit.settings import Rendering, Use, is_local, is_skip
 
 AUTO = "auto"
 NEAR = 0.02  # of noise levels: less than a step
@@ -20,8 +20,8 @@ NEAR = 0.02  # of noise levels: less than a step
 
 def check_use(local: Any, schedule: Any, problems: Problems) -> bool:
     """Refuse values of `local` and `schedule` that mean nothing; say whether there were none."""
-    good = local == AUTO or isinstance(local, bool)
-    problems.expect(good, f"local={local}: expected auto, true or false")
+    good = local == AUTO or is_local(local)
+    problems.expect(good, f"local={local}: expected auto, true, pixels or false")
     known = schedule == AUTO or is_schedule(schedule)
     problems.expect(known, f"schedule={schedule}: expected auto, {ACCEPTED}")
     return good and known
@@ -33,7 +33,7 @@ def use_of(metadata: Mapping[str, Any], skip: Any, local: Any, schedule: Any, st
     Args:
         metadata: of its file, which may come from anybody.
         skip: a step, a noise level, auto, or None for the run's.
-        local: true, false or auto.
+        local: true, pixels, false or auto.
         schedule: a word, a number or auto.
         steps: of the run.
     """
@@ -44,7 +44,8 @@ def use_of(metadata: Mapping[str, Any], skip: Any, local: Any, schedule: Any, st
         level = isinstance(there, float) and is_skip(there, steps)
         skip = there if level else None
     if local == AUTO:
-        local = noted.get("local") is True
+        there = noted.get("local")
+        local = there if is_local(there) else False
     if schedule == AUTO:
         there = noted.get("schedule")
         schedule = there if is_schedule(there) else 0.0
