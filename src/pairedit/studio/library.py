@@ -248,4 +248,5 @@ def _listed(studio: Studio) -> tuple[Any, list[str]]:
     """Fill the gallery with every run; return its keys, too."""
     runs = studio.shelf.runs()
     items = [(str(picture_of(run) or "") or EMPTY, caption(run)) for run in runs.values()]
-    return gr.update(value=items, selected_index=None), list(runs)
+    shown = gr.update(value=items, selected_index=None, visible=bool(items))
+    return shown, list(runs)
