@@ -29,6 +29,14 @@ def samples(seeds=2, scales=SCALES, size=(32, 32)):
     ]
 
 
+def corner(sheet, image):
+    """Return where a picture of noise stands on a sheet: its left upper corner."""
+    row = image.crop((0, 0, image.width, 1)).tobytes()
+    y, x = divmod(sheet.tobytes().index(row) // 3, sheet.width)
+    assert sheet.crop((x, y, x + image.width, y + image.height)).tobytes() == image.tobytes()
+    return y, x
+
+
 def framed(sheet):
     """Return the columns of pixels that have the frame's upright lines, or none."""
     return np.flatnonzero((np.asarray(sheet) == FRAME).all(-1).sum(0) > 60)
@@ -39,7 +47,7 @@ def test_a_frame_is_around_the_scale_that_is_worth_one_pair():
     sheet = sheets.draw_sheet(shown, title="", look=sheets.Look(unit=0.254))
     lines = framed(sheet)
     for sample in shown:
-        ((_, left),) = places(sheet, fitted(sample.image))
+        _, left = corner(sheet, fitted(sample.image))
         inside = lines.min() < left and left + 64 <= lines.max()
         assert inside == (sample.scales == (0.25,))
     # The largest scale is worth less than a pair: no column is.
@@ -53,7 +61,7 @@ def test_pairs_are_the_first_row_and_not_larger_than_what_is_below():
     plain = sheets.draw_sheet(shown, title="disc")
     sheet = sheets.draw_sheet(shown, title="disc", look=sheets.Look(bands=[band]))
     assert sheet.width <= plain.width + 120, "the label of the row may be longer than a seed's"
-    ((top, left),) = places(sheet, fitted(shown[0].image))
+    top, left = corner(sheet, fitted(shown[0].image))
     row = np.asarray(sheet)[top - 120 : top - 40, left:]
     assert (row < 200).any(), "something is above"
     assert sheet.height < plain.height + 64 + 60
@@ -83,16 +91,15 @@ def test_what_changed_is_below_each_row():
 def test_many_seeds_stand_in_several_columns(seeds, columns):
     shown = samples(seeds=seeds)
     sheet = sheets.draw_sheet(shown, title="")
-    lefts = {places(sheet, fitted(s.image))[0][1] for s in shown if s.column == 0}
-    assert len(lefts) == columns
-    tops = [places(sheet, fitted(s.image))[0] for s in shown if s.column == 0]
-    assert [top for _, top in sorted((x, y) for y, x in tops)] == [y for y, _ in tops], "downwards"
+    corners = [corner(sheet, fitted(s.image)) for s in shown if s.column == 0]
+    assert len({left for _, left in corners}) == columns
+    assert sorted(corners, key=lambda corner: corner[::-1]) == corners, "downwards"
 
 
 def test_pictures_of_one_shape_stand_together():
     shown = samples(seeds=4, size=lambda seed: (48, 32) if seed % 2 else (32, 48))
     sheet = sheets.draw_sheet(shown, title="")
-    tops = {s.seed: places(sheet, fitted(s.image))[0][0] for s in shown if s.column == 0}
+    tops = {s.seed: corner(sheet, fitted(s.image))[0] for s in shown if s.column == 0}
     assert tops[0] < tops[2] < tops[1] < tops[3]
 
 
@@ -114,6 +121,6 @@ def test_an_emblem_shows_before_and_after():
     shown = samples()
     emblem = sheets.draw_emblem(shown, 0.25)
     assert emblem.size == (64, 64)
-    assert places(emblem, shown[1].image) == [[0, 0]]
-    assert places(emblem, shown[2].image) == [[0, 32]]
-    assert places(sheets.draw_emblem(shown, None), shown[7].image) == [[32, 32]]
+    assert corner(emblem, shown[1].image) == (0, 0)
+    assert corner(emblem, shown[2].image) == (0, 32)
+    assert corner(sheets.draw_emblem(shown, None), shown[7].image) == (32, 32)
