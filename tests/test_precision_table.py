@@ -59,20 +59,21 @@ def test_the_file_of_the_benchmark_is_read_and_written_into_a_page(tmp_path, mon
 
 
 def test_a_method_of_the_benchmark_names_its_precision():
-    benchmark = import_module("edits_benchmark")
+    benchmark = import_module("edits.jobs")
     asked = Namespace(
         methods=["graded:150:bf16"], one=[], training_seeds=[0], edits=["age"], device="cpu",
         fast=True, rows=8,
     )  # fmt: skip
     (job,) = benchmark.jobs(asked)
     assert (job.name, job.precision) == ("graded-150-bf16-age-0", "bf16")
-    assert benchmark.plan_of(job, asked).hardware.precision == "bf16"
-    assert benchmark.words(job.recipe) == "`graded`, 150 steps, three pairs, bf16"
+    slider, pages = import_module("edits.slider"), import_module("edits.pages")
+    assert slider.plan_of(job, asked).hardware.precision == "bf16"
+    assert pages.words(job.recipe) == "`graded`, 150 steps, three pairs, bf16"
 
 
 @pytest.mark.parametrize("recipe", ["graded:150", "full:500"])
 def test_without_a_precision_names_are_as_before(recipe):
-    benchmark = import_module("edits_benchmark")
+    benchmark = import_module("edits.jobs")
     asked = Namespace(methods=[], one=[recipe], training_seeds=[1], edits=["age"])
     (job,) = benchmark.jobs(asked)
     assert job.name == f"{recipe.replace(':', '-')}-one-age-1"
