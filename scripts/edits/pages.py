@@ -95,7 +95,8 @@ def readable(args: argparse.Namespace) -> str:
         by_edit = known.get((recipe, use), {})
         for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
-            lines.append(row((f"{words(recipe)}, {use}", name), cells, edits))
+            if any(value is not None for value in cells.values()):
+                lines.append(row((f"{words(recipe)}, {use}", name), cells, edits))
     return "\n".join(lines) + "\n\n"
 
 

@@ -8,9 +8,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from pairedit import local
 from pairedit.data.examples import Pair, find_pairs
-from pairedit.data.images import to_image, to_tensor
 from pairedit.files import locate
 from pairedit.jobs.noting import calibration
 from pairedit.lora.file import inspect_lora
@@ -111,36 +109,6 @@ def test_a_probe_lets_skip_and_schedule_be_tried(tried, monkeypatch):
         assert run().use == choice.LOCAL[wanted]
 
 
-def test_an_edit_of_the_whole_picture_is_masked_in_pixels_unless_that_costs(tried, monkeypatch):
-    run, first = tried
-    whole, witness, seen = replace(first, use=Use()), choice.witness, []
-
-    def noted(subject, samples, *rest):
-        seen.append(samples)
-        return witness(subject, samples, *rest)
-
-    monkeypatch.setattr(choice, "witness", noted)
-    monkeypatch.setattr(local, "PIXEL_FLOOR", 0.6)
-    tries = len(choice.WHOLE)
-    for cost, spared, wanted in ((0.0, True, "pixels"), (1.0, True, False), (-1.0, False, False)):
-        seen.clear()
-        left = iter([cost] * (tries * spared) + [0.0] * tries)
-        monkeypatch.setattr(choice, "_spares", lambda masked, plain, spared=spared: spared)
-        known: dict[int, tuple[bool, float]] = {}
-        monkeypatch.setattr(
-            choice, "_cost", lambda e, left=left, k=known: k.setdefault(id(e), (False, next(left)))
-        )
-        assert run(first=whole).use == replace(choice.WHOLE[0], local=wanted)
-    # The same pictures, masked: no rendering of its own.
-    assert len(seen) == 2 * tries
-    for plain, masked in zip(seen[:tries], seen[tries:], strict=True):
-        for (lane, k), sample in plain.items():
-            zero = to_tensor(plain[lane, 0].image)
-            assert sample.scales == masked[lane, k].scales
-            assert masked[lane, k].image == to_image(local.kept(to_tensor(sample.image), zero))
-        assert masked[0, 3].image != plain[0, 3].image
-
-
 def test_what_would_be_guessed_is_not_tried(tried):
     run, first = tried
     assert run(attribute=None) is first
@@ -161,14 +129,6 @@ def test_uses_that_do_not_get_there_come_last():
         assert sorted([weaker, weak, reached], key=choice._cost) == [reached, weak, weaker]
     finally:
         choice.measures.frontier, choice.measures.best_share = original
-
-
-def test_a_mask_that_takes_a_part_of_the_edit_is_no_choice(monkeypatch):
-    monkeypatch.setattr(choice.measures, "best_share", float)
-    assert choice._spares(0.8, 0.8)
-    assert choice._spares(0.79, 0.8)
-    assert not choice._spares(0.75, 0.8)
-    assert not choice._spares(float("nan"), 0.8)
 
 
 def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_overrides, tmp_path):

@@ -3,9 +3,7 @@
 The pairs tell how much of the picture the edit reaches. One that reaches a part of it wins by
 local sampling, one of the whole picture loses (docs/method.md has the figures). Skip and schedule
 are tried on a few seeds, where a probe reads the edit: the least off-target change on the way to
-half of one pair's worth wins. Without a probe they stay as the base has them. An edit of the whole
-picture may still be local in pixels alone: the trials' own pictures, masked, tell whether it gains
-and keeps its strength.
+half of one pair's worth wins. Without a probe they stay as the base has them.
 """
 
 from __future__ import annotations
@@ -15,9 +13,8 @@ from dataclasses import dataclass, replace
 
 from pairedit.bases.base import Base
 from pairedit.data.examples import Pair
-from pairedit.data.images import to_image, to_tensor
 from pairedit.data.shapes import Sizing
-from pairedit.local import kept, spread
+from pairedit.local import spread
 from pairedit.lora.file import LoraFile
 from pairedit.measure import measures
 from pairedit.measure.effect import effect
@@ -26,8 +23,7 @@ from pairedit.measure.evidence import Evidence
 from pairedit.measure.intervals import crossing
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject
-from pairedit.sample import Sample
-from pairedit.settings import PIXELS, Use
+from pairedit.settings import Use
 from pairedit.train import encode_pairs
 
 # Of the picture; shipped edits reach .08 to .34, age and tilt .51 to .55.
@@ -40,7 +36,6 @@ LOCAL = (
     Use(skip=0.6, local=True, lean=1.0),
     Use(skip=0.45, local=True),
 )
-SPARED = 0.97  # of the edit, by a mask on pixels. Age keeps .93, and loses its wrinkles
 WHOLE = (Use(skip=0.45), Use(skip=0.6), Use(skip=0.75))
 
 
@@ -80,7 +75,7 @@ def by_trial(
     setting: Setting,
     readers: Mapping[str, Instrument],
 ) -> Choice:
-    """Try skip, schedule and pixel masks on a few seeds.
+    """Try skip and schedule on a few seeds.
 
     Without a probe, or where the edited attribute would be guessed, nothing is tried.
 
@@ -101,30 +96,9 @@ def by_trial(
     scales, images = render_all(base, tried, {lora.path: lora}, scales=SCALES, setting=setting)
     size = setting.rendering.size
     seen = [witness(subject, found, scales, size, readers) for found in images]
-    if not first.use.local:
-        again = [_masked(found, scales.index(0.0)) for found in images]
-        masked = [witness(subject, found, scales, size, readers) for found in again]
-        spared = [k for k, plain in enumerate(seen) if _spares(masked[k], plain)]
-        # The first of equals is taken: masked, unless that costs something.
-        uses = [*(replace(uses[k], local=PIXELS) for k in spared), *uses]
-        seen = [*(masked[k] for k in spared), *seen]
     best = min(range(len(uses)), key=lambda index: _cost(seen[index]))
     unit = float(crossing(scales, effect(seen[best]).mean(0), 1.0))
     return replace(first, use=uses[best], by="probe", unit=unit if unit == unit else None)
-
-
-def _masked(samples: Mapping[tuple[int, int], Sample], zero: int) -> dict[tuple[int, int], Sample]:
-    """Bring pictures by lane and scale back to those of scale 0 where they differ little."""
-    images = {key: to_tensor(sample.image) for key, sample in samples.items()}
-    return {
-        (lane, k): replace(samples[lane, k], image=to_image(kept(image, images[lane, zero])))
-        for (lane, k), image in images.items()
-    }
-
-
-def _spares(masked: Evidence, plain: Evidence) -> bool:
-    """Say whether a mask leaves the edit itself as it was: its small parts are first to go."""
-    return float(measures.best_share(masked)) >= SPARED * float(measures.best_share(plain))
 
 
 def _cost(seen: Evidence) -> tuple[bool, float]:
