@@ -40,7 +40,6 @@ from pairedit.plan.use import noted, written
 from pairedit.plan.usual import DEFAULT_SCALES
 from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
-from pairedit.runs.words import pasteable
 from pairedit.sample import Sample, Slider, generate
 
 log = logging.getLogger(__name__)
@@ -118,16 +117,17 @@ def show_and_check_slider(
         run=run,
         step=edits.metadata["step"],
     )
-    write_report(folder / REPORT, {folder.name: [result]}, _shown(plan, edits, seconds, lanes))
+    write_report(folder / REPORT, {folder.name: [result]}, _shown(plan, edits, lanes))
 
 
-def _shown(
-    plan: TrainPlan, lora: LoraFile, seconds: float, lanes: Sequence[Sequence[Sample]]
-) -> Shown:
-    """Say how a slider was trained and looked at, for its report."""
+def _shown(plan: TrainPlan, lora: LoraFile, lanes: Sequence[Sequence[Sample]]) -> Shown:
+    """Say how a slider was trained and looked at, for its report.
+
+    Neither how long it took nor where it lies: a run that is repeated writes the same bytes.
+    """
     return Shown(
         settings={
-            "trained": f"{plan.method_name}, {lora.metadata['step']} updates in {seconds:.0f} s",
+            "trained": f"{plan.method_name}, {lora.metadata['step']} updates",
             "model": plan.model.name,
             "seeds": [lane[0].seed for lane in lanes],
             "prompts": [plan.model.prompt],
@@ -136,8 +136,8 @@ def _shown(
             "match": MATCH,
         },
         notes=[
-            "So few seeds give a first look; more of them tell it better: "
-            f"pairedit-eval lora={pasteable(lora.path)}"
+            "So few seeds give a first look. pairedit-eval reads more of them: its lora= is "
+            f"{lora.path.name}, beside this page."
         ],
         losses={lora.path: read_losses(lora.path.parent)},
         asked=False,
