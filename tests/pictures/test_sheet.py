@@ -120,11 +120,11 @@ def test_wrapped_lines_fit_and_lose_nothing_without_an_ellipsis(text: str, width
 
 
 def test_a_long_word_is_broken_without_measuring_every_beginning_of_it(monkeypatch) -> None:
-    measured, width = [], sheets._width
+    measured, width = [], lettering.width_of
     monkeypatch.setattr(
-        sheets, "_width", lambda size, text: measured.append(text) or width(size, text)
+        lettering, "width_of", lambda size, text: measured.append(text) or width(size, text)
     )
-    lines = sheets._wrap(UNBROKEN, 12, 90, 10_000)
+    lines = lettering.wrap(UNBROKEN, 12, 90, 10_000)
     assert "".join(lines) == UNBROKEN
     assert all(width(12, line + UNBROKEN[0]) > 45 for line in lines[:-1]), "lines are filled"
     assert len(measured) < 12 * len(lines)

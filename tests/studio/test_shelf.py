@@ -113,13 +113,13 @@ place = Path(sys.argv[-1].removeprefix("hydra.run.dir="))
 with locked(place):
     try:
         (place / "overrides.yaml").write_text("[]")
-        time.sleep(60)
+        time.sleep(240)
     except KeyboardInterrupt:
         (place / "saved").touch()
 """
 
 
-def until(true, seconds=20):
+def until(true, seconds=90):
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end
