@@ -6,7 +6,7 @@ everything that names a licence links to it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 HUB = "https://huggingface.co/"
 
@@ -51,13 +51,7 @@ FLUX1_DEV = Licence(
     link=f"{HUB}black-forest-labs/FLUX.1-dev/blob/main/LICENSE.md",
     notice=_black_forest("FLUX.1 [dev]", _DEV),
 )
-FLUX1_KREA = Licence(
-    label="other",
-    name="flux-1-dev-non-commercial-license",
-    title=_DEV,
-    link=f"{HUB}black-forest-labs/FLUX.1-Krea-dev/blob/main/LICENSE.md",
-    notice=_black_forest("FLUX.1 [dev]", _DEV),
-)
+FLUX1_KREA = replace(FLUX1_DEV, link=f"{HUB}black-forest-labs/FLUX.1-Krea-dev/blob/main/LICENSE.md")
 FLUX2_KLEIN_9B = Licence(
     label="other",
     name="flux-non-commercial-license",

@@ -13,7 +13,7 @@ WARPS = 8
 
 
 def round_gelu(beside: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-    """Round [beside, gelu(hidden)] to fp8; see `feedforward.round_gelu`."""
+    """Round [beside, gelu(hidden)] to fp8; see `mlps.round_gelu`."""
     rows, features = beside.shape
     rounded = hidden.new_empty((rows, features + hidden.shape[1]), dtype=F8)
     scales = hidden.new_empty((rows, 1), dtype=torch.float32)

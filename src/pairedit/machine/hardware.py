@@ -33,7 +33,7 @@ class Hardware:
     batch_terms: bool = True  # all terms of a training step as one batch
     gradient_checkpointing: float = 0.0  # share of the blocks that run again in the backward pass
     swapped: float = 0.0  # share of the blocks that come to the GPU for their turn only
-    fused: bool = False  # fewer, larger operations; see `placing`
+    fused: bool = False  # fewer, larger operations; see `bases.flux1.place`
     compile: bool = False  # the blocks, by torch.compile
     dynamic: bool = False  # compiled once for all sizes of image, not once for each
     compile_from: int = (

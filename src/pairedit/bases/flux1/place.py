@@ -3,7 +3,7 @@
     modulations   linear(silu(embedding)) of every norm, for each (noise level, prompt) of a job,
                   are a table; a quarter of FLUX.1-dev's weights then stays off the accelerator
     projections   q, k and v of one stream are one matrix product; see `heads`
-    MLPs          see `feedforward`
+    MLPs          see `mlps`
     quantised     the linear layers of the blocks
 
 Shape letters: B rows, K modulations, N tokens, D features.
