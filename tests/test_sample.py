@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import FluxPipeline
 
+from pairedit import sample
 from pairedit.bases.base import velocity
 from pairedit.data.images import to_image
 from pairedit.lora.adapters import Adapters
@@ -168,3 +169,20 @@ def test_file_names_tell_samples_apart(flux, lora):
     assert names[0] == "prompt00_seed000000_scale-0.25.png"
     assert not any(set(name) & set("=,/ ") for name in names)
     assert math.isclose(samples[3].scales[0], 1 / 3)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_on_a_gpu_the_next_rows_begin_before_pictures_are_given(monkeypatch, ahead):
+    monkeypatch.setattr(sample, "_sample", lambda drawn: drawn)
+    order = []
+
+    def rows(count):
+        for number in range(count):
+            order.append(f"begin {number}")
+            yield [number]
+
+    for number in sample._samples(rows(3), ahead=ahead):
+        order.append(f"give {number}")
+    at_once = ["begin 0", "give 0", "begin 1", "give 1", "begin 2", "give 2"]
+    before = ["begin 0", "begin 1", "give 0", "begin 2", "give 1", "give 2"]
+    assert order == (before if ahead else at_once)

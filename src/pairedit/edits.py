@@ -236,6 +236,8 @@ def _from_noise(edit: Edit, flow: Flow, lanes: Sequence[Lane], *, skip: int, siz
     """Run the first `skip` steps from the noise of each lane's seed, sliders off."""
     import torch
 
+    from pairedit.machine.devices import bring
+
     noise = torch.stack([flow.base.noise(lane.seed, size) for lane in lanes])
     blends = [edit.blend({}, lane) for lane in lanes]
-    return flow.forwards(noise.to(flow.base.device), blends, 0, skip)
+    return flow.forwards(bring(noise, flow.base.device), blends, 0, skip)

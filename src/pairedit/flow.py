@@ -163,8 +163,10 @@ class Flow:
         rows = [row for _, _, row, _ in filled]
         text = self.text.of([prompt for *_, prompt in filled])
         plain = owners == list(range(len(blends))) and all(weight == 1 for weight in weights)
-        owner = torch.tensor(owners, device=self.base.device)
-        weight = torch.tensor(weights, device=self.base.device)[:, None, None, None]
+        owner, weight = (
+            torch.tensor(part).to(self.base.device, non_blocking=True) for part in (owners, weights)
+        )
+        weight = weight[:, None, None, None]
 
         def velocity(latents: Tensor, sigma: Tensor) -> Tensor:
             self.progress.update(count)

@@ -108,14 +108,15 @@ class Anchors:
         for row, (lane, at_zero) in enumerate(zip(lanes, anchored, strict=True)):
             if at_zero:
                 self._paths[lane, step] = latents[row].clone()
-        settled = latents.clone()
+        settled = list(latents)
         rows = [row for row, asked in enumerate(local) if asked]
         if rows:
             base = torch.stack([self._paths[lanes[row], step] for row in rows])
-            change = latents[rows] - base
-            settled[rows] = base + share(change) * change
+            change = torch.stack([latents[row] for row in rows]) - base
+            for row, brought in zip(rows, base + share(change) * change, strict=True):
+                settled[row] = brought
         for row, mask in enumerate(masks):
             if mask is not None:
                 base = self._paths[lanes[row], step]
                 settled[row] = torch.lerp(base, settled[row], mask)
-        return settled
+        return torch.stack(settled)

@@ -10,23 +10,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby, islice, product
 from typing import TypeVar
 
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
 from pairedit.bases.base import Base, Text
 from pairedit.bases.prompts import joined
-from pairedit.data.images import to_image
+from pairedit.data.images import from_pixels, to_pixels
 from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import CONTENT, Edit, Key, Lane, Photo, TextToImage, chosen, lanes_for
 from pairedit.flow import Flow, Guide
 from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
 from pairedit.local import Anchors, kept
 from pairedit.lora.adapters import Adapters
+from pairedit.machine.devices import Readout, picked
 from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
@@ -114,7 +114,8 @@ def generate(
                     run=run,
                     progress=progress,
                 )
-                yield from _render(flow, edit, rows, columns, legs[size], size, shown)
+                rendered = _render(flow, edit, rows, columns, legs[size], size, shown)
+                yield from _samples(rendered, ahead=base.device.type == "cuda")
     finally:
         if not stage:
             set_up.adapters.remove()
@@ -158,8 +159,8 @@ def _render(
     legs: Sequence[Leg],
     size: Size,
     shown: int,
-) -> Iterator[Sample]:
-    """Render lanes of one size, a few at a time, and show their first columns; see `generate`."""
+) -> Iterator[list[_Drawn]]:
+    """Render lanes of one size, a few rows at a time, and show their first columns."""
     together = flow.base.hardware.batch_size
     widest = max(
         len(flow.guide(edit.blend(scales, lanes[0]))) for leg in legs for scales in leg.scales
@@ -170,12 +171,10 @@ def _render(
         cells = list(product(range(len(group)), range(len(columns))))
         anchors, masks = Anchors(), [lane.free(flow.base) for lane in group]
         settled = True in legs[0].local or any(mask is not None for mask in masks)
-        compared = settled or any(legs[0].local)
+        ordered = _in_turn(cells, columns) if settled or any(legs[0].local) else cells
         waiting, done, zeros = deque(cells), {}, {}
-        for part in _chunks(
-            _in_turn(cells, columns) if compared else cells, max(1, together // widest)
-        ):
-            latents = trunk[[lane for lane, _ in part]]
+        for part in _chunks(ordered, max(1, together // widest)):
+            latents = picked(trunk, [lane for lane, _ in part])
             for leg in legs:
                 blends = [edit.blend(leg.scales[column], group[lane]) for lane, column in part]
                 latents = flow.forwards(latents, blends, leg.begin, leg.end)
@@ -190,14 +189,19 @@ def _render(
                     )
             done |= dict(zip(part, flow.base.decode(latents), strict=True))
             zeros |= {lane: done[lane, k] for lane, k in part if not any(columns[k])}
+            ready = []
             while waiting and waiting[0] in done:
                 lane, column = cell = waiting.popleft()
                 image, zero = done.pop(cell), None if masks[lane] is None else zeros[lane]
                 if legs[0].local[column]:
                     image = kept(image, zeros[lane])
                 if column < shown:
-                    found = _sample(group[lane], column, columns[column], image, zero)
-                    yield replace(found, beside=tuple(group))
+                    place = {"lane": group[lane], "column": column, "scales": columns[column]}
+                    images = [
+                        tuple(map(Readout, to_pixels(x))) for x in (image, zero) if x is not None
+                    ]
+                    ready.append(_Drawn(**place, beside=tuple(group), images=images))
+            yield ready
 
 
 def _in_turn(
@@ -207,31 +211,55 @@ def _in_turn(
     return sorted(cells, key=lambda cell: (cell[0], any(columns[cell[1]])))
 
 
-def _sample(
-    lane: Lane, column: int, scales: tuple[float, ...], image: Tensor, zero: Tensor | None
-) -> Sample:
+@dataclass(frozen=True, kw_only=True)
+class _Drawn:
+    """Hold what a sample is made of; its picture may still be on its way."""
+
+    lane: Lane
+    column: int
+    scales: tuple[float, ...]
+    beside: tuple[Lane, ...]
+    images: Sequence[tuple[Readout, Readout]]  # of `to_pixels`; with a mask that at scale 0 too
+
+
+def _samples(rendered: Iterator[list[_Drawn]], *, ahead: bool) -> Iterator[Sample]:
+    """Finish samples; `ahead`, once the next rows have begun: a GPU works meanwhile, not after."""
+    waiting: deque[list[_Drawn]] = deque()
+    for drawn in rendered:
+        waiting.append(drawn)
+        if len(waiting) > ahead:
+            yield from map(_sample, waiting.popleft())
+    for drawn in waiting:
+        yield from map(_sample, drawn)
+
+
+def _sample(drawn: _Drawn) -> Sample:
     """Turn a decoded image into a sample, with that at scale 0 where a mask keeps it.
 
     Raises:
         ValueError: it is not finite.
     """
     try:
-        picture = to_image(image)
-        kept = None if zero is None else to_image(zero)
+        picture, *others = [
+            from_pixels(pixels.tensor(), finite=bool(finite.tensor()))
+            for pixels, finite in drawn.images
+        ]
     except ValueError as error:
-        at = ", ".join(f"{scale:g}" for scale in scales)
+        at = ", ".join(f"{scale:g}" for scale in drawn.scales)
         raise ValueError(f"scale {at}: {error}; try smaller scales") from error
+    kept = others[0] if others else None
     if kept:
         # The latents outside are those of scale 0, but the VAE looks beyond the edge.
-        picture = Image.composite(picture, kept, lane.photo.mask.drawn)
+        picture = Image.composite(picture, kept, drawn.lane.photo.mask.drawn)
     return Sample(
-        seed=lane.seed,
-        prompt=lane.prompt,
-        column=column,
-        scales=scales,
+        seed=drawn.lane.seed,
+        prompt=drawn.lane.prompt,
+        column=drawn.column,
+        scales=drawn.scales,
         image=picture,
-        photo=lane.photo,
+        photo=drawn.lane.photo,
         zero=kept,
+        beside=drawn.beside,
     )
 
 

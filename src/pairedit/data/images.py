@@ -122,13 +122,35 @@ def to_image(tensor: torch.Tensor) -> Image.Image:
     Raises:
         ValueError: another shape, or values that are not finite.
     """
+    pixels, finite = to_pixels(tensor)
+    return from_pixels(pixels.cpu(), finite=bool(finite))
+
+
+def to_pixels(tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn a tensor into pixels where it is, without waiting for a GPU; see `to_image`.
+
+    Returns:
+        uint8 [H, W, 3], and whether all values were finite, bool [].
+
+    Raises:
+        ValueError: another shape.
+    """
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ValueError(f"the tensor has shape {list(tensor.shape)}, expected [3, H, W]")
     values = tensor.detach().float()
-    if not values.isfinite().all():
-        raise ValueError("the tensor has values that are not finite (NaN or infinity)")
     pixels = ((values + 1) * 127.5).round().clamp(0, 255).byte()
-    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+    return pixels.permute(1, 2, 0).contiguous(), values.isfinite().all()
+
+
+def from_pixels(pixels: torch.Tensor, *, finite: bool) -> Image.Image:
+    """Make an RGB image of what `to_pixels` returned, on the CPU.
+
+    Raises:
+        ValueError: there were values that are not finite.
+    """
+    if not finite:
+        raise ValueError("the tensor has values that are not finite (NaN or infinity)")
+    return Image.fromarray(pixels.numpy())
 
 
 @cache

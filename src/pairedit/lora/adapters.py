@@ -194,7 +194,7 @@ class Adapters:
             device = next(self.transformer.parameters()).device
             self._tables[key] = tuple(value.to(device) for value in values)
         for table, value in zip(self._tables[key], values, strict=True):
-            table.copy_(value)
+            table.copy_(value, non_blocking=True)  # its values are taken before this returns
         self._routing.names = names
         self._routing.scales, self._routing.learns = self._tables[key]
 

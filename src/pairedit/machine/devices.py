@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -70,6 +70,11 @@ def bring(values: Tensor, device: torch.device) -> Tensor:
     return values.pin_memory().to(device, non_blocking=True)
 
 
+def picked(values: Tensor, rows: Sequence[int]) -> Tensor:
+    """Return some rows of a tensor, also again; to index by numbers would wait for a GPU."""
+    return torch.stack([values[row] for row in rows])
+
+
 class Readout:
     """Bring numbers to the CPU without waiting for them."""
 
@@ -80,11 +85,15 @@ class Readout:
         if self._there:
             self._there.record()
 
-    def values(self) -> list[float]:
+    def tensor(self) -> Tensor:
         """Wait for them."""
         if self._there:
             self._there.synchronize()
-        return self._numbers.tolist()
+        return self._numbers
+
+    def values(self) -> list[float]:
+        """Wait for them; return them as Python's own."""
+        return self.tensor().tolist()
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pairedit.machine.devices import picked
+
 if TYPE_CHECKING:
     from pairedit.bases.flux1.flux import Flux
 
@@ -25,11 +27,11 @@ class Text:
 
     def rows(self, index: Sequence[int]) -> Text:
         """Pick prompts by index, with repetition."""
-        picked = list(index)
+        rows = list(index)
         return Text(
-            prompts=tuple(self.prompts[i] for i in picked),
-            tokens=self.tokens[picked],
-            pooled=self.pooled[picked],
+            prompts=tuple(self.prompts[i] for i in rows),
+            tokens=picked(self.tokens, rows),
+            pooled=picked(self.pooled, rows),
         )
 
     def of(self, prompts: Sequence[str]) -> Text:

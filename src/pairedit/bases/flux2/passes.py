@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from pairedit.machine.devices import picked
+
 if TYPE_CHECKING:
     from pairedit.bases.flux2.flux import Flux2Base
 
@@ -24,8 +26,8 @@ class Text:
 
     def of(self, prompts: Sequence[str]) -> Text:
         """Pick prompts by their words, with repetition."""
-        picked = [self.prompts.index(prompt) for prompt in prompts]
-        return Text(prompts=tuple(prompts), tokens=self.tokens[picked])
+        rows = [self.prompts.index(prompt) for prompt in prompts]
+        return Text(prompts=tuple(prompts), tokens=picked(self.tokens, rows))
 
 
 @dataclass(frozen=True, kw_only=True)
