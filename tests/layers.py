@@ -26,6 +26,13 @@ def needs(capability):
     return pytest.mark.skipif(there < capability, reason=reason)
 
 
+def compiles(test):
+    """Leave out what torch says of itself while it compiles float32 for a GPU."""
+    for words in ("TensorFloat32 tensor cores", ".*[Oo]nline softmax is disabled"):
+        test = pytest.mark.filterwarnings(f"ignore:{words}")(test)
+    return test
+
+
 def quantise(layer, kind):
     """Do what torchao does, which is not always there."""
     weight = layer.weight.detach().float()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from layers import compiles
 from pairedit.bases.flux1.load import load
 from pairedit.machine.hardware import Hardware
 from pairedit.sample import Slider, generate
@@ -83,6 +84,7 @@ def test_uses_agree_with_the_plain_path(tiny_flux_folder, two, path):
     agree(tiny_flux_folder, path, "cpu", two)
 
 
+@compiles
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("path", PATHS)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from klein import LENGTH, write_klein
-from layers import needs
+from layers import compiles, needs
 from pairedit.bases.base import velocity
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
@@ -100,6 +100,7 @@ def test_a_pass_depends_on_its_inputs_alone(opened):
             assert torch.equal(found, expected)
 
 
+@compiles
 @pytest.mark.gpu
 @needs((8, 0))
 @pytest.mark.parametrize("compiled", [False, True])
