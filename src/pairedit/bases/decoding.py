@@ -17,7 +17,9 @@ def decode_parts(vae: nn.Module, raw: Tensor, count: int) -> Tensor:
     """Decode what the VAE takes, `count` images at once, to float32 [B, 3, H, W]."""
 
     def images(count: int) -> Tensor:
-        return torch.cat([vae.decode(part, return_dict=False)[0] for part in raw.split(count)])
+        # Where weights lie channels last, so do the images on the way.
+        parts = [vae.decode(part, return_dict=False)[0] for part in raw.split(count)]
+        return torch.cat(parts).contiguous()
 
     try:
         return images(count).float()

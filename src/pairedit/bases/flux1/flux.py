@@ -12,7 +12,7 @@ L text tokens, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
+from pairedit.bases.decoder import fuse_decoder
 from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.flux1.latents import PATCH, image_ids, pack, unpack
 from pairedit.bases.flux1.modulations import PREPARED, Modulations
@@ -48,9 +49,7 @@ class Flux(PlainBase):
         self.modulations: Modulations | None = None
         self._positions: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         if self.hardware.fused:
-            # Attention leaves its output transposed, which all that follows is slower on.
-            for layer in filter(None, self.pipeline.vae.decoder.mid_block.attentions):
-                layer.register_forward_hook(lambda *given: given[-1].contiguous())
+            fuse_decoder(self.pipeline.vae.decoder)
 
     @property
     def guided(self) -> bool:
@@ -113,16 +112,18 @@ class Flux(PlainBase):
     def decode(self, latents: Tensor) -> Tensor:
         """Decode normalised latents; the images stay where they were decoded."""
         vae = self.pipeline.vae
-        # Large images a few at a time, in the transformer's precision: each takes gigabytes.
-        large = self.hardware.fused
         count = len(latents)
-        if large:
+        if self.hardware.fused:  # each large image takes gigabytes
             count = at_once(latents[0, 0].numel() * self.pipeline.vae_scale_factor**2)
-        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
-        dtype = self.dtype if large else None
-        with lend(used, self.device, dtype=dtype, clear=not self._placed) as device:
+        with self._decoding() as device:
             raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
             return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
+
+    def _decoding(self) -> AbstractContextManager[torch.device]:
+        """Lend the device to what decodes; where much is fused, in the transformer's precision."""
+        vae, dtype = self.pipeline.vae, self.dtype if self.hardware.fused else None
+        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
+        return lend(used, self.device, dtype=dtype, clear=not self._placed)
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Move the transformer to its device, and compute modulations of the first prompts.
@@ -172,8 +173,12 @@ class Flux(PlainBase):
 
     @contextmanager
     def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass; its graphs are forgotten with the LoRAs."""
-        yield Graphs(self.hardware.graphs)
+        """Give what runs a pass; its graphs are forgotten with the LoRAs.
+
+        Where memory is plenty, what decodes stays meanwhile: to bring it takes as long as it runs.
+        """
+        with self._decoding() if self.hardware.graphs else nullcontext():
+            yield Graphs(self.hardware.graphs)
 
     def run(
         self,
