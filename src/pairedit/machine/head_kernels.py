@@ -10,6 +10,9 @@ from torch import Tensor
 
 TOKENS = 16  # of one program
 HEADS = 12  # of one program, which reads the angles of its tokens once
+UNROLLED = 12  # heads whose code is written out, one after the other
+STAGES = 1  # heads that are read ahead
+WARPS = 4
 
 
 def to_heads(
@@ -59,7 +62,9 @@ def to_heads(
         VALUE_RANK=ranks[2],
         RANK_BLOCK=max(16, triton.next_power_of_2(max(ranks))) if max(ranks) else 0,
         TOKENS=TOKENS,
-        num_warps=4,
+        UNROLLED=min(UNROLLED, group),
+        STAGES=STAGES,
+        num_warps=WARPS,
     )
 
 
@@ -91,6 +96,8 @@ def _to_heads(
     VALUE_RANK: tl.constexpr,
     RANK_BLOCK: tl.constexpr,
     TOKENS: tl.constexpr,
+    UNROLLED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """Make some heads of query, key or value, for some tokens of one row."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -120,7 +127,7 @@ def _to_heads(
         weight = tl.load(norm_query + feature).to(tl.float32)
     else:
         weight = tl.load(norm_key + feature).to(tl.float32)
-    for number in tl.static_range(GROUP):
+    for number in tl.range(0, GROUP, num_stages=STAGES, loop_unroll_factor=UNROLLED):
         column = (first + number) * FEATURES + feature
         base = tl.load(projected + source * (3 * COUNT * FEATURES) + column[None, :], mask=there)
         x = base.to(tl.float32)
@@ -186,7 +193,9 @@ def from_heads(
         GROUP=group,
         FEATURES=features,
         TOKENS=TOKENS,
-        num_warps=4,
+        UNROLLED=min(UNROLLED, group),
+        STAGES=STAGES,
+        num_warps=WARPS,
     )
     return found
 
@@ -211,6 +220,8 @@ def _from_heads(
     GROUP: tl.constexpr,
     FEATURES: tl.constexpr,
     TOKENS: tl.constexpr,
+    UNROLLED: tl.constexpr,
+    STAGES: tl.constexpr,
 ):
     """Make the gradient of some heads' projections, for some tokens of one row."""
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -229,7 +240,7 @@ def _from_heads(
         weight = tl.load(norm_query + feature).to(tl.float32)[None, :]
     else:
         weight = tl.load(norm_key + feature).to(tl.float32)[None, :]
-    for number in tl.static_range(GROUP):
+    for number in tl.range(0, GROUP, num_stages=STAGES, loop_unroll_factor=UNROLLED):
         head = first + number - part * COUNT
         place = source + head * FEATURES + feature[None, :]
         into = found + target + (first + number) * FEATURES + feature[None, :]
