@@ -114,7 +114,8 @@ def one(call: dict[str, Any]) -> None:
     import full_size
     import ours
     from measure import Bench
-    from pairedit.bases.flux1 import flux
+    from pairedit.bases.flux1 import flux, modulations
+    from pairedit.lora import adapters
     from pairedit.machine import blocks, graphs, lending
 
     stamps["imports of the benchmark"] = time.monotonic() - call["started"]
@@ -126,6 +127,12 @@ def one(call: dict[str, Any]) -> None:
     watch.watch(flux.Flux, "encode", "images")
     watch.watch(flux.Flux, "place", "transformer to its device")
     watch.watch(graphs._Captured, "__init__", "first pass and capture")
+    watch.watch(modulations.Modulations, "prepare", "modulations")
+    watch.watch(adapters.Adapters, "add", "LoRAs attached")
+    if device.type == "cuda":
+        import triton.compiler
+
+        watch.watch(triton.compiler, "compile", "of the first pass: Triton kernels")
     lend = flux.lend
 
     @contextmanager

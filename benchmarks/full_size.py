@@ -93,6 +93,7 @@ ON_REQUEST = {
     "shapes": _shapes(["square", "tall", "wide"]),
     "shapes-dynamic": _shapes(["square", "tall", "wide"], dynamic=True),
     "profile-train": _ours("train", 60, "80gb", profiled=True),
+    "profile-train-eager": _ours("train", 60, "80gb", profiled=True, compile=False),
     "profile-train-fp8": _ours("train", 60, "80gb", profiled=True, precision="fp8"),
     "profile-naive": Variant("naive", "train", 45, {"profiled": True}),
     "profile-sample": _ours("sample", 50, "80gb", profiled=True),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 CLOCK = 256  # features that a noise level is embedded in, before FLUX's own layers
-KERNELS = 25  # named in a profile
+KERNELS = 60  # named in a profile
 
 
 @dataclass(frozen=True, kw_only=True)

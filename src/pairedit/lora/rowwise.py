@@ -184,23 +184,39 @@ def _side_by_side(
         names = [routing.names[i] for i in there]
         downs += [layer.lora_A[name].weight for name in names]
         firsts += [layer.lora_A[name] for name in names]
-        columns += [(i, len(layer.lora_A[routing.names[i]].weight)) for i in there]
-        parts = [layer.lora_B[name].weight * layer.scaling[name] for name in names]
+        for i, name in zip(there, names, strict=True):
+            columns.append((i, len(layer.lora_A[name].weight), layer.scaling[name]))
+        parts = [layer.lora_B[name].weight for name in names]
         ups.append(torch.cat([x.new_zeros(layer.out_features, 0), *parts], dim=1))
     if not downs:
         return None
 
     def by_rank(table: Tensor) -> Tensor:
-        wide = [table[:, i, None].expand(-1, rank) for i, rank in columns]
-        return torch.cat(wide, dim=1).to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
+        return torch.cat([table[:, i, None].expand(-1, rank) for i, rank, _ in columns], dim=1)
+
+    def shaped(table: Tensor) -> Tensor:
+        return table.to(x.dtype).view(len(x), *[1] * (x.ndim - 2), -1)
 
     return (
         torch.cat(downs).to(x.dtype),
         torch.block_diag(*ups).to(x.dtype),
-        by_rank(routing.scales),
-        by_rank(routing.learns),
+        shaped(_scaled(by_rank(routing.scales), columns)),
+        shaped(by_rank(routing.learns)),
         _constant(firsts, x),
     )
+
+
+def _scaled(scales: Tensor, columns: Sequence[tuple[int, int, float]]) -> Tensor:
+    """Multiply the scales of all ranks, [B, R], by each LoRA's alpha / rank.
+
+    That is one operation where all are alike, as they mostly are; on B it would be one for each.
+    """
+    factors = {factor for *_, factor in columns}
+    if len(factors) == 1:
+        (factor,) = factors
+        return scales if factor == 1 else scales * factor
+    parts = scales.split([rank for _, rank, _ in columns], dim=1)
+    return torch.cat([part * c[-1] for part, c in zip(parts, columns, strict=True)], dim=1)
 
 
 def _constant(firsts: Sequence[nn.Linear], x: Tensor) -> Tensor | None:

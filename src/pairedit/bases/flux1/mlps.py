@@ -87,7 +87,7 @@ class SingleBlock(FluxSingleTransformerBlock):
         attended = self.attn(x, image_rotary_emb=rotation, **more)
         if skipped:
             joint, x, attended = (part[:, skipped:] for part in (joint, x, attended))
-        return joint + gate[:, None] * feed(self.proj_mlp, self.proj_out, x, attended)
+        return torch.addcmul(joint, gate[:, None], feed(self.proj_mlp, self.proj_out, x, attended))
 
     def compile(self, **options: Any) -> None:
         """Compile what all single blocks have in common.
