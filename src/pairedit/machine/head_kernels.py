@@ -10,8 +10,9 @@ from torch import Tensor
 
 TOKENS = 16  # of one program
 HEADS = 12  # of one program, which reads the angles of its tokens once
-UNROLLED = 12  # heads whose code is written out, one after the other
-STAGES = 1  # heads that are read ahead
+# Heads whose code is written out, one after the other. Twelve take five times as long to compile.
+UNROLLED = 1
+STAGES = 3  # heads that are read ahead, and the one at work
 WARPS = 4
 
 
@@ -121,8 +122,8 @@ def _to_heads(
             before, count = QUERY_RANK + KEY_RANK, VALUE_RANK
         rank = before + tl.arange(0, RANK_BLOCK)
         known = rank < before + count
-        place = source * RANKS + rank[None, :]
-        low = tl.load(inner + place, mask=there & known[None, :], other=0.0)
+        beside = source * RANKS + rank[None, :]
+        low = tl.load(inner + beside, mask=there & known[None, :], other=0.0)
     if part == 0:
         weight = tl.load(norm_query + feature).to(tl.float32)
     else:
@@ -236,30 +237,30 @@ def _from_heads(
     angle = (start + token)[:, None] * FEATURES + 2 * pair[None, :]
     c = tl.load(cosine + angle, mask=there, other=0.0)
     s = tl.load(sine + angle, mask=there, other=0.0)
-    if part == 0:
-        weight = tl.load(norm_query + feature).to(tl.float32)[None, :]
+    into = found + target + first * FEATURES + feature[None, :]
+    if part == 2:
+        place = source + (first - 2 * COUNT) * FEATURES + feature[None, :]
+        for number in tl.range(0, GROUP, num_stages=STAGES, loop_unroll_factor=UNROLLED):
+            value = tl.load(to_value + place + number * FEATURES, mask=there)
+            tl.store(into + number * FEATURES, value, mask=there)
     else:
-        weight = tl.load(norm_key + feature).to(tl.float32)[None, :]
-    for number in tl.range(0, GROUP, num_stages=STAGES, loop_unroll_factor=UNROLLED):
-        head = first + number - part * COUNT
-        place = source + head * FEATURES + feature[None, :]
-        into = found + target + (first + number) * FEATURES + feature[None, :]
-        if part == 2:
-            tl.store(into, tl.load(to_value + place, mask=there), mask=there)
+        if part == 0:
+            gradients, heads, norm = to_query, query, norm_query
         else:
-            if part == 0:
-                grad = tl.load(to_query + place, mask=there, other=0.0)
-                turned = tl.load(query + place, mask=there, other=0.0)
-            else:
-                grad = tl.load(to_key + place, mask=there, other=0.0)
-                turned = tl.load(key + place, mask=there, other=0.0)
+            gradients, heads, norm = to_key, key, norm_key
+        weight = tl.load(norm + feature).to(tl.float32)[None, :]
+        place = source + (first - part * COUNT) * FEATURES + feature[None, :]
+        size = sizes + ((part * tl.num_programs(2) + row) * total + start + token) * COUNT
+        size += first - part * COUNT
+        for number in tl.range(0, GROUP, num_stages=STAGES, loop_unroll_factor=UNROLLED):
+            grad = tl.load(gradients + place + number * FEATURES, mask=there, other=0.0)
+            turned = tl.load(heads + place + number * FEATURES, mask=there, other=0.0)
             g = _turn_back(grad.to(tl.float32), c, s, TOKENS, FEATURES)
             y = _turn_back(turned.to(tl.float32), c, s, TOKENS, FEATURES)
-            size = sizes + ((part * tl.num_programs(2) + row) * total + start + token) * COUNT
-            r = tl.load(size + head, mask=token < tokens, other=0.0)[:, None]
+            r = tl.load(size + number, mask=token < tokens, other=0.0)[:, None]
             mean = (tl.sum(g * y, axis=1) / FEATURES)[:, None]
             x = r * (weight * g - y / weight * mean)
-            tl.store(into, x.to(found.dtype.element_ty), mask=there)
+            tl.store(into + number * FEATURES, x.to(found.dtype.element_ty), mask=there)
 
 
 @triton.jit

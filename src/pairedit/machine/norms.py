@@ -16,7 +16,7 @@ from pairedit.machine.devices import runs_triton
 
 def norm_silu(norm: nn.GroupNorm, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return silu(norm(x + bias)) of [B, C, H, W]; bias [C] is that of the layer before."""
-    if _fits(norm, x):
+    if _last(x) and runs_triton(x.device):
         from pairedit.machine.norm_kernels import norm_silu as kernel
 
         return kernel(x, bias, (norm.num_groups, norm.weight, norm.bias, norm.eps))
@@ -31,12 +31,6 @@ def add_biased(x: Tensor, other: Tensor, bias: Tensor) -> Tensor:
 
         return kernel(x, other, bias)
     return other + (x + bias[:, None, None])
-
-
-def _fits(norm: nn.GroupNorm, x: Tensor) -> bool:
-    """Say whether the kernel takes this: its blocks are powers of two."""
-    powers = all(n & (n - 1) == 0 for n in (norm.num_channels, norm.num_groups))
-    return powers and norm.num_channels <= 4096 and _last(x) and runs_triton(x.device)
 
 
 def _last(x: Tensor) -> bool:
