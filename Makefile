@@ -60,18 +60,23 @@ $(STAMP): pyproject.toml constraints.txt
 	  rc=$$?; rm -f $(UNFINISHED); exit $$rc; \
 	fi
 
+# Two edits side by side, each on half of the cores. A second bar stands below the first one.
+DEMOS := $(DEMO)/age/sheet.png $(DEMO)/smile/sheet.png
+$(DEMOS): export OMP_NUM_THREADS := $(shell test $(CORES) -gt 4 && echo 4 || echo $$((($(CORES) + 1) / 2)))
+$(DEMO)/smile/sheet.png: export TQDM_POSITION := 1
+
 demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	rm -rf $(DEMO)
-	$(OFFLINE) $(BIN)/pairedit-train 'dataset=[age,smile]' preview=false hydra.run.dir=$(DEMO)/train
-	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/age/semantic.safetensors \
-	  hydra.run.dir=$(DEMO)/age
-	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/smile/semantic.safetensors \
-	  hydra.run.dir=$(DEMO)/smile
-	@test -s $(DEMO)/age/sheet.png && test -s $(DEMO)/smile/sheet.png
-	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
-	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
+	@$(MAKE) --no-print-directory -j $(CORES) $(DEMOS)
+	@printf '\nThe sheets are here:\n  %s\n  %s\n' $(addprefix "$(CURDIR)"/,$(DEMOS))
 	@printf 'Reports to open in a browser:\n  %s\n  %s\n' \
-	  "$(CURDIR)/$(DEMO)/train/age/report.html" "$(CURDIR)/$(DEMO)/train/smile/report.html"
+	  "$(CURDIR)/$(DEMO)/train-age/age/report.html" "$(CURDIR)/$(DEMO)/train-smile/smile/report.html"
+
+$(DEMOS): $(DEMO)/%/sheet.png:
+	$(OFFLINE) $(BIN)/pairedit-train dataset=$* preview=false hydra.run.dir=$(DEMO)/train-$*
+	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train-$*/$*/semantic.safetensors \
+	  hydra.run.dir=$(DEMO)/$*
+	@test -s $@
 
 # Gradio 6.31 takes no Pillow 13, so it has an environment of its own, which borrows all else.
 STUDIO := $(VENV)/studio
