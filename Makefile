@@ -87,8 +87,11 @@ $(STUDIO)/.installed: $(STAMP)
 	@echo "import site; site.addsitedir('$$($(BIN)/python -c '$(SITE)')')" \
 	  > "$$($(STUDIO)/bin/python -c '$(SITE)')/borrowed.pth"
 	@grep -v '^pillow' constraints.txt > $(STUDIO)/constraints.txt
-	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  -c $(STUDIO)/constraints.txt -e '.[studio]'
+	@# What a studio imports is compiled now, not while somebody waits for the page.
+	@$(OFFLINE) $(STUDIO)/bin/python -c \
+	  'import gradio, pairedit.studio.page, pairedit.jobs.row, pairedit.bases.flux1.load'
 	@touch $@
 
 studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the slider, edit a photo
