@@ -31,6 +31,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv and install pairedit in it, unless nothing changed
 
+# Nothing is compiled ahead: that is half of an installation, and most of it is never imported.
 # Scripts in .venv carry its absolute path, so a clone that moved is set up again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 $(STAMP): FORCE
@@ -52,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv $(VENV); \
 	fi; \
 	echo 'Installing into $(VENV), a minute or two'; touch $(UNFINISHED); \
-	if $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	    -c constraints.txt -e '.[dev]'; then \
 	  rm -f $(UNFINISHED); \
 	  printf '%s\n' "$(CURDIR)" > $@; \
@@ -60,18 +61,23 @@ $(STAMP): pyproject.toml constraints.txt
 	  rc=$$?; rm -f $(UNFINISHED); exit $$rc; \
 	fi
 
+# Two edits side by side, each on half of the cores. A second bar stands below the first one.
+DEMOS := $(DEMO)/age/sheet.png $(DEMO)/smile/sheet.png
+$(DEMOS): export OMP_NUM_THREADS := $(shell test $(CORES) -gt 4 && echo 4 || echo $$((($(CORES) + 1) / 2)))
+$(DEMO)/smile/sheet.png: export TQDM_POSITION := 1
+
 demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	rm -rf $(DEMO)
-	$(OFFLINE) $(BIN)/pairedit-train 'dataset=[age,smile]' preview=false hydra.run.dir=$(DEMO)/train
-	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/age/semantic.safetensors \
-	  hydra.run.dir=$(DEMO)/age
-	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train/smile/semantic.safetensors \
-	  hydra.run.dir=$(DEMO)/smile
-	@test -s $(DEMO)/age/sheet.png && test -s $(DEMO)/smile/sheet.png
-	@printf '\nThe sheets are here:\n  %s\n  %s\n' \
-	  "$(CURDIR)/$(DEMO)/age/sheet.png" "$(CURDIR)/$(DEMO)/smile/sheet.png"
+	@$(MAKE) --no-print-directory -j $(CORES) $(DEMOS)
+	@printf '\nThe sheets are here:\n  %s\n  %s\n' $(addprefix "$(CURDIR)"/,$(DEMOS))
 	@printf 'Reports to open in a browser:\n  %s\n  %s\n' \
-	  "$(CURDIR)/$(DEMO)/train/age/report.html" "$(CURDIR)/$(DEMO)/train/smile/report.html"
+	  "$(CURDIR)/$(DEMO)/train-age/age/report.html" "$(CURDIR)/$(DEMO)/train-smile/smile/report.html"
+
+$(DEMOS): $(DEMO)/%/sheet.png:
+	$(OFFLINE) $(BIN)/pairedit-train dataset=$* preview=false hydra.run.dir=$(DEMO)/train-$*
+	$(OFFLINE) $(BIN)/pairedit-gen lora=$(DEMO)/train-$*/$*/semantic.safetensors \
+	  hydra.run.dir=$(DEMO)/$*
+	@test -s $@
 
 # Gradio 6.31 takes no Pillow 13, so it has an environment of its own, which borrows all else.
 STUDIO := $(VENV)/studio
@@ -81,8 +87,11 @@ $(STUDIO)/.installed: $(STAMP)
 	@echo "import site; site.addsitedir('$$($(BIN)/python -c '$(SITE)')')" \
 	  > "$$($(STUDIO)/bin/python -c '$(SITE)')/borrowed.pth"
 	@grep -v '^pillow' constraints.txt > $(STUDIO)/constraints.txt
-	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  -c $(STUDIO)/constraints.txt -e '.[studio]'
+	@# What a studio imports is compiled now, not while somebody waits for the page.
+	@$(OFFLINE) $(STUDIO)/bin/python -c \
+	  'import gradio, pairedit.studio.page, pairedit.jobs.row, pairedit.bases.flux1.load'
 	@touch $@
 
 studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the slider, edit a photo

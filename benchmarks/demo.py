@@ -2,8 +2,8 @@
 
     python benchmarks/demo.py [--steps 350] [--runs 1]
 
-Runs the demo's commands as they stand in the Makefile, each in a process of its own, into a
-temporary folder. A phase does not count what another one inside of it takes.
+Runs the demo's commands as they stand in the Makefile, each in a process of its own, and both edits
+side by side, into a temporary folder. A phase does not count what another one inside of it takes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import wraps
 from inspect import isgeneratorfunction
@@ -109,15 +110,18 @@ class Split:
         setattr(owner, name, each if isgeneratorfunction(function) else timed)
 
 
-def demo(folder: Path) -> dict[str, list[str]]:
-    """Read the demo's commands from the Makefile, by the folder that each one fills."""
-    recipe = (ROOT / "Makefile").read_text().split("\ndemo:")[1].split("\n\n")[0]
-    commands = {}
-    for line in recipe.replace("\\\n", " ").splitlines():
-        if match := re.search(r"\$\(BIN\)/pairedit-(.*)", line):
-            words = shlex.split(match.group(1).replace("$(DEMO)", str(folder)))
-            commands[words[-1].rpartition("/")[2]] = words
-    return commands
+def demo(folder: Path) -> dict[str, list[list[str]]]:
+    """Read the demo's commands from the Makefile: those of each edit, in their order."""
+    text = (ROOT / "Makefile").read_text()
+    edits = re.findall(r"\$\(DEMO\)/(\w+)/", text.split("\nDEMOS := ")[1].split("\n")[0])
+    recipe = text.split("\n$(DEMOS): $(DEMO)/%/sheet.png:")[1].split("\n\n")[0]
+    lines = re.findall(r"\$\(BIN\)/pairedit-(.*)", recipe.replace("\\\n", " "))
+    return {
+        edit: [
+            shlex.split(line.replace("$(DEMO)", str(folder)).replace("$*", edit)) for line in lines
+        ]
+        for edit in edits
+    }
 
 
 def run(words: list[str], place: Path) -> dict[str, float]:
@@ -126,10 +130,11 @@ def run(words: list[str], place: Path) -> dict[str, float]:
     Raises:
         ValueError: it failed.
     """
-    cores = min(4, os.cpu_count() or 2)  # as in the Makefile
+    cores = min(4, ((os.cpu_count() or 2) + 1) // 2)  # as in the Makefile
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     environment = {"OMP_NUM_THREADS": str(cores), **os.environ, **offline}
-    out, started = place / "split.json", time.monotonic()
+    with tempfile.NamedTemporaryFile(suffix=".json", dir=place, delete=False) as file:
+        out, started = Path(file.name), time.monotonic()
     command = [sys.executable, __file__, "--one", str(started), str(out), *words]
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -171,7 +176,7 @@ def measure(started: str, out: str, command: str, *words: str) -> None:
 
 def table(splits: Mapping[str, list[Mapping[str, float]]]) -> str:
     """Write the median seconds of each phase by command."""
-    lines = [f"{'seconds':12}" + "".join(f"{name:>8}" for name in [*splits, "all"])]
+    lines = [f"{'seconds':12}" + "".join(f"{name:>12}" for name in [*splits, "all"])]
     totals = [0.0] * (len(splits) + 1)
     for phase, what in PHASES.items():
         row = [
@@ -180,8 +185,8 @@ def table(splits: Mapping[str, list[Mapping[str, float]]]) -> str:
         ]
         row.append(sum(row))
         totals = [total + cell for total, cell in zip(totals, row, strict=True)]
-        lines.append(f"{phase:12}" + "".join(f"{cell:8.2f}" for cell in row) + f"  {what}")
-    lines.append(f"{'total':12}" + "".join(f"{total:8.2f}" for total in totals))
+        lines.append(f"{phase:12}" + "".join(f"{cell:12.2f}" for cell in row) + f"  {what}")
+    lines.append(f"{'total':12}" + "".join(f"{total:12.2f}" for total in totals))
     return "\n".join(lines)
 
 
@@ -197,11 +202,21 @@ def main() -> None:
     args = parser.parse_args()
     splits: dict[str, list[Mapping[str, float]]] = {}
     for _ in range(args.runs):
-        with tempfile.TemporaryDirectory() as temporary:
-            folder = (args.keep or Path(temporary)).resolve()
-            for name, words in demo(folder).items():
-                more = [f"steps={args.steps}"] if args.steps and words[0] == "train" else []
-                splits.setdefault(name, []).append(run([*words, *more], Path(temporary)))
+        with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor() as pool:
+            place, started = Path(temporary), time.monotonic()
+            folder = (args.keep or place).resolve()
+
+            def follow(commands: list[list[str]], place: Path = place) -> list[dict[str, float]]:
+                more = [f"steps={args.steps}"] if args.steps else []
+                return [run([*c, *more] if c[0] == "train" else c, place) for c in commands]
+
+            edits = demo(folder)
+            for (edit, commands), found in zip(
+                edits.items(), pool.map(follow, edits.values()), strict=True
+            ):
+                for words, split in zip(commands, found, strict=True):
+                    splits.setdefault(f"{words[0]} {edit}", []).append(split)
+            print(f"{time.monotonic() - started:.1f} s")
     print(table(splits))
 
 

@@ -1,6 +1,6 @@
 """Draw the wide picture of the README: three pairs, one person along the slider, a photograph.
 
-    python scripts/readme_picture.py --lora outputs/demo/train/age/semantic.safetensors
+    python scripts/readme_picture.py --lora outputs/demo/train-age/age/semantic.safetensors
 
 Faces are few and large, so that they are told on a phone, where the picture is 360 px wide. The
 columns are worth -0.5, 0, 0.5, 1 and 1.5 pairs, by what the slider's file notes.

@@ -17,9 +17,11 @@ gc.disable()
 
 import torch  # noqa: E402
 
+from parsing import parse_once  # noqa: E402
 from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs  # noqa: E402
 
 torch.set_num_threads(1)
+parse_once()
 
 # Fixtures that take seconds and serve many tests: with `--dist loadgroup` one process runs those.
 SHARED = ("smile", "outcomes", "shop", "site", "wheel", "measured", "unbroken")
@@ -30,9 +32,18 @@ def pytest_collection_modifyitems(config, items):
     """Keep the tests of a shared fixture in one process, if xdist spreads them."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
-            if shared := [name for name in SHARED if name in item.fixturenames]:
-                group = "smile" if "smile" in shared else item.path.stem
+            if group := _group_of(item):
                 item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _group_of(item):
+    """Name what a test shares with others; None where it shares nothing that takes long."""
+    shared = [name for name in SHARED if name in item.fixturenames]
+    if "smile" in shared:
+        return "smile"
+    folder, stem = item.path.parent.name, item.path.stem
+    # Their commands are forked from one server, which imports all that there is.
+    return folder if folder == "faults" else stem if shared else None
 
 
 def pytest_collection_finish():

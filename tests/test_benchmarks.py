@@ -266,3 +266,18 @@ def test_what_a_launcher_and_a_large_report_cost_is_measured(tmp_path):
     assert found["seconds inside a job"] < found["seconds a job"]
     found = json.loads(run("sweep_overhead.py", "--work", tmp_path, "--sliders", 30))
     assert 0 < found["report, MB"] < 10
+
+
+def test_the_demo_is_read_from_the_makefile(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import demo
+
+    found = demo.demo(Path("/x"))
+    assert list(found) == ["age", "smile"]
+    for edit, commands in found.items():
+        (train, *trained), (gen, *rendered) = commands
+        assert (train, gen) == ("train", "gen")
+        assert f"dataset={edit}" in trained
+        (folder,) = (word.partition("=")[2] for word in trained if "run.dir" in word)
+        assert f"lora={folder}/{edit}/semantic.safetensors" in rendered
+        assert f"hydra.run.dir=/x/{edit}" in rendered

@@ -30,6 +30,9 @@ QUICK = {
     "eval": ["resolution=32", "device=cpu", "seeds={start: 0, count: 2}"],
     "export": [],
 }
+FEW = "num_inference_steps=8"
+# Words that count the steps of a rendering, or take their number from an earlier one.
+COUNTED = re.compile(r"(num_inference_steps|start_step|end_step|skip|again|resume|old)=|.*\bskip: ")
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -62,6 +65,8 @@ def type_(monkeypatch, capfd, tiny_flux_folder):
         name = program.removeprefix("pairedit-")
         more = [f"model.path={tiny_flux_folder}", "model.max_sequence_length=32"]
         quick = [*more, *QUICK[name]] if QUICK[name] else []
+        if quick and not any(COUNTED.match(word) for word in words):
+            quick.append(FEW)
         monkeypatch.setattr(sys, "argv", [program, *words, *quick])
         try:
             getattr(cli, name)()

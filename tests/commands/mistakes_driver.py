@@ -9,8 +9,13 @@ import io
 import json
 import sys
 import time
+from pathlib import Path
 
 from pairedit import cli
+
+sys.path.append(str(Path(__file__).parents[1]))
+
+from parsing import parse_once
 
 
 def run(command: str, words: list[str]) -> dict:
@@ -32,4 +37,5 @@ def run(command: str, words: list[str]) -> dict:
 
 
 if __name__ == "__main__":
+    parse_once()
     print(json.dumps([run(command, words) for command, words in json.load(sys.stdin)]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import multiprocessing
 import os
@@ -122,12 +123,14 @@ def _context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     jobs = ["pairedit.jobs.train", "pairedit.jobs.gen", "pairedit.jobs.eval"]
     base = "pairedit.bases.flux1.load"  # which jobs import only once they open a model
-    context.set_forkserver_preload(["pairedit.cli", *jobs, base, "peft", "child"])
+    context.set_forkserver_preload(["still", "pairedit.cli", *jobs, base, "peft", "child"])
     return context
 
 
 def _run(command: str, words: list[str], folder: str, log: str, faults: Mapping[str, Any]) -> None:
     """Be the command."""
+    gc.freeze()
+    gc.enable()
     for number, end in ((1, ".out"), (2, ".err")):
         os.dup2(os.open(log + end, os.O_WRONLY | os.O_CREAT), number)
     # Where tests run in the background the shell has had it ignored.

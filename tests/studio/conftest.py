@@ -50,19 +50,24 @@ class Site:
         self.started = 0.0
         self.process = None
 
-    def start(self) -> None:
+    def start(self, sigint=signal.SIG_DFL) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.started = time.monotonic()
         words = ["browser=false", f"port={self.port}", "device=cpu", *self.words]
         environment = {**os.environ, "PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-        with (self.folder / "studio.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "pairedit", "studio", *words],
-                cwd=self.folder,
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+        # Whoever runs the tests in the background ignores Ctrl-C, and what is started does so too.
+        before = signal.signal(signal.SIGINT, sigint)
+        try:
+            with (self.folder / "studio.log").open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "pairedit", "studio", *words],
+                    cwd=self.folder,
+                    env=environment,
+                    stdout=log,
+                    stderr=log,
+                )
+        finally:
+            signal.signal(signal.SIGINT, before)
         self.wait()
 
     def wait(self, seconds: float = 240) -> None:

@@ -466,6 +466,15 @@ def test_a_page_for_others_asks_for_the_password(tmp_path, chromium):
         site.stop()
 
 
+@pytest.mark.parametrize("sigint", [signal.SIG_DFL, signal.SIG_IGN])
+def test_ctrl_c_is_in_the_exit_code(tmp_path, sigint):
+    from conftest import Site
+
+    site = Site(tmp_path)
+    site.start(sigint)
+    assert site.stop() == 128 + signal.SIGINT
+
+
 def test_a_killed_server_loses_no_training(tmp_path, chromium):
     from conftest import Site
 

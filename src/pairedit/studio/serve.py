@@ -10,11 +10,13 @@ import threading
 import warnings
 import webbrowser
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 from pairedit.machine.collector import collector_at_rest
 from pairedit.plan.studio import StudioPlan
 from pairedit.runs.folder import locked
+from pairedit.runs.stopping import Stopped
 from pairedit.studio.guard import LARGEST, Guard
 from pairedit.studio.shelf import OWN
 from pairedit.studio.studio import Studio
@@ -93,10 +95,21 @@ def _listen(plan: StudioPlan) -> socket.socket:
 
 
 def _serve(studio: Studio, listener: socket.socket) -> None:
-    """Serve in this thread."""
+    """Serve in this thread.
+
+    Raises:
+        Stopped: a signal came.
+    """
     plan = studio.plan
     app = make_app(studio)
     import uvicorn
+
+    ended: list[int] = []
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            ended.append(sig)
+            super().handle_exit(sig, frame)
 
     name = f"[{plan.host}]" if ":" in plan.host else plan.host
     address = f"http://{'127.0.0.1' if plan.host == '0.0.0.0' else name}:{plan.port}"
@@ -106,4 +119,8 @@ def _serve(studio: Studio, listener: socket.socket) -> None:
     log.info("open %s in a browser; Ctrl-C ends", address)
     if plan.browser:
         threading.Timer(1.0, webbrowser.open, [address]).start()
-    uvicorn.Server(config).run(sockets=[listener])
+    Server(config).run(sockets=[listener])
+    # It heeds signals that its caller ignores as well, as a script does for its jobs in the
+    # background, and raises them again at its end: nobody hears that.
+    if ended:
+        raise Stopped(ended[-1])
