@@ -98,7 +98,7 @@ def test_it_opens_with_what_was_found(written, pairs):
 
 def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
     text = written({"age": [slider(pairs, unit=0.4)]})
-    assert "scale 0.5 is worth one pair here; its file notes 0.4 for one pair" in words(text)
+    assert "scale 0.5 is worth one pair here; its file notes 0.4, from other people" in words(text)
     assert "<b>0.4 = one pair</b>" in text
     assert float(Page(text).ranges[0]["value"]) == 0.4
 

@@ -66,7 +66,7 @@ def _does(result: Result) -> str:
     elif paired:
         parts.append(f"it gets to {100 * verdict.best:.0f} % of what the pairs show")
     if noted := result.subject.unit:
-        parts.append(f"its file notes {noted:.2g} for one pair, from other people")
+        parts.append(f"its file notes {noted:.2g}, from other people")
     lost = verdict.lost_at
     parts.append(
         f"people stay who they are up to scale {last:g}, the largest that was tried"
