@@ -99,7 +99,7 @@ studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the sl
 
 docs: $(STAMP) ## build the pages as a site in build/site; every link is checked
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
-	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict
 	@printf 'The site is here:\n  %s\n' "$(CURDIR)/build/site/index.html"
 
 test: $(STAMP) ## run the tests, heavy ones apart: about 8 minutes on two cores

@@ -3,7 +3,7 @@
     python scripts/mini_card.py [--write]
 
 Prints reconstruction, probe R² and prompt obedience; `--write` puts them into docs/flux-mini.md
-and the picture into docs/pictures/faces.png.
+and the picture into docs/pictures/faces.webp.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def main() -> None:
         drawn, made = (to_tensor(grid(part[:24])) for part in (images, plain))
         (ROOT / "docs" / "pictures").mkdir(parents=True, exist_ok=True)
         to_image(torch.cat([drawn, line, made], dim=1)).save(
-            ROOT / "docs" / "pictures" / "faces.png", optimize=True
+            ROOT / "docs" / "pictures" / "faces.webp", quality=90, method=6
         )
 
 

@@ -17,6 +17,7 @@ from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora
 from pairedit.measure.choice import by_pairs
 from pairedit.methods import Graded
+from pairedit.pictures.cells import fitted
 from pairedit.pictures.pairs import draw_pairs
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
@@ -163,7 +164,7 @@ def test_both_sides_have_the_size_of_the_source(flux, tmp_path):
 def test_the_sheet_of_pairs_shows_their_shapes(mixed):
     sheet = draw_pairs(mixed, FIT, title="mixed")
     for pair in mixed:
-        assert len(places(sheet, load_image(pair.source, FIT))) == 1, pair.stem
+        assert len(places(sheet, fitted(load_image(pair.source, FIT)))) == 1, pair.stem
 
 
 def photo_of(path, size=FIT, **more):

@@ -16,6 +16,7 @@ from pairedit.learner import inside
 from pairedit.lora.file import read_lora
 from pairedit.measure.choice import by_pairs
 from pairedit.methods import Graded, PairEdit, Term, VisualConcept, VisualSlider
+from pairedit.pictures.cells import fitted
 from pairedit.pictures.pairs import draw_pairs
 from pairedit.runs.about import describe_run
 from pairedit.runs.tracking import Silent
@@ -310,5 +311,5 @@ def test_the_sheet_of_pairs_shows_what_is_free(masked):
     plain = draw_pairs([pairs[1]], (32, 32), title="discs")
     sheet = draw_pairs(pairs, (32, 32), title="discs")
     assert sheet.width > plain.width
-    free = np.asarray(load_image(pairs[0].source, (32, 32)))[:, :16]
+    free = np.asarray(fitted(load_image(pairs[0].source, (32, 32))))[:, :24]
     assert len(places(sheet, free)) == 2  # in the source, and through the mask

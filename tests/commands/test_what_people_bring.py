@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 
 from pairedit.data.images import read_image
+from pairedit.pictures.cells import fitted
 from pairedit.pictures.png import read_metadata
 from tiny import QUICK, noise, places, strong_lora, write_pairs
 
@@ -27,7 +28,7 @@ def test_a_training_says_what_it_found_and_shows_it(command, tmp_path):
         "48 x 48 px and 24 x 24 px: one side is 2.0 times as large" in line for line in lines
     )
     sheet = np.asarray(read_image(tmp_path / "run/mine/pairs.png"))
-    target = np.asarray(read_image(pairs / "target/p0.png").resize((32, 32), 1))
+    target = fitted(read_image(pairs / "target/p0.png").resize((32, 32), 1))
     assert len(places(sheet, target)) == 1
     # A run that goes on leaves it alone; one that begins anew, in a folder without results, not.
     drawn = (tmp_path / "run/mine/pairs.png").stat().st_mtime_ns

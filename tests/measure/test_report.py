@@ -96,6 +96,19 @@ def test_it_opens_with_what_was_found(written, pairs):
     assert found.endswith("nothing else moves by more than 5 % of its range.")
 
 
+def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
+    text = written({"age": [slider(pairs, unit=0.4)]})
+    assert "scale 0.5 is worth one pair here; its file notes 0.4, from other people" in words(text)
+    assert "<b>0.4 = one pair</b>" in text
+    assert float(Page(text).ranges[0]["value"]) == 0.4
+
+
+def test_few_people_are_shown_large(written, pairs):
+    for lanes, across in ((1, 2), (2, 2), (3, 3), (4, 4), (8, 4)):
+        text = written({"age": [slider(pairs, lanes=lanes)]})
+        assert f"<div class='people' style='--n:{across}'>" in text, lanes
+
+
 def test_what_was_guessed_is_said(written, pairs):
     found = words(written({"age": [slider(pairs, attribute=None)]}))
     assert "Nobody named what the pairs change: age is a guess" in found

@@ -34,13 +34,13 @@ def test_both_sides_and_their_amplified_difference(faint, monkeypatch):
     assert seen["title"] == "lighter: the first 12 of 14 pairs, 2 left out, 32 x 32 px"
     assert seen["labels"] == [f"{index:02d}" for index in range(12)]
     source, target, difference = (np.asarray(image) for image in seen["rows"][3])
-    assert source.shape == (32, 32, 3)
+    assert source.shape == (64, 64, 3)  # of small models twice as large
     assert (source[0, 0], target[0, 0], difference[0, 0]) == (
         pytest.approx(103),
         pytest.approx(112),
         pytest.approx(144),
     )
-    assert not difference[:, 20:].any()
+    assert not difference[:, 40:].any()
 
 
 def test_a_strong_difference_is_not_clipped():

@@ -92,7 +92,8 @@ def show_and_check_slider(
         choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
-            scales, unit = shares_of(choice.unit), choice.unit
+            scales, unit = shares_of(choice.unit), float(f"{choice.unit:.2g}")
+            subject = replace(subject, unit=unit)
     slider = Slider(
         lora=edits, scales=scales, skip=subject.skip, local=subject.local, lean=subject.lean
     )

@@ -59,12 +59,14 @@ def _does(result: Result) -> str:
     if paired and unit is not None:
         told = seen.attribute or "clip" in seen.has
         parts.append(
-            f"scale {unit:.2g} is worth one pair"
+            f"scale {unit:.2g} is worth one pair{' here' * bool(result.subject.unit)}"
             if told
             else f"scale {unit:.2g} changes as much as the pairs differ"
         )
     elif paired:
         parts.append(f"it gets to {100 * verdict.best:.0f} % of what the pairs show")
+    if noted := result.subject.unit:
+        parts.append(f"its file notes {noted:.2g}, from other people")
     lost = verdict.lost_at
     parts.append(
         f"people stay who they are up to scale {last:g}, the largest that was tried"

@@ -95,12 +95,13 @@ def stage(
     )
     count = len(next(iter(shown.values())))
     # Several sliders have a line each; the people of one are even lines.
-    across = count if len(shown) > 1 else next((n for n in (4, 3) if count % n == 0), 3)
+    alike = next((n for n in (4, 3) if count % n == 0), 3)
+    across = count if len(shown) > 1 else alike if count > 2 else 2  # of few, large ones
     low, high = scales[0], scales[-1]
     start = unit if unit is not None and unit <= high else high
     places = [(scale, f"{scale:g}", _side(scale, low, high)) for scale in scales]
     if unit is not None and low <= unit <= high:
-        near = (high - low) * 0.09
+        near = (high - low) * 0.14  # so wide are two marks on a phone
         places = [place for place in places if abs(place[0] - unit) > near]
         places.append((unit, "one pair", f"one {_side(unit, low, high)}"))
     marks = "".join(

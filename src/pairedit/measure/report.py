@@ -220,7 +220,7 @@ def _notes(result: Result) -> list[str]:
 
 def _unit(result: Result) -> float | None:
     """Return the scale that is worth one pair, as it is noted; None where none was reached."""
-    value = value_of(result, measures.calibration)
+    value = result.subject.unit or value_of(result, measures.calibration)
     return None if value is None else float(f"{value:.2g}")
 
 
@@ -254,7 +254,7 @@ def _panels(edit: str, group: Sequence[Result], shown: Shown) -> str:
             "Effect by scale", chart(strength, x="scale", y=GAINS[gain], levels=level), GAINS[gain]
         ),
         _panel(
-            "What it costs by how strong it is: lower is better",
+            "What else changes: lower is better",
             chart(price, x=GAINS[gain], y=COSTS[cost]),
             COSTS[cost],
         ),

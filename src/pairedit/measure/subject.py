@@ -22,6 +22,7 @@ class Subject:
     skip: int | float  # see `Rendering.skip`
     local: Local = False  # see `legs.Slider`, as the next
     lean: float = 0.0
+    unit: float | None = None  # the scale worth one pair, where other seeds were read for it
     open: bool = False  # how it is used was neither asked for nor found by trial
     family: str = ""  # the label without the seed: what several trainings have in common
     method: str = ""

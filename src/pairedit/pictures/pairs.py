@@ -11,7 +11,7 @@ from pairedit.data.examples import Pair
 from pairedit.data.images import load_images
 from pairedit.data.masks import load_mask
 from pairedit.data.shapes import Sizing, counted
-from pairedit.pictures.cells import amplification
+from pairedit.pictures.cells import amplification, fitted
 from pairedit.pictures.sheet import Block, contact_sheet, type_size
 
 MOST = 12  # pairs on a sheet of their own
@@ -93,6 +93,7 @@ def draw_pairs(pairs: Sequence[Pair], sizing: Sizing, *, title: str) -> Image.Im
     if any(masks):
         rows = [[*row, mask] for row, mask in zip(rows, masks, strict=True)]
         heads.append("in the mask")
+    rows = [[image and fitted(image) for image in row] for row in rows]
     labels = [pair.stem for pair in pairs[:MOST]]
     sizes = [sides[0].size[::-1] for sides in shown]
     return contact_sheet(rows, labels, heads, f"{title}: {count}, {counted(sizes)}")
