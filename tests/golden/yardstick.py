@@ -33,7 +33,7 @@ FINGERPRINT = "fingerprint"
 # The negative prompt came later, and is empty; so did what an image says to be rendered again by.
 DROPPED = (
     *("_target_", "version", "pairedit", "seconds", "negative_prompt"),
-    *("max_tokens", "together", "batch", "size", "mask"),
+    *("max_tokens", "together", "batch", "size", "mask", "flowedit"),
 )
 STEPS = ["steps=3", "lora.rank=2", "learning_rate=0.05", "preview=false", "report=false"]
 DISC, IMAGE = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}")

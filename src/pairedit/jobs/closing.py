@@ -94,7 +94,12 @@ def show_and_check_slider(
         if choice.unit:
             scales, unit = shares_of(choice.unit), choice.unit
     slider = Slider(
-        lora=edits, scales=scales, skip=subject.skip, local=subject.local, lean=subject.lean
+        lora=edits,
+        scales=scales,
+        skip=subject.skip,
+        local=subject.local,
+        lean=subject.lean,
+        flowedit=subject.flowedit,
     )
     lanes = _few_lanes(base, plan, slider, seconds)
     if plan.preview:
