@@ -195,6 +195,10 @@ CASES = {
     "resumed-wocfg": partial(resumed, "train-wocfg-single", 1),
     "gen-text": partial(gen, "lora={0}", "scales=[-0.5,0,1]", "prompts=[old,young]", *SHEET),
     "gen-local": partial(gen, "lora={0}", "local=true", "schedule=early", "scales=[0,1]", *SHEET),
+    "gen-flowedit": partial(
+        gen, "lora={0}", "flowedit=true", "local=true", "scales=[0,1]", "batch_size=3", *SHEET
+    ),
+    "gen-real-flowedit": partial(gen, "edit=real", "flowedit=true", "schedule=early", *REAL),
     "gen-two": partial(
         gen,
         "lora=[{{path: {0}, skip: 2}},{{path: {1}, scales: [0.5]}}]",
