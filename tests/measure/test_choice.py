@@ -174,5 +174,6 @@ def test_the_scale_worth_one_pair_is_noted_with_where_it_holds():
         "num_inference_steps": 4,
         "local": True,
         "schedule": 0.0,
+        "flowedit": False,
         "seeds": 3,
     }

@@ -36,7 +36,7 @@ LOCAL = (
     Use(skip=0.6, local=True, lean=1.0, flowedit=True),
     Use(skip=0.45, local=True, flowedit=True),
 )
-WHOLE = (Use(skip=0.45), Use(skip=0.6), Use(skip=0.75))
+WHOLE = tuple(Use(skip=skip, flowedit=True) for skip in (0.45, 0.6, 0.75))
 
 
 @dataclass(frozen=True, kw_only=True)
