@@ -148,7 +148,8 @@ def test_an_edited_picture_is_edited_again(command, lora, tmp_path):
     code, _, err = command("gen", *words, "flowedit=true", f"hydra.run.dir={tmp_path}/first")
     assert (code, err) == (0, "")
     image = tmp_path / "first/images/prompt00_seed000005_scale+1.png"
-    assert Image.open(image).info["lora.0.flowedit"] == "true"
+    with Image.open(image) as found:
+        assert found.info["lora.0.flowedit"] == "true"
     code, out, _ = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/again")
     assert code == 0
     assert f"again: the same pixels as {image}" in out
