@@ -4,7 +4,8 @@
                                       [--known --write docs/method.md] [--out FILE.json]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
-local, and as the slider itself chooses to be used. A method is METHOD:STEPS, or, for a base of
+local, as the slider itself chooses to be used, and the same on the whole picture, without `local`.
+A method is METHOD:STEPS, or, for a base of
 another precision, METHOD:STEPS:PRECISION, such as graded:150:fp8. Jobs run in the order of their
 worth: all of the first training seed come before any of the second. Each result is written as it is
 found, so a call that its clock stops loses little, and the next one goes on. A job's folder holds
@@ -32,7 +33,7 @@ from edits.pages import keep, readable, table
 from edits.slider import do
 from tables import put, weights
 
-USES = ("plain", "local", "chosen")  # of the base's skip, the first two
+USES = ("plain", "local", "chosen", "whole")  # of the base's skip, the first two
 CARDS = "CUDA_VISIBLE_DEVICES"
 ROWS = 64  # in one pass of rendering; flux-mini is small
 LAST_MOMENT = 5  # seconds that the table takes
@@ -66,7 +67,7 @@ def main() -> None:
     parser.add_argument("--edits", nargs="+", choices=(*EDITS, FAILS), default=[*EDITS, FAILS])
     parser.add_argument("--training-seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--uses", nargs="+", choices=USES, default=list(USES))
+    parser.add_argument("--uses", nargs="+", choices=USES, default=list(USES[:3]))
     parser.add_argument("--rows", type=int, default=ROWS, help="in one pass of rendering")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")

@@ -1,11 +1,12 @@
-"""Measure the default slider on photographs, with and without `local`: what changes, and where.
+"""Measure the default slider on photographs, in four ways to use it: what changes, and where.
 
     python scripts/real_local.py [--work outputs/real_local] [--faces 32] [--minutes 4] [--write]
 
 Sliders are trained as `pairedit-train` does by default, and used as their files note it, but for
-`local`, which is tried both ways. Portraits that flux-mini never saw stand for photographs, as in
-real_table.py. A part of eight faces is written as soon as it is measured, so a call that its clock
-stops loses little, and the next one goes on. `--write` puts the table into docs/real.md.
+`local` and `flowedit`, which are tried both ways. Portraits that flux-mini never saw stand for
+photographs, as in real_table.py. A part of eight faces is written as soon as it is measured, so a
+call that its clock stops loses little, and the next one goes on. `--write` puts the table into
+docs/real.md.
 
 The mask is where the last step lets the slider act, at the latent pixels that are drawn there. The
 background is the rest, compared with the reconstruction: the picture at scale 0.
@@ -15,9 +16,12 @@ import argparse
 import os
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 
@@ -25,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pairedit import local, sample
+from pairedit import flowedit, local
 from pairedit.bases.base import Base, Model
 from pairedit.data.images import load_image, to_tensor
 from pairedit.edits import Photo, RealImage
@@ -41,21 +45,36 @@ from tables import TRAIN, digest, kept, mini, put, weights
 SCALES = (0.0, 0.15, 0.3, 0.45, 0.65, 0.9)
 GAIN = 0.3  # the change of the edited attribute at which uses are compared
 TOGETHER = 8  # faces in one part
-LOCAL = (False, True)
 
 
-class Watched(local.Anchors):
-    """Keep the masks of the last step, in the order of the rows."""
+class Way(NamedTuple):
+    """Say how a slider is used, whatever its file notes of that."""
 
-    masks: Tensor  # float32 [B, 1, h, w]
+    local: bool
+    flowedit: bool
 
-    def settle(self, latents: Tensor, **named) -> Tensor:
-        """Note what is kept of each row's change, whether the row is local or not."""
-        found = super().settle(latents, **named)
-        lanes, step = named["lanes"], named["step"]
-        base = torch.stack([self._paths[lane, step] for lane in lanes])
-        Watched.masks = local.share(latents - base)
-        return found
+    def __str__(self) -> str:
+        """Name its file."""
+        return f"{'local' if self.local else 'plain'}{'-flowedit' * self.flowedit}"
+
+
+WAYS = tuple(Way(*both) for both in product((False, True), repeat=2))
+
+
+@contextmanager
+def watched() -> Iterator[list[Tensor]]:
+    """Keep the masks that rows get, [B, 1, h, w] of each step."""
+    share, masks = local.share, []
+
+    def keep(change: Tensor) -> Tensor:
+        masks.append(share(change))
+        return masks[-1]
+
+    local.share = flowedit.share = keep
+    try:
+        yield masks
+    finally:
+        local.share = flowedit.share = share
 
 
 def trained(edit: str, work: Path) -> Path:
@@ -67,19 +86,18 @@ def trained(edit: str, work: Path) -> Path:
     return path
 
 
-def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: bool, paths: list) -> dict:
+def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: Way, paths: list) -> dict:
     """Edit one part of the faces; changes are read against the photographs themselves."""
-    use = use_of(lora.metadata, "auto", "auto", "auto", model.num_inference_steps)
+    use = use_of(lora.metadata, model.num_inference_steps, local=way.local, flowedit=way.flowedit)
     size = (model.resolution, model.resolution)
     base.hardware = replace(base.hardware, batch_size=TOGETHER * len(SCALES))
     photos = [Photo(path=path, image=load_image(path, size)) for path in paths]
-    before = sample.Anchors
-    sample.Anchors = Watched
-    try:
+    words = {"local": use.local, "lean": use.lean, "flowedit": use.flowedit}
+    with watched() as masks:
         samples = list(
             generate(
                 base,
-                sliders=[Slider(lora=lora, scales=SCALES, local=way, lean=use.lean)],
+                sliders=[Slider(lora=lora, scales=SCALES, **words)],
                 prompts=[""],
                 seeds=[None],
                 rendering=Rendering(
@@ -92,8 +110,6 @@ def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: bool, p
                 photos=photos,
             )
         )
-    finally:
-        sample.Anchors = before
     drawn = torch.stack([to_tensor(each.image) for each in samples])
     grid = drawn.unflatten(0, (len(paths), len(SCALES)))
     target, off = changes(
@@ -102,22 +118,27 @@ def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: bool, p
         edit,
     )
     found = {"use": written(use), "target": target.tolist(), "off": off.tolist()}
-    if way:
-        found |= background(grid)
+    if way.local:
+        found |= background(grid, masks[-1])
     return found
 
 
-def background(grid: Tensor) -> dict:
-    """Measure the change outside of the masks, in levels of 255, [N, K]; and their size."""
+def background(grid: Tensor, masks: Tensor) -> dict:
+    """Measure the change outside of masks, in levels of 255, [N, K]; and their size.
+
+    Args:
+        grid: [N, K, 3, H, W], scale 0 first.
+        masks: [N * (K - 1), 1, h, w], of the other scales.
+    """
     moved = (grid - grid[:, :1]).abs().mean(2, keepdim=True) * 127.5
-    masks = Watched.masks.unflatten(0, grid.shape[:2]).flatten(0, 1)
-    inside = F.interpolate((masks > 0).float(), grid.shape[-2:]).unflatten(0, grid.shape[:2])
+    wide = F.interpolate((masks > 0).float(), grid.shape[-2:]).cpu()
+    inside = F.pad(wide.unflatten(0, (len(grid), -1)), (0, 0) * 3 + (1, 0))
     outside = 1 - inside
     mean = (moved * outside).sum((2, 3, 4)) / outside.sum((2, 3, 4)).clamp(min=1)
     return {"outside": mean.tolist(), "inside": inside.mean((2, 3, 4)).tolist()}
 
 
-def row(edit: str, way: bool, parts: list[dict]) -> str:
+def row(edit: str, way: Way, parts: list[dict]) -> str:
     """Write the results of one use of one slider."""
     found = {name: torch.cat([torch.tensor(part[name]) for part in parts])
              for name in parts[0] if name != "use"}  # fmt: skip
@@ -134,7 +155,8 @@ def row(edit: str, way: bool, parts: list[dict]) -> str:
         for name in ("outside", "inside"):
             known = name in found
             cells.append(f"{float(at(SCALES, found[name].mean(0), reached)):.2f}" if known else "–")
-    heads = [edit, str(way).lower(), f"`{parts[0]['use']}`", str(faces_seen)]
+    ways = [str(one).lower() for one in way]
+    heads = [edit, *ways, f"`{parts[0]['use']}`", str(faces_seen)]
     return f"| {' | '.join([*heads, *cells])} |"
 
 
@@ -149,23 +171,23 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="put the table into docs/real.md")
     args = parser.parse_args()
     deadline = time.time() + 60 * args.minutes
-    work = args.work / digest(repr((weights(), SCALES)))
+    work = args.work / digest(repr((weights(), SCALES, WAYS)))
     paths = faces(args.faces, work / "faces")
     lines = [
-        f"| edit | `local` | noted use | faces | scale of +{GAIN:g} | off-target there (95 %) "
-        "| background, levels of 255 | share of the picture in the mask |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| edit | `local` | `flowedit` | use | faces | scale of +{GAIN:g} "
+        "| off-target there (95 %) | background, of 255 | share of the picture in the mask |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     model, base = mini()
-    for edit, way in product(args.edits, LOCAL):
+    for edit, way in product(args.edits, WAYS):
         parts = []
         for start in range(0, len(paths), TOGETHER):
-            file = work / f"{edit}-{'local' if way else 'plain'}-{start}.json"
+            file = work / f"{edit}-{way}-{start}.json"
             some = paths[start : start + TOGETHER]
             if not file.is_file() and (args.known or time.time() > deadline):
                 continue
 
-            def made(edit: str = edit, way: bool = way, some: list = some) -> dict:
+            def made(edit: str = edit, way: Way = way, some: list = some) -> dict:
                 lora = read_lora(trained(edit, work), model.names)
                 return edit_faces(base, model, edit, lora, way, some)
 

@@ -27,6 +27,7 @@ FLOORS = [
     "plan",
     "measure pictures",
     "sample",
+    "flowedit forked",
     "edits legs",
     "train",
     "learner flow",
@@ -39,7 +40,9 @@ FLOORS = [
     "problems",
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
-SCIENCE = "methods noising settings train learner flow local schedules edits legs sample"
+SCIENCE = (
+    "methods noising settings train learner flow forked flowedit local schedules edits legs sample"
+)
 TOP = f"{SCIENCE} cli files problems"
 
 # What a room or module may import of another, where that is not all of it.

@@ -119,6 +119,14 @@ def test_rows_are_seeds_and_columns_are_scales(model, pair):
     assert not np.array_equal(both[0], rows[1][2])
 
 
+def test_a_slider_is_used_as_the_call_says(model, pair):
+    shown = {"scales": [1.0], "seeds": [1]}
+    ((plain,),) = model.render(pair[0], **shown)
+    for use in ({"local": True}, {"schedule": "early"}, {"flowedit": True}):
+        ((found,),) = model.render(pair[0], **shown, **use)
+        assert not np.array_equal(found, plain), use
+
+
 def test_a_photograph_is_edited(model, pair, tmp_path):
     noise(3).save(tmp_path / "photo.png")
     rows = model.render(pair[0], scales=[0, 1], photos=[tmp_path / "photo.png"])

@@ -102,10 +102,10 @@ def measure(
         skip=plan.preview_at.skip,
     )
     asked = {"plain": Use(), "local": Use(local=True)}
-    if "chosen" in uses:
+    if {"chosen", "whole"} & {*uses}:
         first = by_pairs(base, slider.pairs, size)
         choice = by_trial(base, slider, lora, first=first, setting=setting, readers=readers)
-        asked["chosen"] = choice.use
+        asked |= {"chosen": choice.use, "whole": replace(choice.use, local=False)}
     found = evaluate(
         base,
         [replace(slider.used(asked[use]), label=use) for use in uses],

@@ -142,6 +142,11 @@ class Flow:
         with self._velocity(blends) as velocity:
             return euler(velocity, latents, self.sigmas[start : end + 1])
 
+    def velocity(self, latents: Tensor, blends: Sequence[Blend], step: int) -> Tensor:
+        """Return the velocity of [B, C, h, w] at the noise level of a step."""
+        with self._velocity(blends) as velocity:
+            return velocity(latents, self.sigmas[step])
+
     def backwards(
         self, latents: Tensor, blends: Sequence[Blend], start: int, iterations: int
     ) -> Tensor:

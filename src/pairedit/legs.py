@@ -17,6 +17,7 @@ from pairedit.schedules import strength
 from pairedit.settings import PIXELS, Local, Rendering, step_of
 
 SLIDER = "slider_{}"  # name of an attached LoRA
+Cell = tuple[int, int]  # lane and column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,7 @@ class Slider:
     unit: float = 1.0  # multiplies every scale; a calibrated slider's is one pair's worth
     local: Local = False  # keep the picture of scale 0 where the slider changes little
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
+    flowedit: bool = False  # edit the finished picture, if all that act together do; see `flowedit`
     attached: str | None = None  # its name in the model, where it is there already
 
     @property
@@ -47,12 +49,27 @@ class Leg:
     local: tuple[Local, ...]  # by column: as far as every slider that is on in it is local
 
 
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """Say which columns there are, and how a lane gets to them."""
+
+    finished: bool  # from the finished picture of scale 0; else from a fork on the path
+    columns: Sequence[tuple[float, ...]]
+    shown: int  # columns that are asked for, the first ones
+
+    @property
+    def zero(self) -> int:
+        """Return the first column at scale 0, which those that need one have."""
+        return next(k for k, scales in enumerate(self.columns) if not any(scales))
+
+
 def columns_of(
     sliders: Sequence[Slider], *, anchored: bool = False
 ) -> tuple[list[tuple[float, ...]], int]:
     """List the scales of every column, and say how many of them are asked for.
 
-    Local sliders and masks need a column at scale 0; where nobody asked for one, it comes last.
+    Local sliders, masks and FlowEdit need a column at scale 0; where nobody asked for one, it
+    comes last.
 
     Args:
         sliders: with equally many scales.

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 
 OUTPUTS = "outputs/python"
 # The numbers of `Training` and `Rendering` under the names that the commands know them by.
-RENDERING = {f.name for f in fields(Rendering)} - {"resolution", "local", "schedule"}
+RENDERING = {f.name for f in fields(Rendering)} | {"resolution", "local", "schedule", "flowedit"}
 TRAINING = {f.name for f in fields(Training)}
 TRAINING |= {"resolution", "cfg_eta", "noise_scale", "image_ids"}
 
@@ -158,7 +158,7 @@ class Opened:
             photos: files to edit, a row for each.
             masks: one for each photograph, white where it may change; by default everywhere.
             edit: an option of `edit`, or an object; by default `real` with photos, else `text`.
-            numbers: of `Rendering`, such as skip; also resolution, local and schedule.
+            numbers: of `Rendering`, such as skip; also resolution, local, schedule and flowedit.
 
         Returns:
             Rows of images, a column for each scale; of photographs at their own pixels.

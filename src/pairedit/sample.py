@@ -3,7 +3,7 @@
 Sliders are off for the first `skip` steps, so those run once for each lane: a prompt with a seed,
 a photograph, or both. Then every scale becomes a row of one batch. Of several sliders each acts
 from its own skip on. `flow` takes the steps, `edits` says where they start and which velocity they
-follow.
+follow. With `flowedit` the run along the path is a whole one, and the scales edit what it ends in.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from pairedit.data.images import from_pixels, to_pixels
 from pairedit.data.names import LONGEST, plain_name
 from pairedit.edits import CONTENT, Edit, Key, Lane, Photo, TextToImage, chosen, lanes_for
 from pairedit.flow import Flow, Guide
-from pairedit.legs import SLIDER, Leg, Slider, columns_of, cut
-from pairedit.local import Anchors, kept
+from pairedit.flowedit import Finished, edits_finished, running
+from pairedit.forked import Forked
+from pairedit.legs import SLIDER, Leg, Slider, Way, columns_of, cut
+from pairedit.local import kept
 from pairedit.lora.adapters import Adapters
-from pairedit.machine.devices import Readout, picked
+from pairedit.machine.devices import Readout
 from pairedit.settings import Rendering, Size
 
 T = TypeVar("T")
@@ -90,31 +92,27 @@ def generate(
     Raises:
         ValueError: a LoRA that does not fit the model, or scales of unequal number.
     """
-    columns, shown = columns_of(sliders, anchored=(masked := any(p.mask for p in photos)))
+    finished = edits_finished(sliders)
+    stepwise = finished or any(photo.mask for photo in photos)
+    columns, shown = columns_of(sliders, anchored=stepwise)
+    way = Way(finished=finished, columns=columns, shown=shown)
     lanes = chosen(lanes_for(prompts, photos, seeds), only)
     edit, guide = edit or TextToImage(), _guide(base, rendering)
     set_up = stage or Stage(adapters=Adapters(base), text=base.text)
     text = set_up.text(list(dict.fromkeys([*(lane.prompt for lane in lanes), *guide.prompts])))
     groups = [(size, [*rows]) for size, rows in groupby(lanes, lambda r: r.size or rendering.size)]
     grids = {size: base.sigmas(size, rendering.num_inference_steps) for size, _ in groups}
-    legs = {s: cut(sliders, columns, rendering, grids[s], stepwise=masked) for s in grids}
-    total = sum(len(rows) * _passes(edit, rows[0], legs[size], guide) for size, rows in groups)
+    legs = {s: cut(sliders, columns, rendering, grids[s], stepwise=stepwise) for s in grids}
+    total = sum(len(rows) * _passes(edit, rows[0], legs[s], guide, way) for s, rows in groups)
     base.prepare(joined([*grids.values()]), text, rendering.guidance_scale)
+    shared = {"base": base, "adapters": set_up.adapters, "text": text, "guide": guide}
+    shared["guidance_scale"] = rendering.guidance_scale
     try:
         _load(set_up.adapters, sliders, photos)
         with base.sampling() as run, _bar(total, shown=not stage) as progress:
             for size, rows in groups:
-                flow = Flow(
-                    base=base,
-                    adapters=set_up.adapters,
-                    text=text,
-                    sigmas=grids[size],
-                    guidance_scale=rendering.guidance_scale,
-                    guide=guide,
-                    run=run,
-                    progress=progress,
-                )
-                rendered = _render(flow, edit, rows, columns, legs[size], size, shown)
+                flow = Flow(**shared, sigmas=grids[size], run=run, progress=progress)
+                rendered = _render(flow, edit, rows, legs[size], size, way)
                 yield from _samples(rendered, ahead=base.device.type == "cuda")
     finally:
         if not stage:
@@ -142,52 +140,42 @@ def _load(adapters: Adapters, sliders: Sequence[Slider], photos: Sequence[Photo]
             adapters.load(CONTENT.format(index), photo.content)
 
 
-def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], guide: Guide) -> int:
+def _passes(edit: Edit, lane: Lane, legs: Sequence[Leg], guide: Guide, way: Way) -> int:
     """Count the passes that one lane takes: as many for each row as its velocity has terms."""
+    every = range(len(way.columns))
     forked = sum(
-        sum(len(guide(edit.blend(scales, lane))) for scales in leg.scales) * (leg.end - leg.begin)
+        len(guide(edit.blend(leg.scales[column], lane))) * (leg.end - leg.begin)
         for leg in legs
+        for column in (running(leg, way.zero) if way.finished else every)
     )
-    return edit.passes(legs[-1].end, legs[0].begin) * len(guide(edit.blend({}, lane))) + forked
+    fork = legs[-1].end if way.finished else legs[0].begin
+    return edit.passes(legs[-1].end, fork) * len(guide(edit.blend({}, lane))) + forked
 
 
 def _render(
-    flow: Flow,
-    edit: Edit,
-    lanes: Sequence[Lane],
-    columns: Sequence[tuple[float, ...]],
-    legs: Sequence[Leg],
-    size: Size,
-    shown: int,
+    flow: Flow, edit: Edit, lanes: Sequence[Lane], legs: Sequence[Leg], size: Size, way: Way
 ) -> Iterator[list[_Drawn]]:
     """Render lanes of one size, a few rows at a time, and show their first columns."""
-    together = flow.base.hardware.batch_size
+    together, columns = flow.base.hardware.batch_size, way.columns
     widest = max(
         len(flow.guide(edit.blend(scales, lanes[0]))) for leg in legs for scales in leg.scales
     )
     trunks = len(flow.guide(edit.blend({}, lanes[0])))
+    fork = legs[-1].end if way.finished else legs[0].begin
     for group in _chunks(lanes, max(1, together // max(len(columns), trunks))):
-        trunk = edit.start(flow, group, skip=legs[0].begin, size=size)
+        trunk = edit.start(flow, group, skip=fork, size=size)
         cells = list(product(range(len(group)), range(len(columns))))
-        anchors, masks = Anchors(), [lane.free(flow.base) for lane in group]
-        settled = True in legs[0].local or any(mask is not None for mask in masks)
-        ordered = _in_turn(cells, columns) if settled or any(legs[0].local) else cells
+        masks = [lane.free(flow.base) for lane in group]
+        parts = {"legs": legs, "masks": masks}
+        walk = (
+            Finished(flow, edit, group, trunk, zero=way.zero, size=size, **parts)
+            if way.finished
+            else Forked(flow, edit, group, trunk, columns=columns, **parts)
+        )
+        ordered = _in_turn(cells, columns) if walk.compared or any(legs[0].local) else cells
         waiting, done, zeros = deque(cells), {}, {}
         for part in _chunks(ordered, max(1, together // widest)):
-            latents = picked(trunk, [lane for lane, _ in part])
-            for leg in legs:
-                blends = [edit.blend(leg.scales[column], group[lane]) for lane, column in part]
-                latents = flow.forwards(latents, blends, leg.begin, leg.end)
-                if settled:
-                    latents = anchors.settle(
-                        latents,
-                        step=leg.begin,
-                        lanes=[lane for lane, _ in part],
-                        anchored=[not any(columns[column]) for _, column in part],
-                        local=[leg.local[column] is True for _, column in part],
-                        masks=[masks[lane] for lane, _ in part],
-                    )
-            done |= dict(zip(part, flow.base.decode(latents), strict=True))
+            done |= dict(zip(part, flow.base.decode(walk(part)), strict=True))
             zeros |= {lane: done[lane, k] for lane, k in part if not any(columns[k])}
             ready = []
             while waiting and waiting[0] in done:
@@ -195,7 +183,7 @@ def _render(
                 image, zero = done.pop(cell), None if masks[lane] is None else zeros[lane]
                 if legs[0].local[column]:
                     image = kept(image, zeros[lane])
-                if column < shown:
+                if column < way.shown:
                     place = {"lane": group[lane], "column": column, "scales": columns[column]}
                     images = [
                         tuple(map(Readout, to_pixels(x))) for x in (image, zero) if x is not None

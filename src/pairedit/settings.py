@@ -127,6 +127,7 @@ class Use:
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
     local: Local = False  # keep the picture of scale 0 where the slider changes little
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
+    flowedit: bool = False  # edit the finished picture of scale 0; see `flowedit`
 
 
 def is_local(value: Any) -> bool:

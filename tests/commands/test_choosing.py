@@ -143,6 +143,18 @@ def test_an_image_is_rendered_again_to_the_same_pixels(command, rendered, tmp_pa
     assert "again: the same pixels" in out
 
 
+def test_an_edited_picture_is_edited_again(command, lora, tmp_path):
+    words = [f"lora={lora.path}", "scales=[0.5,1]", "seeds=[5,8]", "batch_size=3", "skip=1"]
+    code, _, err = command("gen", *words, "flowedit=true", f"hydra.run.dir={tmp_path}/first")
+    assert (code, err) == (0, "")
+    image = tmp_path / "first/images/prompt00_seed000005_scale+1.png"
+    with Image.open(image) as found:
+        assert found.info["lora.0.flowedit"] == "true"
+    code, out, _ = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/again")
+    assert code == 0
+    assert f"again: the same pixels as {image}" in out
+
+
 def test_words_behind_it_change_what_they_name(command, rendered, loras, tmp_path):
     image = rendered / "prompt00_seed000005_scale-0.5_+0.3.png"
     code, out, err = command(
@@ -186,15 +198,15 @@ def test_what_says_nothing_is_refused(command, rendered, pair_folder):
         assert says in err
 
 
-@pytest.mark.parametrize("masks", [0, 1, 2])
-def test_a_photograph_is_edited_again_to_the_same_pixels(command, lora, tmp_path, masks):
+@pytest.mark.parametrize(("masks", "use"), [(0, []), (1, []), (2, []), (1, ["flowedit=true"])])
+def test_a_photograph_is_edited_again_to_the_same_pixels(command, lora, tmp_path, masks, use):
     photos = [picture(tmp_path / f"photos/{name}.png", seed, 48) for seed, name in enumerate("ab")]
     (tmp_path / "masks").mkdir()
     for photo in photos[:masks]:
         mask = Image.new("L", (48, 48))
         mask.paste(255, (0, 0, 48, 24))
         mask.save(tmp_path / "masks" / photo.name)
-    words = ["edit=real", f"image={tmp_path}/photos", f"lora={lora.path}", "scales=[0,0.5]"]
+    words = ["edit=real", f"image={tmp_path}/photos", f"lora={lora.path}", "scales=[0,0.5]", *use]
     words += [f"mask={tmp_path}/masks"] if masks else []
     code, _, err = command("gen", *words, "skip=2", f"hydra.run.dir={tmp_path}/first")
     assert (code, err) == (0, "")

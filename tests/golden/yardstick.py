@@ -33,7 +33,7 @@ FINGERPRINT = "fingerprint"
 # The negative prompt came later, and is empty; so did what an image says to be rendered again by.
 DROPPED = (
     *("_target_", "version", "pairedit", "seconds", "negative_prompt"),
-    *("max_tokens", "together", "batch", "size", "mask"),
+    *("max_tokens", "together", "batch", "size", "mask", "flowedit"),
 )
 STEPS = ["steps=3", "lora.rank=2", "learning_rate=0.05", "preview=false", "report=false"]
 DISC, IMAGE = ("dataset=folder", "pairs={pairs}"), ("dataset=images", "images={photos}")
@@ -195,6 +195,10 @@ CASES = {
     "resumed-wocfg": partial(resumed, "train-wocfg-single", 1),
     "gen-text": partial(gen, "lora={0}", "scales=[-0.5,0,1]", "prompts=[old,young]", *SHEET),
     "gen-local": partial(gen, "lora={0}", "local=true", "schedule=early", "scales=[0,1]", *SHEET),
+    "gen-flowedit": partial(
+        gen, "lora={0}", "flowedit=true", "local=true", "scales=[0,1]", "batch_size=3", *SHEET
+    ),
+    "gen-real-flowedit": partial(gen, "edit=real", "flowedit=true", "schedule=early", *REAL),
     "gen-two": partial(
         gen,
         "lora=[{{path: {0}, skip: 2}},{{path: {1}, scales: [0.5]}}]",

@@ -119,7 +119,7 @@ def test_other_bases_have_lines_too_and_schedules_act(export, tmp_path, monkeypa
         "base_model": name,
         "dataset": "age",
         "config": config,
-        "use": {"skip": 0.8, "local": False, "schedule": 1.0, "by": "probe"},
+        "use": {"skip": 0.8, "local": False, "schedule": 1.0, "flowedit": True, "by": "probe"},
     }
     write_lora(lora.path, lora.weights, notes, names=base.names)
     code, out, err = export(f"lora={lora.path}", "card=true", "out=hub")
@@ -130,6 +130,7 @@ def test_other_bases_have_lines_too_and_schedules_act(export, tmp_path, monkeypa
     assert card.data.to_dict()["base_model_relation"] == "adapter"
     assert "from noise level 0.8 down" in card.text
     assert "schedule is early" in card.text
+    assert "`flowedit=true`, which edits the finished picture" in card.text
     assert "KSamplerAdvanced" in card.text
     assert not (tmp_path / "hub/workflow.json").exists()
     (lines,) = CODE.findall(card.text)

@@ -231,7 +231,9 @@ def test_a_noted_use_is_followed(export, lora):
     assert "best used" not in out
     assert factors(nodes) == [0] * 12 + [1] * 8
     # A use without skip: where the base model's sliders set in.
-    nodes, _ = written("z", use={"local": False, "schedule": -1.0, "by": "pairs"})
+    use = {"local": False, "schedule": -1.0, "flowedit": True, "by": "pairs"}
+    nodes, out = written("z", use=use)
+    assert out.count("best used with flowedit=true, which ComfyUI's own nodes cannot do") == 1
     assert factors(nodes) == pytest.approx(
         [0] * 8 + [strength(-1, k, 8, 20) for k in range(8, 20)], abs=1e-4
     )

@@ -138,7 +138,8 @@ def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_o
     assert "skip and schedule are the usual ones" in out
     slider = tmp_path / "run/disc/semantic.safetensors"
     way = inspect_lora(slider)["use"]["local"]
-    assert inspect_lora(slider)["use"] == {"local": way, "schedule": 0.0, "by": "pairs"}
+    noted = {"local": way, "schedule": 0.0, "flowedit": False, "by": "pairs"}
+    assert inspect_lora(slider)["use"] == noted
     folder = tmp_path / "gen"
     words = [f"lora={slider}", "seeds=[0]", "scales=[0,1]", f"hydra.run.dir={folder}"]
     assert command("gen", *words, *tiny_overrides)[0] == 0
@@ -173,5 +174,6 @@ def test_the_scale_worth_one_pair_is_noted_with_where_it_holds():
         "num_inference_steps": 4,
         "local": True,
         "schedule": 0.0,
+        "flowedit": False,
         "seeds": 3,
     }

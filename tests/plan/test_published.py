@@ -184,7 +184,7 @@ def test_other_halves_and_options():
     assert {"method=inversion", "dataset=real", "image_ids=[610,'1743']"} <= set(words)
     old = {"semantic_lora_path": "a.pt", "image_ids": [610], "skips": 11, "semantic_cfg_scale": 0.5}
     words = translate("gen", old, "x", ["image", "content_lora"])
-    plain = {"local=false", "schedule=flat"}
+    plain = {"local=false", "schedule=flat", "flowedit=false"}
     published = {"edit=real_published", "semantic_cfg_scale=0.5", "lora='a.pt'", "skip=11"}
     assert set(words) == published | plain
     old = {"use_prompts_file": True, "prompts_file": "p.txt", "prompt": "x", "count_gen": 3}

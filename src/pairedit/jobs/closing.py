@@ -95,7 +95,12 @@ def show_and_check_slider(
             scales, unit = shares_of(choice.unit), float(f"{choice.unit:.2g}")
             subject = replace(subject, unit=unit)
     slider = Slider(
-        lora=edits, scales=scales, skip=subject.skip, local=subject.local, lean=subject.lean
+        lora=edits,
+        scales=scales,
+        skip=subject.skip,
+        local=subject.local,
+        lean=subject.lean,
+        flowedit=subject.flowedit,
     )
     lanes = _few_lanes(base, plan, slider, seconds)
     if plan.preview:

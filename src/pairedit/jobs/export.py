@@ -115,6 +115,12 @@ def _use(lora: LoraFile) -> dict[str, Any]:
             lora.path,
             str(recipe.local).lower(),
         )
+    if recipe.flowedit:
+        log.warning(
+            "%s: best used with flowedit=true, which ComfyUI's own nodes cannot do; the workflow "
+            "lets the slider act on the way to the picture",
+            lora.path,
+        )
     return {
         "strength": UNMEASURED if recipe.scale is None else recipe.scale,
         "skip": recipe.skip or 0,

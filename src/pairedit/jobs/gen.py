@@ -79,6 +79,7 @@ def read_parts(plan: GenPlan) -> tuple[list[Slider], list[Photo]]:
             unit=unit,
             local=use.local,
             lean=use.lean,
+            flowedit=use.flowedit,
         )
         for entry, unit, use in zip(plan.sliders, plan.units, plan.uses, strict=True)
     ]

@@ -100,6 +100,7 @@ def calibration(scale: float, subject: Subject, sigmas: Tensor, **more: Any) -> 
         "num_inference_steps": len(sigmas) - 1,
         "local": subject.local,
         "schedule": subject.lean,
+        "flowedit": subject.flowedit,
         **more,
     }
 

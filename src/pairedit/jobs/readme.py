@@ -152,6 +152,12 @@ def _steps(recipe: Recipe) -> Iterator[str]:
             "model where the slider changes little. Other programs cannot do "
             "this: there the slider acts on the whole picture."
         )
+    if recipe.flowedit:
+        yield (
+            "In pairedit it is best used with `flowedit=true`, which edits the finished picture of "
+            "the base model. The lines and files for other programs on this page cannot do this: "
+            "there the slider acts while the picture is made."
+        )
 
 
 def _measured(card: Card) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Own an evaluation: sliders are rendered together, read, and measured.
 
 Sliders of one `skip` share the steps before it and the image at scale 0: every seed is run once up
-to there, then forks into one row for each slider and scale.
+to there, then forks into one row for each slider and scale. Those that edit the finished picture
+share all of it, whatever their `skip`.
 
 Shapes: N lanes (seeds x prompts), K scales, P pairs, H and W pixels.
 """
@@ -9,7 +10,7 @@ Shapes: N lanes (seeds x prompts), K scales, P pairs, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def render(
 
     Args:
         base: the model, without LoRAs.
-        subjects: the sliders; those of one `skip` run together.
+        subjects: the sliders; those of one `company` run together.
         loras: their files, as read, by path.
         scales: of each slider; 0 is rendered where any slider of its group asks for it.
         setting: how to render.
@@ -73,8 +74,8 @@ def render(
         The subjects (by position) that an image belongs to, and the image, whose `scales` hold
         the one scale that it shows.
     """
-    for skip in dict.fromkeys(subject.skip for subject in subjects):
-        members = [i for i, subject in enumerate(subjects) if subject.skip == skip]
+    for company in dict.fromkeys(subject.company for subject in subjects):
+        members = [i for i, subject in enumerate(subjects) if subject.company == company]
         columns = [(i, scale) for i in members for scale in scales[i] if scale]
         asks = [i for i in members if 0.0 in scales[i]]
         if asks:
@@ -85,14 +86,16 @@ def render(
                 Slider(
                     lora=loras[subjects[i].path],
                     scales=tuple(scale if owner == i else 0.0 for owner, scale in columns),
+                    skip=subjects[i].skip,
                     local=subjects[i].local,
                     lean=subjects[i].lean,
+                    flowedit=subjects[i].flowedit,
                 )
                 for i in members
             ],
             prompts=setting.prompts,
             seeds=setting.seeds,
-            rendering=replace(setting.rendering, skip=skip),
+            rendering=setting.rendering,
         ):
             owner, scale = columns[sample.column]
             shown = Sample(
@@ -142,12 +145,12 @@ def evaluate(
 
 
 def _together(subjects: Sequence[Subject]) -> Iterator[list[int]]:
-    """Yield the places of sliders that are rendered together, those of one `skip` side by side."""
+    """Yield the places of sliders that are rendered together, those of one company side by side."""
     order = [
         place
-        for skip in dict.fromkeys(subject.skip for subject in subjects)
+        for company in dict.fromkeys(subject.company for subject in subjects)
         for place, subject in enumerate(subjects)
-        if subject.skip == skip
+        if subject.company == company
     ]
     for start in range(0, len(order), TOGETHER):
         yield order[start : start + TOGETHER]

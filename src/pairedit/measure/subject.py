@@ -22,6 +22,7 @@ class Subject:
     skip: int | float  # see `Rendering.skip`
     local: Local = False  # see `legs.Slider`, as the next
     lean: float = 0.0
+    flowedit: bool = False
     unit: float | None = None  # the scale worth one pair, where other seeds were read for it
     open: bool = False  # how it is used was neither asked for nor found by trial
     family: str = ""  # the label without the seed: what several trainings have in common
@@ -32,9 +33,15 @@ class Subject:
     @property
     def use(self) -> Use:
         """Say how it is used."""
-        return Use(skip=self.skip, local=self.local, lean=self.lean)
+        return Use(skip=self.skip, local=self.local, lean=self.lean, flowedit=self.flowedit)
 
     def used(self, use: Use) -> Subject:
         """Return the same slider in another use, which is settled with it."""
         skip = self.skip if use.skip is None else use.skip
-        return replace(self, skip=skip, local=use.local, lean=use.lean, open=False)
+        settled = {"local": use.local, "lean": use.lean, "flowedit": use.flowedit, "open": False}
+        return replace(self, skip=skip, **settled)
+
+    @property
+    def company(self) -> tuple[bool, int | float]:
+        """Say which sliders it is rendered together with, and shares work and scale 0 with."""
+        return self.flowedit, 0 if self.flowedit else self.skip

@@ -45,6 +45,8 @@ def metadata(
             lines[f"lora.{index}.local"] = str(slider.local).lower()
         if slider.lean:
             lines[f"lora.{index}.schedule"] = repr(slider.lean)
+        if slider.flowedit:
+            lines[f"lora.{index}.flowedit"] = "true"
     return lines
 
 

@@ -181,6 +181,7 @@ def _lora(said: Mapping[str, str], batch: Mapping[str, Any], given: set[str]) ->
             "skip": lora.get("skip", said["skip"]),
             "local": lora.get("local", "false"),
             "schedule": lora.get("schedule", "0.0"),
+            "flowedit": lora.get("flowedit", "false"),
         }
         entry += [f"{key}: {value}" for key, value in uses.items() if key not in given]
         entries.append(f"{{{', '.join(entry)}}}")

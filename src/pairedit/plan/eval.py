@@ -149,7 +149,7 @@ def _subjects(
     if config.pairs is not None:
         problems.attempt(lambda: check_pairs_folder(config.pairs))
         given = problems.attempt(lambda: find_pairs(expand_home(config.pairs))) or []
-    usable = check_use(config.local, config.schedule, problems)
+    usable = check_use(config.local, config.schedule, config.flowedit, problems)
     subjects, about = [], []
     read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
@@ -161,9 +161,9 @@ def _subjects(
         note_base(path, metadata, model, notes)
         found = subject(path, metadata, given, config.attribute, skip, notes, read)
         if usable:
-            asked = config.skip, config.local, config.schedule
-            use = use_of(metadata, *asked, config.num_inference_steps)
-            unsettled = asked == (AUTO, AUTO, AUTO) and not is_tried(metadata)
+            asked = {key: config[key] for key in ("skip", "local", "schedule", "flowedit")}
+            use = use_of(metadata, config.num_inference_steps, **asked)
+            unsettled = all(value == AUTO for value in asked.values()) and not is_tried(metadata)
             subjects.append(replace(found.used(use), open=unsettled))
             about.append(metadata)
     return told_apart(subjects, about)

@@ -40,7 +40,7 @@ from pairedit.plan.parse import (
 from pairedit.plan.photos import match_masks, read_photos
 from pairedit.plan.roles import inspect_role, note_base
 from pairedit.plan.shown import in_pairs, pairs_shown
-from pairedit.plan.use import AUTO, Use, check_use, known_unit, unit_of, use_of
+from pairedit.plan.use import Use, known_unit, one_way, unit_of, uses_of
 from pairedit.problems import Problems
 from pairedit.settings import Rendering, is_skip, skips
 
@@ -103,8 +103,8 @@ def plan_gen(config: DictConfig) -> GenPlan:
     contents = [content for _, content in photos if content]
     paths = [slider.path for slider in sliders]
     known = _headers(model, paths, contents, problems, notes)
-    uses = _uses(config, sliders, [known[path] for path in paths], problems)
     headers = [known[path] for path in paths]
+    uses = one_way(uses_of(config, sliders, headers, edit, problems), paths, notes)
     units, pairwise = _units(config, paths, headers, uses, rendering, problems, notes)
     if not config.grid:
         sliders = in_pairs(sliders, pairwise)
@@ -249,35 +249,6 @@ def _headers(
         if known[path]:
             note_base(path, known[path], model, notes)
     return known
-
-
-def _uses(
-    config: DictConfig,
-    sliders: Sequence[Wanted],
-    headers: Sequence[Mapping[str, Any] | None],
-    problems: Problems,
-) -> list[Use]:
-    """Settle how each slider is used; none where the keys mean nothing."""
-    needing = {"local": AUTO, "schedule": AUTO, "calibrated": False, "mask": None}
-    for key, default in needing.items():
-        value = str(config[key]).lower() if isinstance(config[key], bool) else config[key]
-        problems.expect(
-            bool(headers) or config[key] == default,
-            f"{key}={value}: has no effect; no lora is given",
-        )
-    if not check_use(config.local, config.schedule, problems):
-        return []
-    run = AUTO if config.skip == AUTO else None  # a skip for the whole run is no slider's own
-    return [
-        use_of(
-            metadata or {},
-            run if slider.skip is None else slider.skip,
-            config.local if slider.local is None else slider.local,
-            config.schedule if slider.schedule is None else slider.schedule,
-            config.num_inference_steps,
-        )
-        for slider, metadata in zip(sliders, headers, strict=True)
-    ]
 
 
 def _seeds(

@@ -95,6 +95,7 @@ class GenConfig:
     skip: Any = "auto"  # a step, or a noise level; auto: as the file notes, else by the model
     local: Any = "auto"
     schedule: Any = "auto"
+    flowedit: Any = "auto"
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None
@@ -136,6 +137,7 @@ class EvalConfig:
     skip: Any = "auto"  # a step, or a noise level; auto: as the file notes, else by the model
     local: Any = "auto"
     schedule: Any = "auto"
+    flowedit: Any = "auto"
     seeds: Any = None  # not a list: OmegaConf could not replace that by a mapping
     prompts: Any = None
     prompts_file: str | None = None

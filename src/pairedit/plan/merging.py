@@ -14,7 +14,7 @@ from pairedit.lora.names import Names
 from pairedit.methods import SEMANTIC
 from pairedit.plan.parse import is_number
 from pairedit.plan.roles import inspect_role
-from pairedit.plan.use import AUTO, use_of, written
+from pairedit.plan.use import use_of, written
 from pairedit.problems import Problems
 
 SHARED = ("base_model", "method", "slider_passes")  # kept where all parts agree
@@ -109,7 +109,7 @@ def _use(
     entries: Sequence[Mapping[str, Any]], parts: Sequence[Part], notes: list[str]
 ) -> dict[str, Any]:
     """Keep how sliders are used where they agree; say so where they do not."""
-    uses = [use_of(entry, AUTO, AUTO, AUTO, STEPS) for entry in entries]
+    uses = [use_of(entry, STEPS) for entry in entries]
     if len(set(uses)) == 1:
         return _agreed(entries, ["use"])
     each = "; ".join(
@@ -117,6 +117,6 @@ def _use(
     )
     notes.append(
         f"merge: the sliders are used differently ({each}), but one file is used in one way: none "
-        "is noted, so say skip=, local= and schedule= when you render it"
+        "is noted, so say skip=, local=, schedule= and flowedit= when you render it"
     )
     return {}

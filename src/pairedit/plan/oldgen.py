@@ -132,7 +132,8 @@ def _rendering(
         # That text-to-image sampler switches the LoRA on behind step k, its real one at step k.
         later = 0 if "image_ids" in old else 1
         overrides["skip"] = swept([skip + later for skip in old["skips"]])
-    overrides |= {"local": "false", "schedule": "flat"}  # as their samplers, whatever a file notes
+    # As their samplers, whatever a file notes.
+    overrides |= {"local": "false", "schedule": "flat", "flowedit": "false"}
     if "output_folder_gen" in old:
         overrides |= folders(old["output_folder_gen"])
     return overrides

@@ -24,7 +24,8 @@ from pairedit.settings import SEED, Local, is_local, is_seed
 
 PROMPTS = "pkg://data/prompts"
 SIDES = ("source", "target")
-ENTRY = {"path", "scales", "skip", "local", "schedule"}  # keys of an entry of `lora`
+USE = ("skip", "local", "schedule", "flowedit")
+ENTRY = {"path", "scales", *USE}  # keys of an entry of `lora`
 MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill the memory
 
 
@@ -37,6 +38,7 @@ class Wanted:
     skip: int | float | None = None  # as `Rendering.skip`; None: as the run's
     local: Local | None = None  # None: as the run's, as the next
     schedule: Any = None
+    flowedit: bool | None = None
     usual: bool = False  # nobody chose the scales
 
 
@@ -48,7 +50,7 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
     every scale of the first meets every scale of the second.
 
     Args:
-        lora: None, a path, a mapping of path, scales, skip, local and schedule, or a list of these.
+        lora: None, a path, a mapping of path and what `Wanted` has besides, or a list of these.
         scales: of the columns; None for the usual ones.
         grid: combine two LoRAs instead of zipping them.
 
@@ -88,27 +90,25 @@ def _wanted(entry: Any) -> Wanted:
         entry = {"path": entry}
     if not isinstance(entry, Mapping) or not {"path"} <= set(entry) <= ENTRY:
         raise ValueError(f"lora: {entry!r} is not a path or {{path: .., scales: [..], skip: ..}}")
-    path, own, skip = entry["path"], entry.get("scales"), entry.get("skip")
-    local, schedule = entry.get("local"), entry.get("schedule")
+    path, own = entry["path"], entry.get("scales")
+    named = {key: entry[key] for key in USE if entry.get(key) is not None}
     if not isinstance(path, str):
         raise ValueError(f"lora: path {path!r} is not a path")
     if own is not None and (
         not isinstance(own, list) or not own or not all(is_number(scale) for scale in own)
     ):
         raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
-    if skip is not None and not is_number(skip):
-        raise ValueError(f"lora: skip {skip!r} of {path} is neither a step nor a noise level")
-    if local is not None and not is_local(local):
-        raise ValueError(f"lora: local {local!r} of {path}: expected true, pixels or false")
-    if schedule is not None and not is_schedule(schedule):
-        raise ValueError(f"lora: schedule {schedule!r} of {path}: expected {ACCEPTED}")
-    return Wanted(
-        path=expand_home(path),
-        scales=tuple(map(float, own or ())),
-        skip=skip,
-        local=local,
-        schedule=schedule,
-    )
+    expected = {
+        "skip": (is_number, "a step or a noise level"),
+        "local": (is_local, "true, pixels or false"),
+        "schedule": (is_schedule, ACCEPTED),
+        "flowedit": (lambda value: isinstance(value, bool), "true or false"),
+    }
+    for key, value in named.items():
+        known, accepted = expected[key]
+        if not known(value):
+            raise ValueError(f"lora: {key} {value!r} of {path}: expected {accepted}")
+    return Wanted(path=expand_home(path), scales=tuple(map(float, own or ())), **named)
 
 
 def _zipped(entries: Sequence[Wanted]) -> list[Wanted]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pairedit.lora.spec import size_of
 from pairedit.plan.parse import is_number
-from pairedit.plan.use import AUTO, NEAR, use_of
+from pairedit.plan.use import NEAR, use_of
 from pairedit.settings import Local, Size, is_skip
 
 STEPS = 28  # of a file that does not say it, as are the next two
@@ -31,6 +31,7 @@ class Recipe:
     steps: int  # of a whole run
     lean: float
     local: Local
+    flowedit: bool
     guidance_scale: float | None
     size: Size
     prompt: str | None
@@ -50,7 +51,7 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
             steps, skip = there, first
             break
     level = sigma if skip == known.get("skip") and is_number(sigma := known.get("sigma")) else None
-    use = use_of(metadata, AUTO, AUTO, AUTO, steps)
+    use = use_of(metadata, steps)
     # What a trial has found counts before what the base model is used with. A calibration at that
     # level names the step, too.
     if use.skip is not None and (level is None or abs(level - use.skip) >= NEAR):
@@ -69,6 +70,7 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
         steps=steps,
         lean=use.lean,
         local=use.local,
+        flowedit=use.flowedit,
         guidance_scale=config.get("guidance_scale", GUIDANCE),
         size=size_of(config) or SIZE,
         prompt=prompt if isinstance(prompt, str) else None,

@@ -1,15 +1,20 @@
 """Own how a slider is used: as the command says, else as its file notes, else by default.
 
-A file notes it in its metadata, `use: {skip: 0.6, local: true, schedule: 0.5, by: probe}`.
+A file notes it in its metadata,
+`use: {skip: 0.6, local: true, schedule: 0.5, flowedit: false, by: probe}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pairedit.plan.parse import is_number
+from omegaconf import DictConfig
+
+from pairedit.edits import Edit, RealImage
+from pairedit.plan.parse import Wanted, is_number
 from pairedit.problems import Problems
 from pairedit.schedules import ACCEPTED, is_schedule, lean_of
 from pairedit.settings import Rendering, Use, is_local, is_skip
@@ -18,24 +23,35 @@ AUTO = "auto"
 NEAR = 0.02  # of noise levels: less than a step
 
 
-def check_use(local: Any, schedule: Any, problems: Problems) -> bool:
-    """Refuse values of `local` and `schedule` that mean nothing; say whether there were none."""
+def check_use(local: Any, schedule: Any, flowedit: Any, problems: Problems) -> bool:
+    """Refuse values of keys of a use that mean nothing; say whether there were none."""
     good = local == AUTO or is_local(local)
     problems.expect(good, f"local={local}: expected auto, true, pixels or false")
     known = schedule == AUTO or is_schedule(schedule)
     problems.expect(known, f"schedule={schedule}: expected auto, {ACCEPTED}")
-    return good and known
+    clear = flowedit == AUTO or isinstance(flowedit, bool)
+    problems.expect(clear, f"flowedit={flowedit}: expected auto, true or false")
+    return good and known and clear
 
 
-def use_of(metadata: Mapping[str, Any], skip: Any, local: Any, schedule: Any, steps: int) -> Use:
+def use_of(
+    metadata: Mapping[str, Any],
+    steps: int,
+    *,
+    skip: Any = AUTO,
+    local: Any = AUTO,
+    schedule: Any = AUTO,
+    flowedit: Any = AUTO,
+) -> Use:
     """Settle how a slider is used.
 
     Args:
         metadata: of its file, which may come from anybody.
+        steps: of the run.
         skip: a step, a noise level, auto, or None for the run's.
         local: true, pixels, false or auto.
         schedule: a word, a number or auto.
-        steps: of the run.
+        flowedit: true, false or auto.
     """
     noted = metadata.get("use")
     noted = noted if isinstance(noted, Mapping) else {}
@@ -49,7 +65,71 @@ def use_of(metadata: Mapping[str, Any], skip: Any, local: Any, schedule: Any, st
     if schedule == AUTO:
         there = noted.get("schedule")
         schedule = there if is_schedule(there) else 0.0
-    return Use(skip=skip, local=local, lean=lean_of(schedule))
+    if flowedit == AUTO:
+        flowedit = noted.get("flowedit") is True
+    return Use(skip=skip, local=local, lean=lean_of(schedule), flowedit=flowedit)
+
+
+def uses_of(
+    config: DictConfig,
+    sliders: Sequence[Wanted],
+    headers: Sequence[Mapping[str, Any] | None],
+    edit: Edit | None,
+    problems: Problems,
+) -> list[Use]:
+    """Settle how each slider is used; none where the keys mean nothing."""
+    needing = {"local": AUTO, "schedule": AUTO, "flowedit": AUTO, "calibrated": False, "mask": None}
+    for key, default in needing.items():
+        value = str(config[key]).lower() if isinstance(config[key], bool) else config[key]
+        problems.expect(
+            bool(headers) or config[key] == default,
+            f"{key}={value}: has no effect; no lora is given",
+        )
+    if not check_use(config.local, config.schedule, config.flowedit, problems):
+        return []
+    run = AUTO if config.skip == AUTO else None  # a skip for the whole run is no slider's own
+    published = isinstance(edit, RealImage) and edit.published
+    usual = False if published and config.flowedit == AUTO else config.flowedit
+    uses = [
+        use_of(
+            metadata or {},
+            config.num_inference_steps,
+            skip=run if slider.skip is None else slider.skip,
+            local=config.local if slider.local is None else slider.local,
+            schedule=config.schedule if slider.schedule is None else slider.schedule,
+            flowedit=usual if slider.flowedit is None else slider.flowedit,
+        )
+        for slider, metadata in zip(sliders, headers, strict=True)
+    ]
+    finished = any(use.flowedit for use in uses)
+    problems.expect(
+        not (published and finished),
+        "flowedit=true: edit=real_published has a formula of its own; expected false, or edit=real",
+    )
+    if finished and isinstance(edit, RealImage) and not published:
+        problems.expect(
+            edit.iterations == RealImage.iterations,
+            f"iterations={edit.iterations}: has no effect; flowedit=true needs no inversion",
+        )
+    return uses
+
+
+def one_way(uses: Sequence[Use], paths: Sequence[Path], notes: list[str]) -> list[Use]:
+    """Let sliders that act together edit the finished picture together, or none of them.
+
+    Args:
+        uses: of each slider.
+        paths: of their files.
+        notes: receives which of them do not.
+    """
+    if len({use.flowedit for use in uses}) < 2:
+        return list(uses)
+    apart = ", ".join(str(p) for p, use in zip(paths, uses, strict=True) if not use.flowedit)
+    notes.append(
+        f"flowedit=false: is how {apart} is used, so all sliders are rendered with it; "
+        "flowedit=true is for all of them"
+    )
+    return [replace(use, flowedit=False) for use in uses]
 
 
 def is_tried(metadata: Mapping[str, Any]) -> bool:
@@ -62,6 +142,7 @@ def written(use: Use) -> str:
     """Write the words of a command line that ask for a use."""
     schedule = {1: "early", 0: "flat", -1: "late"}.get(use.lean, f"{use.lean:g}")
     words = {"skip": use.skip, "local": str(use.local).lower(), "schedule": schedule}
+    words |= {"flowedit": "true"} if use.flowedit else {}
     return " ".join(f"{key}={value}" for key, value in words.items() if value is not None)
 
 
@@ -73,7 +154,8 @@ def noted(use: Use, by: str) -> dict[str, Any]:
         by: what it was found by, `pairs` or `probe`.
     """
     levels = {} if use.skip is None else {"skip": use.skip}
-    return {**levels, "local": use.local, "schedule": use.lean, "by": by}
+    entries = {"local": use.local, "schedule": use.lean, "flowedit": use.flowedit, "by": by}
+    return levels | entries
 
 
 def unit_of(
@@ -124,7 +206,10 @@ def _unlike(
         "num_inference_steps": rendering.num_inference_steps,
         "local": use.local,
         "schedule": use.lean,
+        "flowedit": use.flowedit,
     }
+    # Those that do not say it were measured before there was another way.
+    known = {"flowedit": False, **known}
     for key, value in asked.items():
         level = key == "skip" and isinstance(value, float)
         there = known.get("sigma" if level else key, value)
