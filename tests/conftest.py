@@ -24,7 +24,7 @@ torch.set_num_threads(1)
 parse_once()
 
 # Fixtures that take seconds and serve many tests: with `--dist loadgroup` one process runs those.
-SHARED = ("smile", "outcomes", "shop", "site", "wheel", "measured", "unbroken")
+SHARED = ("smile", "outcomes", "shop", "site", "wheel", "measured", "unbroken", "whole")
 
 
 @pytest.hookimpl(tryfirst=True)
