@@ -216,7 +216,9 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         if full:
             raise
         problems = compose_problems(error, arguments, name, check)
-        _exit(problems or describe(error))
+        # A search of which no trial succeeds ends in an error of Optuna's own, that it has no best.
+        failed = jobs.text() if jobs.repeats and jobs.failures else ""
+        _exit(problems or failed or describe(error))
     if jobs.failures:
         _exit(jobs.text())
 

@@ -101,9 +101,13 @@ def run_joblib(site: Site, planned: Sequence[Planned]) -> Found:
     site.jobs.gpus = gpus.known() if site.needs.gpus else ()
     most = len(site.jobs.gpus) or os.cpu_count() or 1
     asked = site.keys.get("n_jobs") or most
-    count = min(asked, len(planned), most if site.jobs.gpus else asked)
+    workers = min(asked, most) if site.jobs.gpus else asked
+    count = min(workers, len(planned))
+    if workers == 1:
+        return run_here(site, planned)
     keys = {key: value for key, value in site.keys.items() if value is not None}
-    launcher = plugin("joblib", site, **{**keys, "n_jobs": count})
+    # joblib would run a single job in this process, which would then keep a GPU for itself.
+    launcher = plugin("joblib", site, **{**keys, "n_jobs": max(count, 2)})
     # It would list every word of every job.
     logging.getLogger("hydra_plugins").setLevel(logging.WARNING)
     log.info("%d jobs, %d at a time", len(planned), count)
