@@ -43,7 +43,7 @@ def readable(path: str, family: str) -> Iterator[None]:
     except (OSError, ValueError, json.JSONDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         if not Path(path).is_dir():
-            reason = "neither in the local cache nor to be had from the model hub; " + (
+            reason = "it is not in the local cache, and the model hub did not give it; " + (
                 "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
             )
             reason += "accept its licence and run `hf auth login`, or name a local folder"

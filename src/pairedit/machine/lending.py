@@ -63,7 +63,7 @@ def lend(
                 torch.cuda.empty_cache()
         else:
             names = ", ".join(type(part).__name__ for part in parts)
-            log.warning("the GPU is too full for %s: the CPU does its work", names)
+            log.warning("the GPU has no room for %s, so the CPU does this part of the work", names)
             device = torch.device("cpu")
         yield device
     finally:

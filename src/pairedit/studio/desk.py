@@ -136,12 +136,14 @@ class Desk:
         self.hand.kill()
         child = self._child
         if child is not None and child.poll() is None:
-            log.info("%s: saves and stops", self._training)
+            log.info("%s: the training saves and stops", self._training)
             child.send_signal(signal.SIGINT)
             try:
                 child.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                log.warning("%s: still at work (process %d)", self._training, child.pid)
+                log.warning(
+                    "%s: the training is still at work (process %d)", self._training, child.pid
+                )
 
     def _look_after(self) -> None:
         """Start the next training whenever nothing else is at work."""
@@ -149,7 +151,7 @@ class Desk:
             try:
                 self._look()
             except Exception:  # the queue must go on; what was wrong is in the log
-                log.exception("the queue of trainings stumbled")
+                log.exception("an error in the queue of trainings; the queue goes on")
             time.sleep(PAUSE)
 
     def _look(self) -> None:

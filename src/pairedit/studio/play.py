@@ -270,7 +270,7 @@ def more_of(
     there = [place for row in shown.rows for place in row.positions]
     positions = finer(there, float(at[0]) if isinstance(at, list) and at else 0.0)
     if not positions:
-        yield markup.words("There is nothing between these pictures."), *SAME[1:]
+        yield markup.words("There are no finer steps between these pictures."), *SAME[1:]
         return
     more = replace(shown.asked, positions=positions)
     finest = replace(shown, finer=(*shown.finer, more))

@@ -65,7 +65,7 @@ def claim(gpus: Sequence[str]) -> str | None:
                 os.environ[VISIBLE] = gpu
                 return gpu
         if not said:
-            log.warning("waits for a GPU: %s are taken by other sweeps", ", ".join(gpus))
+            log.warning("waits for a GPU: other sweeps use %s", ", ".join(gpus))
             said = True
         time.sleep(PAUSE)
 

@@ -128,7 +128,7 @@ class Jobs:
     def _elsewhere(self, config: DictConfig, folder: Path, start: Path) -> float | None:
         """Do one job in a process that is a worker's."""
         if _asked:
-            raise JobStopped(f"not begun, {signal.Signals(_asked[0]).name} came")
+            raise JobStopped(f"it did not begin, because {signal.Signals(_asked[0]).name} came")
         _settle(start, self.gpus)
         requeues = REQUEUES in os.environ
         self.stopping = Stopping(OURS if requeues else ())
