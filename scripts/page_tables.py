@@ -188,7 +188,9 @@ def text(mark: str) -> str:
 def main() -> None:
     """Print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into the pages that have them")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into the pages that show them"
+    )
     write = parser.parse_args().write
     for mark, pages in PAGES.items():
         print(text(mark))
