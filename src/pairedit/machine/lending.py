@@ -1,4 +1,4 @@
-"""Own how parts of a model that are needed only now and then come to the accelerator, and leave."""
+"""Own how parts of a model that are seldom needed come to the accelerator, and leave it."""
 
 from __future__ import annotations
 

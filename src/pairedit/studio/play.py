@@ -14,7 +14,7 @@ from pairedit.studio import markup
 from pairedit.studio.rows import Asked, Picture, finer
 from pairedit.studio.studio import NONE, Studio
 
-# Nothing greys out while it is asked for; and no event is offered to programs.
+# Nothing turns grey while the page waits, and programs cannot call these events.
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MOST_SEEDS = 2**31 - 1
 POSITION = "(...given) => [...given.slice(0, -1), window.pairedit.position('{}')]"

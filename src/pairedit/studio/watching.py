@@ -1,4 +1,4 @@
-"""Own what is said of a training while one looks: from its folder, so that a reload knows it."""
+"""Own what the page says about a training: all comes from its folder, so a reload shows it."""
 
 from __future__ import annotations
 

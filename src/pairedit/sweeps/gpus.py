@@ -1,4 +1,4 @@
-"""Own which GPU a process of this machine may use: one each, kept by a lock until it ends.
+"""Own which GPU a process of this machine may use: one for each process, by a lock until it ends.
 
 The locks are those of the machine, so that two sweeps at once do not share a GPU either.
 """
