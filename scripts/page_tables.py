@@ -155,6 +155,17 @@ def spread() -> dict[str, str]:
     return found | {"pairs of edit and seed where ours is below": " or ".join(map(str, below))}
 
 
+def calibrated() -> str:
+    """Return between which effects the scales lie that 12 seeds find to be worth one pair."""
+    by: dict[str, list[float | None]] = {}
+    for name, uses in newest().items():
+        recipe, edit = split(name)
+        if recipe == RECIPES[1][2]:
+            by.setdefault(edit, []).append(uses[RECIPES[1][3]]["calibrated"])
+    found = [effect for effects in by.values() if (effect := mean(effects)) is not None]
+    return " to ".join(f"{end:.2f}".removeprefix("0") for end in (min(found), max(found)))
+
+
 def short(value: float) -> str:
     """Write a change as the page of the method does: .0280."""
     return f"{value:.4f}".removeprefix("0")
@@ -166,6 +177,7 @@ def figures() -> dict[str, str]:
     full, ours, one = (means[recipe] for _, _, recipe, _ in RECIPES)
     flux1 = measured("flux1")
     return spread() | {
+        "calibrated by 12 seeds": calibrated(),
         "edits compared": str(len(edits)),
         "off-target, full": f"{full:.3f}",
         "off-target, ours": f"{ours:.3f}",
@@ -176,6 +188,7 @@ def figures() -> dict[str, str]:
         "less beside the edit, %": f"{100 * (1 - ours / full):.0f}",
         "training step, flux-dev 80gb": f"{flux1['train-80gb']['seconds']['median']:.2g}",
         "four images, flux-dev 80gb": f"{flux1['sample-80gb']['seconds']['median']:.1f}",
+        "training GiB, flux-dev 8gb": f"{flux1['train-8gb']['peak']['process']:.1f}",
         "default training, flux-dev": f"{flux1['train-80gb-eager']['whole']:.0f}",
     }
 
