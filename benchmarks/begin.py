@@ -180,10 +180,19 @@ def run(variant: str, args: argparse.Namespace, folder: Path, cache: Path) -> di
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--variants", default="eager,cold,warm,loaders")
-    parser.add_argument("--size", choices=["full", "tiny"], default="full")
-    parser.add_argument("--device", choices=["cpu", "cuda"])
-    parser.add_argument("--out", type=Path)
+    parser.add_argument(
+        "--variants",
+        default="eager,cold,warm,loaders",
+        help="which of eager, cold, warm and loaders, with commas between them",
+    )
+    parser.add_argument(
+        "--size",
+        choices=["full", "tiny"],
+        default="full",
+        help="the size of the model: full is that of FLUX.1-dev",
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="where it is measured")
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

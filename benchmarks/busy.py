@@ -153,11 +153,15 @@ def table(found: Mapping[str, Mapping[str, float]]) -> str:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cpus", default="0,1", help="that every process is pinned to")
-    parser.add_argument("--settings", default="2:20000,2:8000,2:4000,2:1000,1:20000")
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=8, help="of a block")
-    parser.add_argument("--out", type=Path, help="JSON with every block")
+    parser.add_argument("--cpus", default="0,1", help="the CPUs that every process is pinned to")
+    parser.add_argument(
+        "--settings",
+        default="2:20000,2:8000,2:4000,2:1000,1:20000",
+        help="OMP_NUM_THREADS:GOMP_SPINCOUNT of each setting",
+    )
+    parser.add_argument("--rounds", type=int, default=6, help="how many blocks each setting trains")
+    parser.add_argument("--steps", type=int, default=8, help="how many steps a block has")
+    parser.add_argument("--out", type=Path, help="a JSON file with every block")
     parser.add_argument("--train", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--blocks", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()

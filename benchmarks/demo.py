@@ -196,9 +196,11 @@ def main() -> None:
         measure(*sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, help="of the training, instead of the demo's")
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--keep", type=Path, help="an empty folder for what the demo makes")
+    parser.add_argument(
+        "--steps", type=int, help="training steps, instead of the demo's own number"
+    )
+    parser.add_argument("--runs", type=int, default=1, help="how often the demo runs")
+    parser.add_argument("--keep", type=Path, help="an empty folder that keeps what the demo makes")
     args = parser.parse_args()
     splits: dict[str, list[Mapping[str, float]]] = {}
     for _ in range(args.runs):

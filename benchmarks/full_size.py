@@ -261,12 +261,26 @@ def main() -> None:
     known = {**VARIANTS, **ON_REQUEST}
     today = datetime.date.today().isoformat()
     others = sorted(path.stem[5:].replace("_", "-") for path in HERE.glob("base_*.py"))
-    parser.add_argument("--base", choices=["flux1", *others], default="flux1")
+    parser.add_argument(
+        "--base", choices=["flux1", *others], default="flux1", help="the base model"
+    )
     parser.add_argument("--variants", help=f"{','.join(known)}; by default {','.join(VARIANTS)}")
-    parser.add_argument("--size", choices=["full", "tiny"], default="full")
-    parser.add_argument("--seconds", type=float, default=86400, help="for all of it")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / f"{today}.json")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda, or cpu for size tiny")
+    parser.add_argument(
+        "--size",
+        choices=["full", "tiny"],
+        default="full",
+        help="the size of the model: tiny tries the commands out",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=86400, help="how long all variants together may take"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=HERE / "results" / f"{today}.json",
+        help="the JSON file for the figures",
+    )
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="cuda, or cpu for --size tiny")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:

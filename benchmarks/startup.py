@@ -63,7 +63,7 @@ def table(times: Mapping[str, list[float]]) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=7, help="of each line")
+    parser.add_argument("--runs", type=int, default=7, help="how often each command is started")
     runs = parser.parse_args().runs
     calls = {FLOOR: (FLOOR, "")}
     for command, asked in WORDS.items():

@@ -32,14 +32,28 @@ TRAIN = "from pairedit.cli import train; train()"
 def main() -> None:
     """Run all four sweeps and write what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--gpus", type=int, default=2)
-    parser.add_argument("--size", choices=("full", "tiny"), default="full")
-    parser.add_argument("--steps", type=int, default=240, help="of flux-mini; 250 are compiled")
-    parser.add_argument("--large-steps", type=int, default=150)
-    parser.add_argument("--jobs", type=int, default=8, help="of flux-mini")
-    parser.add_argument("--large-jobs", type=int, default=4)
-    parser.add_argument("--parts", default="flux-mini,large", help="one of them, or both")
+    parser.add_argument("--work", type=Path, required=True, help="a folder for models and sweeps")
+    parser.add_argument("--gpus", type=int, default=2, help="how many GPUs there are")
+    parser.add_argument(
+        "--size",
+        choices=("full", "tiny"),
+        default="full",
+        help="the size of the large model: tiny tries the commands out",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=240,
+        help="steps of a flux-mini training; from 250 on it is compiled",
+    )
+    parser.add_argument(
+        "--large-steps", type=int, default=150, help="steps of a training of the large model"
+    )
+    parser.add_argument("--jobs", type=int, default=8, help="how many trainings of flux-mini")
+    parser.add_argument(
+        "--large-jobs", type=int, default=4, help="how many trainings of the large model"
+    )
+    parser.add_argument("--parts", default="flux-mini,large", help="flux-mini, large, or both")
     given = parser.parse_args()
     tiny = given.size == "tiny"
     given.work.mkdir(parents=True, exist_ok=True)

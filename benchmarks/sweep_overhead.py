@@ -24,10 +24,10 @@ SCALES = (0.0, 0.2, 0.4, 0.6, 1.0)
 def main() -> None:
     """Measure what is asked for, and print it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--jobs", type=int, default=200)
-    parser.add_argument("--launchers", default="basic,joblib")
-    parser.add_argument("--sliders", type=int)
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the sweeps")
+    parser.add_argument("--jobs", type=int, default=200, help="how many jobs a sweep has")
+    parser.add_argument("--launchers", default="basic,joblib", help="the launchers to measure")
+    parser.add_argument("--sliders", type=int, help="measure a report of so many sliders instead")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     if given.sliders:

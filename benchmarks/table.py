@@ -236,8 +236,13 @@ def fill(text: str, content: str, base: str = "flux1") -> str:
 def main() -> None:
     """Fill the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path, nargs="*")
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument(
+        "results",
+        type=Path,
+        nargs="*",
+        help="files of full_size.py; by default the newest run and those before it",
+    )
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to fill")
     args = parser.parse_args()
     paths = args.results or [
         path

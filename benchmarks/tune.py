@@ -31,13 +31,15 @@ SEEDS = "{start: 2000, count: 32}"  # neither those of a training's report nor o
 def main() -> None:
     """Do what is left of all this, and print what is known."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--edit", default="smile")
-    parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--steps", default="100,150", help="that are tried")
-    parser.add_argument("--seconds", type=float, help="after which the search is killed")
-    parser.add_argument("--workers", type=int, default=1, help="trainings of the search at once")
-    parser.add_argument("words", nargs="*", help="further words of every training")
+    parser.add_argument("--work", type=Path, required=True, help="a folder for the search")
+    parser.add_argument("--edit", default="smile", help="what is learnt")
+    parser.add_argument("--trials", type=int, default=12, help="how many settings are tried")
+    parser.add_argument("--steps", default="100,150", help="the numbers of steps that are tried")
+    parser.add_argument("--seconds", type=float, help="kill the search after this time")
+    parser.add_argument(
+        "--workers", type=int, default=1, help="how many trainings run at the same time"
+    )
+    parser.add_argument("words", nargs="*", help="further keys of every training")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     search = given.work / "search"

@@ -186,9 +186,9 @@ PARTS = {
 def main() -> None:
     """Measure what was asked for, for as long as there is time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--seconds", type=float, default=86400)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--parts", default=",".join(PARTS), help="what to measure")
+    parser.add_argument("--seconds", type=float, default=86400, help="how long it may take")
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     args = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("needs a GPU")

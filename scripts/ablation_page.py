@@ -54,8 +54,8 @@ def fill(text: str, name: str, content: str) -> str:
 def main() -> None:
     """Fill the pages."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="what pairedit-eval wrote")
-    parser.add_argument("pages", type=Path, nargs="+")
+    parser.add_argument("folder", type=Path, help="the folder that pairedit-eval wrote")
+    parser.add_argument("pages", type=Path, nargs="+", help="the pages to fill")
     args = parser.parse_args()
     found = json.loads((args.folder / "eval.json").read_text(encoding="utf-8"))
     for page in args.pages:

@@ -55,26 +55,76 @@ def cards(gpus: int) -> list[str]:
     return seen.split(",")[:gpus] if seen else [str(card) for card in range(gpus)]
 
 
+def asked() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/edits"),
+        help="where trainings and results are kept",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=12, help="how many processes work; 0 uses only this one"
+    )
+    parser.add_argument(
+        "--gpus", type=int, default=1, help="over how many GPUs the processes are spread"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=9.0, help="stop after this time, even if jobs are left"
+    )
+    parser.add_argument(
+        "--methods",
+        nargs="*",
+        default=["full:500", "graded:150", "fm:500"],
+        help="METHOD:STEPS or METHOD:STEPS:PRECISION, trained on three pairs",
+    )
+    parser.add_argument(
+        "--one", nargs="*", default=["graded:150"], help="the same, trained on one pair"
+    )
+    parser.add_argument(
+        "--edits",
+        nargs="+",
+        choices=(*EDITS, FAILS),
+        default=[*EDITS, FAILS],
+        help="what is learnt",
+    )
+    parser.add_argument(
+        "--training-seeds",
+        nargs="+",
+        type=int,
+        default=[0, 1, 2],
+        help="a training from each of these seeds",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=64, help="how many people each slider is measured on"
+    )
+    parser.add_argument(
+        "--uses", nargs="+", choices=USES, default=list(USES[:3]), help="how each slider is used"
+    )
+    parser.add_argument(
+        "--rows", type=int, default=ROWS, help="how many rows are rendered in one pass"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
+    parser.add_argument("--plain", dest="fast", action="store_false", help="do not use CUDA graphs")
+    parser.add_argument(
+        "--known", action="store_true", help="do not train or measure anything; show what is known"
+    )
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="PAGE",
+        help="put the tables between the markers `benchmark` of this page",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FILE", help="write the figures of all jobs into this file"
+    )
+    return parser.parse_args()
+
+
 def main() -> None:
     """Train, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("outputs/edits"))
-    parser.add_argument("--processes", type=int, default=12, help="0: this one alone")
-    parser.add_argument("--gpus", type=int, default=1, help="that the processes are spread over")
-    parser.add_argument("--minutes", type=float, default=9.0, help="stop then, whatever is left")
-    parser.add_argument("--methods", nargs="*", default=["full:500", "graded:150", "fm:500"])
-    parser.add_argument("--one", nargs="*", default=["graded:150"], help="trained on one pair")
-    parser.add_argument("--edits", nargs="+", choices=(*EDITS, FAILS), default=[*EDITS, FAILS])
-    parser.add_argument("--training-seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--uses", nargs="+", choices=USES, default=list(USES[:3]))
-    parser.add_argument("--rows", type=int, default=ROWS, help="in one pass of rendering")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--plain", dest="fast", action="store_false", help="without CUDA graphs")
-    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="with markers of `benchmark`")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="for the figures of all jobs")
-    args = parser.parse_args()
+    args = asked()
     args.work = args.work / weights()
     if not args.known:
         run(args)

@@ -96,8 +96,15 @@ def follow(page: str, work: Path, known: dict[str, list]) -> None:
 def main() -> None:
     """Follow, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("outputs/pages"))
-    parser.add_argument("--pages", nargs="+", choices=order(), default=order())
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/pages"),
+        help="the folder in which the commands run",
+    )
+    parser.add_argument(
+        "--pages", nargs="+", choices=order(), default=order(), help="follow only these pages"
+    )
     args = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     work = args.work.resolve()

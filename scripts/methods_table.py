@@ -74,11 +74,24 @@ def table(edit: str, rows: dict[str, dict], seeds: int) -> str:
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("outputs/methods"))
-    parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--edits", nargs="+", choices=EDITS, default=list(EDITS))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/methods"),
+        help="where trainings and results are kept",
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=64, help="how many people each slider is measured on"
+    )
+    parser.add_argument(
+        "--edits", nargs="+", choices=EDITS, default=list(EDITS), help="what is learnt"
+    )
+    parser.add_argument(
+        "--methods", nargs="+", choices=METHODS, default=list(METHODS), help="by which methods"
+    )
+    parser.add_argument(
+        "--known", action="store_true", help="do not train or measure anything; show what is known"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into docs/ablation.md")
     args = parser.parse_args()
     text = ""

@@ -29,6 +29,7 @@ PAGES = {
 # card is the smallest common one on which hardware=auto takes this profile.
 CARDS = (
     (8, "flux2-klein", "8gb", "flux2-klein"),
+    (8, "flux-dev", "8gb", "flux1"),
     (12, "flux2-klein", "12gb", "flux2-klein"),
     (12, "flux-dev", "12gb", "flux1"),
     (24, "flux2-klein", "80gb", "flux2-klein"),
@@ -64,9 +65,15 @@ def cell(base: str, variant: str) -> str:
     found = measured(base).get(variant)
     if found is None:
         return "not measured"
-    # hardware=8gb meant 4 bits until then.
-    note = "in 4 bits: " if variant.endswith("8gb") and found["date"] < "2026-11-26 16" else ""
-    return f"{note}{found['seconds']['median']:.2g} s, {found['peak']['process']:.1f} GiB"
+    note = "4-bit: " if fourbit(variant, found) else ""
+    seconds = found["seconds"]["median"]
+    shown = f"{seconds:.2f}" if seconds < 1 else f"{seconds:.1f}"
+    return f"{note}{shown} s, {found['peak']['process']:.1f} GiB"
+
+
+def fourbit(variant: str, found: Mapping) -> bool:
+    """Say whether a result is one of hardware=8gb from when it meant 4 bits."""
+    return variant.endswith("8gb") and found["date"] < "2026-11-26 16"
 
 
 def cards() -> str:
@@ -120,8 +127,48 @@ def findings() -> str:
     ]
     for words, pairs, recipe, _ in RECIPES:
         lines.append(f"| {words} | {pairs} | {recipe.split('-')[1]} | {means[recipe]:.3f} |")
-    lines.append(f"| a perfect edit would be read as | | | {means['floor']:.3f} |")
+    lines.append(f"| a perfect edit would measure | | | {means['floor']:.3f} |")
     return "\n".join(lines) + "\n"
+
+
+def trainings(recipe: str, use: str) -> list[list[float]]:
+    """Return the off-target changes of the compared edits, a list for each training seed."""
+    edits, _ = compared()
+    found: dict[str, list[float]] = {}
+    for name, uses in newest().items():
+        if split(name)[0] == recipe and split(name)[1] in edits:
+            found.setdefault(name.rsplit("-", 1)[1], []).append(uses[use]["off-target"])
+    return [found[seed] for seed in sorted(found)]
+
+
+def spread() -> dict[str, str]:
+    """Return how far trainings of one method are apart, and how often ours is below `full`."""
+    found = {}
+    by = {recipe: trainings(recipe, use) for _, _, recipe, use in RECIPES}
+    for _, _, recipe, _ in RECIPES[:2]:
+        means = [short(sum(each) / len(each)) for each in by[recipe]]
+        found[f"by training, {recipe}"] = f"{min(means)} to {max(means)}"
+    full, ours, one = (
+        [cost for each in by[recipe] for cost in each] for _, _, recipe, _ in RECIPES
+    )
+    below = {sum(a < b for a, b in zip(each, full, strict=True)) for each in (ours, one)}
+    return found | {"pairs of edit and seed where ours is below": " or ".join(map(str, below))}
+
+
+def calibrated() -> str:
+    """Return between which effects the scales lie that 12 seeds find to be worth one pair."""
+    by: dict[str, list[float | None]] = {}
+    for name, uses in newest().items():
+        recipe, edit = split(name)
+        if recipe == RECIPES[1][2]:
+            by.setdefault(edit, []).append(uses[RECIPES[1][3]]["calibrated"])
+    found = [effect for effects in by.values() if (effect := mean(effects)) is not None]
+    return " to ".join(f"{end:.2f}".removeprefix("0") for end in (min(found), max(found)))
+
+
+def short(value: float) -> str:
+    """Write a change as the page of the method does: .0280."""
+    return f"{value:.4f}".removeprefix("0")
 
 
 def figures() -> dict[str, str]:
@@ -129,13 +176,19 @@ def figures() -> dict[str, str]:
     edits, means = compared()
     full, ours, one = (means[recipe] for _, _, recipe, _ in RECIPES)
     flux1 = measured("flux1")
-    return {
+    return spread() | {
+        "calibrated by 12 seeds": calibrated(),
         "edits compared": str(len(edits)),
         "off-target, full": f"{full:.3f}",
         "off-target, ours": f"{ours:.3f}",
         "off-target, ours, one pair": f"{one:.3f}",
+        "precisely, full": short(full),
+        "precisely, ours": short(ours),
+        "precisely, ours, one pair": short(one),
         "less beside the edit, %": f"{100 * (1 - ours / full):.0f}",
         "training step, flux-dev 80gb": f"{flux1['train-80gb']['seconds']['median']:.2g}",
+        "four images, flux-dev 80gb": f"{flux1['sample-80gb']['seconds']['median']:.1f}",
+        "training GiB, flux-dev 8gb": f"{flux1['train-8gb']['peak']['process']:.1f}",
         "default training, flux-dev": f"{flux1['train-80gb-eager']['whole']:.0f}",
     }
 
@@ -148,7 +201,9 @@ def text(mark: str) -> str:
 def main() -> None:
     """Print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into the pages that have them")
+    parser.add_argument(
+        "--write", action="store_true", help="put the tables into the pages that show them"
+    )
     write = parser.parse_args().write
     for mark, pages in PAGES.items():
         print(text(mark))

@@ -5,7 +5,8 @@
 The sliders age and smile are trained once, into the work folder. Those that are there already are
 used again; delete the folder to train anew. All else runs the commands that the pages name. NAME
 chooses some pictures; `text-age` trains for minutes, so it is drawn only if it is named. Other
-scripts draw the rest: mini_card.py faces, ablation_page.py ablation-*, studio_pictures.py studio/.
+scripts draw the rest: mini_card.py faces, ablation_page.py ablation-*, cards_chart.py cards,
+studio_pictures.py studio/.
 """
 
 from __future__ import annotations
@@ -217,12 +218,14 @@ LONG = {"text-age"}
 def main() -> None:
     """Draw what is asked for, and say what it took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(DRAWN)}")
-    parser.add_argument("--work", type=Path, default=Path("outputs/pictures"))
-    parser.add_argument("--out", type=Path, default=PICTURES, help="a folder")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(DRAWN)}")
+    parser.add_argument(
+        "--work", type=Path, default=Path("outputs/pictures"), help="where sliders are kept"
+    )
+    parser.add_argument("--out", type=Path, default=PICTURES, help="the folder to write to")
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(DRAWN):
-        parser.error(f"{', '.join(sorted(unknown))}: expected of {', '.join(DRAWN)}")
+        parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(DRAWN)}")
     at = Outputs(asked.work.resolve())
     asked.out.mkdir(parents=True, exist_ok=True)
     begun, said = time.monotonic(), []

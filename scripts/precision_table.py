@@ -99,10 +99,15 @@ def table(jobs: Mapping[str, Mapping], of: str, to: str) -> str:
 def main() -> None:
     """Print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("file", type=Path, help="written by edits_benchmark.py --out")
-    parser.add_argument("--of", default="fp8")
-    parser.add_argument("--to", default="bf16")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="with markers of `precision`")
+    parser.add_argument("file", type=Path, help="a file that edits_benchmark.py --out has written")
+    parser.add_argument("--of", default="fp8", help="the precision that is judged")
+    parser.add_argument("--to", default="bf16", help="the precision that it is compared with")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="PAGE",
+        help="put the table between the markers `precision` of this page",
+    )
     args = parser.parse_args()
     text = table(json.loads(args.file.read_text())["jobs"], args.of, args.to)
     print(text)

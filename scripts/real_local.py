@@ -163,11 +163,22 @@ def row(edit: str, way: Way, parts: list[dict]) -> str:
 def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("outputs/real_local"))
-    parser.add_argument("--faces", type=int, default=32)
-    parser.add_argument("--edits", nargs="+", choices=EDITS, default=list(EDITS))
-    parser.add_argument("--minutes", type=float, default=1e6, help="begin no part later")
-    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/real_local"),
+        help="where trainings and results are kept",
+    )
+    parser.add_argument("--faces", type=int, default=32, help="how many photographs are edited")
+    parser.add_argument(
+        "--edits", nargs="+", choices=EDITS, default=list(EDITS), help="which sliders edit them"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=1e6, help="do not begin another part after this time"
+    )
+    parser.add_argument(
+        "--known", action="store_true", help="do not train or measure anything; show what is known"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into docs/real.md")
     args = parser.parse_args()
     deadline = time.time() + 60 * args.minutes

@@ -281,13 +281,26 @@ def last_note(alone: dict, trained: dict) -> str:
 def main() -> None:
     """Train, measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, default=Path("outputs/real"))
-    parser.add_argument("--faces", type=int, default=32)
-    parser.add_argument("--edits", nargs="+", choices=EDITS, default=list(EDITS))
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--words", nargs="+", default=[], help="to train with, as steps=20")
-    parser.add_argument("--devices", nargs="+", default=["auto"], help="to train on, side by side")
-    parser.add_argument("--known", action="store_true", help="train and measure nothing new")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/real"),
+        help="where trainings and results are kept",
+    )
+    parser.add_argument("--faces", type=int, default=32, help="how many photographs are edited")
+    parser.add_argument(
+        "--edits", nargs="+", choices=EDITS, default=list(EDITS), help="which sliders edit them"
+    )
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="in which ways")
+    parser.add_argument(
+        "--words", nargs="+", default=[], help="further keys of the trainings, such as steps=20"
+    )
+    parser.add_argument(
+        "--devices", nargs="+", default=["auto"], help="the devices that train at the same time"
+    )
+    parser.add_argument(
+        "--known", action="store_true", help="do not train or measure anything; show what is known"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/real.md")
     args = parser.parse_args()
     work = args.work / digest(repr((weights(), args.words)))

@@ -62,7 +62,11 @@ def pictures() -> dict[Path, Image.Image]:
 def main() -> None:
     """Write the pictures, or with --check compare them with what is there."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing, compare the pixels")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="write nothing, and compare the pixels with those of data/",
+    )
     check = parser.parse_args().check
     different = []
     for path, image in pictures().items():

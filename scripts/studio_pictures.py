@@ -39,9 +39,15 @@ def main() -> None:
     """Start a studio, walk through its tabs, end it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True, help="a folder of trainings to show")
-    parser.add_argument("--chromium", default=shutil.which("chromium"), help="the browser")
-    parser.add_argument("--only", nargs="+", default=[*TABS, "film", "pad"], help="some of them")
-    parser.add_argument("--widths", nargs="+", type=int, default=WIDTHS, help="of the browser, px")
+    parser.add_argument(
+        "--chromium", default=shutil.which("chromium"), help="the path of the browser"
+    )
+    parser.add_argument(
+        "--only", nargs="+", default=[*TABS, "film", "pad"], help="take only these pictures"
+    )
+    parser.add_argument(
+        "--widths", nargs="+", type=int, default=WIDTHS, help="the widths of the browser in px"
+    )
     asked = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -46,11 +46,22 @@ def row(edit: str, found: dict) -> str:
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--edits", nargs="+", default=["age", "smile", "glasses"])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=32)
-    parser.add_argument("--work", type=Path, default=Path("outputs/text_sliders"))
-    parser.add_argument("--devices", nargs="+", default=["auto"], help="to train on, side by side")
+    parser.add_argument(
+        "--edits", nargs="+", default=["age", "smile", "glasses"], help="what is learnt"
+    )
+    parser.add_argument("--steps", type=int, default=300, help="how many steps each training has")
+    parser.add_argument(
+        "--seeds", type=int, default=32, help="how many people each slider is measured on"
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/text_sliders"),
+        help="where trainings and results are kept",
+    )
+    parser.add_argument(
+        "--devices", nargs="+", default=["auto"], help="the devices that train at the same time"
+    )
     parser.add_argument("--write", action="store_true", help="put the table into the page")
     args = parser.parse_args()
     folders = {edit: args.work / f"{edit}-{args.steps}-{weights()}" for edit in args.edits}

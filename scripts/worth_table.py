@@ -53,7 +53,7 @@ def text() -> str:
 def main() -> None:
     """Print, and write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="into docs/choose.md")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/choose.md")
     write = parser.parse_args().write
     print(text())
     if write:

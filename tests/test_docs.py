@@ -181,6 +181,12 @@ def test_the_readme_is_short():
     assert len([word for word in text.split() if re.search(r"\w", word)]) <= 700
 
 
+def test_words_are_in_order_and_each_is_there_once():
+    rows = re.findall(r"^\| (.+?) \| .+ \|$", (DOCS / "words.md").read_text(), re.M)[1:]
+    plain = [re.sub(r"[^a-z ]", "", row.lower()) for row in rows]
+    assert plain == sorted(set(plain))
+
+
 def test_badges_are_true():
     project = (ROOT / "pyproject.toml").read_text()
     (licence,) = re.findall(r'^license = "(.+)"$', project, re.M)

@@ -50,4 +50,4 @@ def test_an_unknown_picture_is_refused(script, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["pictures.py", "ages"])
     with pytest.raises(SystemExit):
         script("pictures")["main"]()
-    assert "ages: expected of hero, age" in capsys.readouterr().err
+    assert "ages: expected some of hero, age" in capsys.readouterr().err

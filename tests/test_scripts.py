@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import runpy
 import shutil
@@ -47,6 +48,14 @@ def test_every_script_explains_itself(path, monkeypatch, capsys):
         runpy.run_path(str(path), run_name="__main__")
     assert leave.value.code == 0
     assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("folder", ["scripts", "benchmarks"])
+def test_every_option_says_what_it_is_for(folder):
+    for path in (SCRIPTS.parent / folder).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(".add_argument"):
+                assert "help" in {keyword.arg for keyword in call.keywords}, ast.unparse(call)
 
 
 @pytest.mark.heavy

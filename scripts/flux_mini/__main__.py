@@ -14,10 +14,17 @@ def main() -> None:
     """Run one stage."""
     parser = argparse.ArgumentParser(prog="python -m scripts.flux_mini")
     parser.add_argument(
-        "stage", choices=("tokenizers", "restore", "vae", "probe", "flux", "export")
+        "stage",
+        choices=("tokenizers", "restore", "vae", "probe", "flux", "export"),
+        help="which stage to run",
     )
-    parser.add_argument("--seconds", type=float, default=60, help="time budget of this call")
-    parser.add_argument("--work", type=Path, default=Path("outputs/flux_mini"))
+    parser.add_argument("--seconds", type=float, default=60, help="how long this call may take")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("outputs/flux_mini"),
+        help="the folder of the checkpoints and the log",
+    )
     parser.add_argument(
         "--folder", type=Path, default=PACKAGE, help="where export writes and restore reads"
     )

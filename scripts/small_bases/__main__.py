@@ -13,15 +13,23 @@ from scripts.small_bases.train import Job, train
 def main() -> None:
     """Train one small model, look at it, and say how it is opened."""
     parser = argparse.ArgumentParser(prog="python -m scripts.small_bases")
-    parser.add_argument("name", choices=SMALL)
-    parser.add_argument("--minutes", type=float, default=10, help="of the whole call, about")
-    parser.add_argument("--steps", type=int, default=1_000_000, help="at most")
-    parser.add_argument("--faces", type=int, default=80_000, help="that are rendered")
-    parser.add_argument("--batch", type=int, default=512)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--eager", action="store_true", help="do not compile")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help="of the sheets")
-    parser.add_argument("--out", type=Path, help="a folder; by default outputs/<name>")
+    parser.add_argument("name", choices=SMALL, help="which small model")
+    parser.add_argument(
+        "--minutes", type=float, default=10, help="about how long the whole call may take"
+    )
+    parser.add_argument("--steps", type=int, default=1_000_000, help="the most training steps")
+    parser.add_argument(
+        "--faces", type=int, default=80_000, help="how many faces are rendered for the training"
+    )
+    parser.add_argument("--batch", type=int, default=512, help="how many faces a step learns from")
+    parser.add_argument(
+        "--device",
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where it is trained",
+    )
+    parser.add_argument("--eager", action="store_true", help="do not compile the model")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="the seeds of the sheets")
+    parser.add_argument("--out", type=Path, help="the folder to write; by default outputs/<name>")
     args = parser.parse_args()
     small, folder = SMALL[args.name], args.out or Path("outputs") / args.name
     job = Job(

@@ -70,7 +70,7 @@ def commands() -> None:
         return
     names = [OmegaConf.load(CONF / f"hydra/help/{name}.yaml").template for name in COMMANDS]
     print("\n".join(text.splitlines()[0] for text in names))
-    print("\nEach says with --help what it takes.")
+    print("\nAdd --help to a command to see its keys.")
 
 
 def gen() -> None:

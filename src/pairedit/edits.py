@@ -1,4 +1,4 @@
-"""Own where a run starts and which velocity it follows. The open set `edit` of the configuration.
+"""Own where a run starts and which velocity it follows: the group `edit` of the configuration.
 
     text              v_s
     real              v_c + w * (v_s - v_base)    w: `semantic_cfg_scale`

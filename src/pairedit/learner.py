@@ -75,7 +75,7 @@ class Learner:
         weights = {role: self._adapters.parameters(role) for role in roles}
         for role in roles if init else ():
             if role not in init:
-                log.warning("the %s LoRA starts new: init= has none", role)
+                log.warning("the %s LoRA starts new, because init= has none", role)
                 continue
             places = list(self._adapters.weights(role))
             start = start_from(

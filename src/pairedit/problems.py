@@ -12,7 +12,7 @@ ITEM = "\n  - "  # between the problems of a list
 
 
 class Invalid(ValueError):
-    """Say which fields of an object hold what they cannot, whatever keys they come from."""
+    """Say which fields of an object have bad values, whatever keys they come from."""
 
     def __init__(self, wrong: Mapping[str, str]) -> None:
         """Take `value: expected ...` by field."""
@@ -46,7 +46,7 @@ def check(owner: object, **rules: tuple[bool, str]) -> None:
 
 @contextmanager
 def keyed(names: Mapping[str, str]) -> Iterator[None]:
-    """Let what is wrong with an object inside be said under the keys that its fields come from."""
+    """Let errors about an object inside name the keys that its fields come from."""
     try:
         yield
     except Invalid as error:

@@ -1,4 +1,4 @@
-"""Own sampling: one run along the path, forked at `skip` into the slider's scales.
+"""Own sampling: one run from noise to image, which forks at `skip` into the slider's scales.
 
 Sliders are off for the first `skip` steps, so those run once for each lane: a prompt with a seed,
 a photograph, or both. Then every scale becomes a row of one batch. Of several sliders each acts

@@ -1,6 +1,6 @@
 """Own the numbers of a training and of a rendering, independent of model, method and data.
 
-Here stand their only defaults and their only bounds; what relates them to a model is the plan's.
+All their defaults and bounds are here. What relates them to a model is in the plan.
 """
 
 from __future__ import annotations

@@ -386,7 +386,7 @@ def test_a_slider_is_trained_rendered_and_exported(run, export, pair_folder, tmp
     [
         ("flux-dev", "holds a Flux2KleinPipeline, which model=flux-dev cannot read; expected "
          "model=flux2-klein or flux2-klein-9b or flux2-klein-fast with it"),
-        ("flux2-klein-fast", "is not distilled, expected the model flux2-klein with it"),
+        ("flux2-klein-fast", "this model is not distilled; expected the model flux2-klein"),
     ],
 )  # fmt: skip
 def test_a_folder_of_another_kind_is_refused_with_the_right_model(run, model, reason):
@@ -414,4 +414,4 @@ def test_a_distilled_one_renders_and_does_not_train(run, folder, pair_folder, tm
     assert not code, err
     code, _, err = run("gen", "model=flux2-klein", f"model.path={fast}")
     assert code
-    assert "is distilled, expected the model flux2-klein-fast with it" in err
+    assert "this model is distilled; expected the model flux2-klein-fast" in err

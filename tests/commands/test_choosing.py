@@ -59,7 +59,7 @@ def test_an_overview_puts_the_seeds_in_order(command, run, tmp_path):
     lora = f"lora={run}/disc/semantic.safetensors"
     code, out, err = command("gen", lora, *words, f"hydra.run.dir={tmp_path}/over")
     assert (code, err) == (0, "")
-    assert "disc: scale 0 and 2 of 5 seeds, by the coarse change along that of the pairs" in out
+    assert "disc: scale 0 and 2 of 5 seeds, by how far the coarse picture changes" in out
     assert f"overview: {tmp_path}/over/overview.png" in out
     assert len(list((tmp_path / "over/images").iterdir())) == 10
     assert not (tmp_path / "over/sheet.png").exists()

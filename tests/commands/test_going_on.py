@@ -99,7 +99,7 @@ def test_a_file_alone_starts_the_slider_and_says_that_content_is_new(
     assert code == 0, err
     code, out, err = train_disc(tmp_path / "new", *PLAIN, "steps=0", f"init={lora}")
     assert (code, err) == (0, "")
-    assert "the content LoRA starts new: init= has none" in out
+    assert "the content LoRA starts new, because init= has none" in out
     assert_same_edit(read_lora(lora, USUAL.names), payloads(tmp_path / "new")["semantic"])
 
 

@@ -73,7 +73,7 @@ MISTAKES = {
     "a folder that is no model": (
         "train",
         ["model.path={empty}"],
-        ["no FLUX pipeline, lacks transformer, vae"],
+        ["this is no FLUX pipeline: it lacks transformer, vae"],
     ),
     "folder dataset without pairs": ("train", ["dataset=folder"], ["pairs=/path"]),
     "pairs without the folder dataset": (

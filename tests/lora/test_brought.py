@@ -62,7 +62,7 @@ def test_a_text_encoder_is_left_out_under_the_prefix_of_peft(tmp_path, caplog):
 )
 def test_a_whole_model_is_told_as_one(tmp_path, key):
     (tmp_path / "a.safetensors").write_bytes(save({key: UP}))
-    with pytest.raises(ValueError, match="is of a whole model: no LoRA but a checkpoint"):
+    with pytest.raises(ValueError, match="a whole model: the file is not a LoRA, but a checkpoint"):
         inspect_lora(tmp_path / "a.safetensors", NAMES)
 
 

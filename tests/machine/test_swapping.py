@@ -192,7 +192,7 @@ def test_encoders_that_do_not_fit_come_layer_by_layer(flux, monkeypatch, full, c
     assert torch.equal(found.tokens, expected.tokens)
     assert torch.equal(found.pooled, expected.pooled)
     assert bool(copies) == (full == "whole")
-    assert ("too full for CLIPTextModel, T5EncoderModel" in caplog.text) == (full == "layers")
+    assert ("has no room for CLIPTextModel, T5EncoderModel" in caplog.text) == (full == "layers")
     monkeypatch.undo()
     assert torch.equal(flux.text(words).tokens, expected.tokens)
     assert type(flux.pipeline.text_encoder_2.encoder.block[0]).__call__ is nn.Module.__call__

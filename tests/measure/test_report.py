@@ -89,7 +89,7 @@ def test_it_opens_with_what_was_found(written, pairs):
     assert found == (
         "Works. It changes age as its pairs do from scale 0.05 on; scale 0.5 is worth one pair; "
         "people stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
-        "where it is worth 50 % of a pair, smile (+7 %) moves besides, in % of the range; nothing "
+        "where it is worth 50 % of a pair, smile (+7 %) also moves, in % of the range; nothing "
         "else moves by more than 5 %."
     )
     found = words(written({"age": [slider(pairs)]}))
@@ -138,7 +138,7 @@ def test_readers_that_nobody_asked_for_are_no_news(written, pairs):
     assert "CLIP&#x27;s weights are not there" in text
     # What the data lack is said in any case.
     text = written({"age": [slider([])]}, asked=False)
-    assert "the pairs are not there" in text
+    assert "the pairs were not found" in text
 
 
 def test_several_sliders_stand_side_by_side(written, pairs):

@@ -1,8 +1,8 @@
-"""Own the seam to base models: all that plan, trainer, sampler and evaluation know of one.
+"""Own the seam to base models: all that plan, trainer, sampler and evaluation know of a model.
 
-Before weights a base is a `Model`: an option of `conf/model`, whose `_target_` says the
-architecture. Loaded it is a `Base`, whose `Pass` is the velocity at one noise level.
-Another architecture is one more folder beside this file.
+Before its weights are read, a base is a `Model`: an option of `conf/model`, whose `_target_` says
+the architecture. A loaded base is a `Base`. Its `Pass` gives the velocity at one noise level.
+Another architecture needs one more folder beside this file.
 Shape letters: B rows, C h w the base's own latent, H and W pixels.
 """
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """Name a base model and what it is used with by default."""
+    """Name a base model, and the numbers that it is used with by default."""
 
     guidance: ClassVar[Guidance] = EMBEDDED
-    pipeline: ClassVar[str] = ""  # that its folder holds, by its model_index.json
+    pipeline: ClassVar[str] = ""  # the pipeline that its folder holds, by its model_index.json
     licences: ClassVar[Mapping[str, Licence]] = {}  # by the name of the option
 
     name: str
@@ -43,7 +43,7 @@ class Model:
     max_sequence_length: int  # tokens of a prompt
     precision: str  # float32 or bf16 on an accelerator; a CPU runs float32
     prompt: str  # rendered when no prompt is given
-    inversion_steps: int = 1500  # of method=inversion
+    inversion_steps: int = 1500  # steps of method=inversion
     start_step: int | float = 0  # of a training; see `Training`
     learning_rate: float = Training.learning_rate
     rank: int = Training.rank
@@ -64,15 +64,15 @@ class Model:
 
 @runtime_checkable
 class Loadable(Protocol):
-    """Say what can be known of a base model without its weights; nothing here needs torch."""
+    """Say what is known of a base model without its weights; nothing here needs torch."""
 
     names: ClassVar[Names]  # of its modules
     unit: ClassVar[int]  # px; a side of an image is a multiple of it
     guidance: ClassVar[Guidance]  # what a guidance scale means
-    fuses: ClassVar[bool]  # has a fast half; without one hardware drops `fused` and `graphs`
+    fuses: ClassVar[bool]  # has fused operations; else hardware drops `fused` and `graphs`
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
-        """Say what is wrong with its files, or with a guidance scale, by the field's name."""
+        """Say, by the name of the field, what is wrong with its files or with a guidance scale."""
         ...
 
     def modules(self) -> list[str]:
@@ -114,8 +114,8 @@ class Text(Protocol):
 class Pass(Protocol):
     """Run the transformer once, at one noise level, for B prompts."""
 
-    key: Hashable  # all it depends on besides the values of latents and inputs
-    inputs: tuple[Tensor, ...]  # on the device, of the same shapes while the key holds
+    key: Hashable  # all that the result depends on, besides the values of latents and inputs
+    inputs: tuple[Tensor, ...]  # on the device; their shapes are the same while the key is
 
     def __call__(self, latents: Tensor, *inputs: Tensor) -> Tensor:
         """Return d latents / d sigma, float32, from float32 [B, C, h, w] and `inputs`."""
@@ -123,9 +123,9 @@ class Pass(Protocol):
 
 
 class RunPass(Protocol):
-    """Call a function of tensors, or replay what the GPU did when it was called first."""
+    """Call a function of tensors, or replay what the GPU did at its first call."""
 
-    enabled: bool  # it replays: gradients are then written over, not added to
+    enabled: bool  # it replays; gradients then replace the old ones and are not added to them
 
     def __call__(
         self,
@@ -142,7 +142,7 @@ class Base(Protocol):
     """Run one base model in its parts."""
 
     names: Names  # of the transformer's modules
-    guidance: Guidance  # how many passes a guidance scale takes; of true guidance `flow` takes both
+    guidance: Guidance  # how many passes a guidance scale takes; for true guidance `flow` runs both
     device: torch.device
     hardware: Hardware
     transformer: nn.Module  # LoRAs are attached here, by `lora.Adapters` alone
@@ -172,7 +172,7 @@ class Base(Protocol):
         ...
 
     def text(self, prompts: Sequence[str]) -> Text:
-        """Encode prompts, at least one; each distinct one on its own."""
+        """Encode prompts, at least one; equal prompts are encoded once."""
         ...
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
@@ -180,7 +180,7 @@ class Base(Protocol):
         ...
 
     def rows(self, count: int) -> int:
-        """Return how many rows to run for `count` of them: compiled code serves few numbers."""
+        """Return how many rows to run for `count` rows: compiled code knows few numbers."""
         ...
 
     def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> Pass:

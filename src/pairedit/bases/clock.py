@@ -11,5 +11,5 @@ T_MAX = 1000
 
 
 def clock_of(sigmas: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Go through the clock and back, in the model's precision, as diffusers does."""
+    """Turn noise levels into the clock and back, rounded as diffusers rounds them."""
     return bring(sigmas * T_MAX, device).to(dtype) / T_MAX

@@ -1,4 +1,4 @@
-"""Own which base model is meant where none is named: an export reads a LoRA file alone."""
+"""Own which base model is meant if none is named: an export reads nothing but a LoRA file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own the licences of base models: what somebody who passes a slider on has to know.
+"""Own the licences of base models: what people have to know before they share a slider.
 
 They were read on the models' own pages in November 2026. A page may say something else today, so
 everything that names a licence links to it.
@@ -19,7 +19,7 @@ class Licence:
     title: str
     link: str
     name: str = ""  # that the hub shows for `other`
-    notice: str = ""  # that has to stand wherever a work based on the model is passed on
+    notice: str = ""  # must go along with everything that is based on the model
 
     @property
     def free(self) -> bool:

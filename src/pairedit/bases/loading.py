@@ -1,4 +1,4 @@
-"""Own what loading is for any architecture: its precision, its hardware, and what a user reads."""
+"""Own what is common to loading all architectures: precision, hardware, and messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def readable(path: str, family: str) -> Iterator[None]:
     except (OSError, ValueError, json.JSONDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         if not Path(path).is_dir():
-            reason = "neither in the local cache nor to be had from the model hub; " + (
+            reason = "it is not in the local cache, and the model hub did not give it; " + (
                 "unset HF_HUB_OFFLINE, " if os.environ.get("HF_HUB_OFFLINE") else ""
             )
             reason += "accept its licence and run `hf auth login`, or name a local folder"
@@ -68,7 +68,7 @@ def loader(
         family: of the models, as a user reads it.
         needs: GiB that must be free for each profile, by the transformer.
         fuses: see `settle`.
-        parts: what is read otherwise than diffusers does, of a path and in a type.
+        parts: reads what is not read as diffusers reads it, given a path and a type.
     """
 
     @functools.lru_cache(maxsize=1)
@@ -86,7 +86,7 @@ def loader(
         Args:
             path: a folder of the pipeline, or a model hub id.
             device: a torch device, such as cpu or cuda.
-            precision: that the hardware's `auto` stands for, float32 or bf16; the VAE's is float32.
+            precision: float32 or bf16, the meaning of the hardware's `auto`; the VAE has float32.
             max_sequence_length: tokens of a prompt; longer ones are cut.
             hardware: how the transformer runs; see `hardware.choose`, which settles its `auto`.
             changes: fields of the hardware that the user set apart from it.
@@ -125,7 +125,7 @@ def loader(
 
 
 def dtypes(precision: str, hardware: Hardware, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what each part of a pipeline is loaded in; the VAE always runs in float32.
+    """Return the precision in which each part of a pipeline is loaded; the VAE has float32.
 
     Args:
         precision: that `auto` stands for.
@@ -157,7 +157,7 @@ def settle(
         precision: that `auto` stands for.
         changes: fields that the user set apart from the profile.
         needs: GiB that must be free for each profile.
-        fuses: it has fused operations; else they and CUDA graphs are dropped.
+        fuses: it has fused operations; without them these and CUDA graphs are dropped.
     """
     kind = torch.device(device).type
     free = torch.cuda.mem_get_info()[0] / 2**30 if kind == "cuda" else 0.0

@@ -1,7 +1,7 @@
-"""Own what bases share: a pipeline that is taken over, and blocks that run nearly as it has them.
+"""Own what bases share: a pipeline of diffusers, and blocks that run nearly as diffusers has them.
 
-Each brings its latents, its noise levels, how it encodes prompts, and its pass; FLUX.1 also fused
-operations and graphs.
+Each base adds its latents, its noise levels, how it encodes prompts, and its pass. FLUX.1 also adds
+fused operations and graphs.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class PlainBase:
             yield from getattr(self.transformer, kind.name)
 
     def rows(self, count: int) -> int:
-        """Fill up to a power of two where blocks are compiled, for one number of rows each."""
+        """Round up to a power of two if blocks are compiled: each number is compiled apart."""
         known = self.hardware.compile or self.hardware.graphs
         return 2 ** (count - 1).bit_length() if known else count
 

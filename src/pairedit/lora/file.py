@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".pt")
-# What files of these two kinds are called, too; which it is, their content tells.
+# Other suffixes of these two kinds; the content says which of the two a file is.
 READABLE = (*SUFFIXES, ".sft", ".bin", ".pth", ".ckpt")
 OWN = "pairedit"  # our entry of the header
 CHECKPOINT = "checkpoint"  # that of `runs.checkpoints`
@@ -136,8 +136,9 @@ def role_of(path: Path) -> str | None:
     """Say what a file is for, without torch: its role in a method.
 
     Returns:
-        `semantic` for a slider, `content` for what holds the looks of a pair or an image, another
-        method's role, `checkpoint` for the state of a training, or None where nothing tells.
+        `semantic` for a slider, `content` for a LoRA that holds what a pair or an image looks like,
+        the role of another method, `checkpoint` for the state of a training, or None where it is
+        not known.
 
     Raises:
         ValueError: not a readable file, or its entry is damaged.

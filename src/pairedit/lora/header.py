@@ -1,4 +1,4 @@
-"""Own the header of a safetensors file: what it says of its tensors, and the texts in it.
+"""Own the header of a safetensors file: what it says about the tensors, and the texts in it.
 
     8 bytes: the header's length | the header: JSON, padded with blanks | the tensors' bytes
 
@@ -78,7 +78,7 @@ def checksum(content: bytes) -> str:
 
 
 def _instead(path: Path) -> str | None:
-    """Say what a download has often left in the place of a file."""
+    """Say what a broken download often leaves in place of a file."""
     try:
         with path.open("rb") as file:
             begins = file.read(64).lstrip()

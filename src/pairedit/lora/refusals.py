@@ -48,7 +48,7 @@ _KINDS = {
     "a file of whole differences": (r"\.(diff|set_weight)$", _SUBTRACT),
     "a control LoRA with norms": (
         r"(query|key)_norm|norm_(added_)?[qk]\b",
-        "it needs a picture that leads it, which a slider has not",
+        "it needs a control picture, which a slider does not have",
     ),
 }
 # Models whose LoRAs are often mistaken for one of this model.
@@ -136,27 +136,27 @@ def refusal(key: str, keys: Iterable[str], texts: Mapping[str, str], names: Name
     keys = list(keys)
     said = f"key {key!r} is of no known layout"
     if not names.family:
-        return f"{said}, and to read others a program has to give the names of the base model"
+        return f"{said}; other layouts are read if the base model is known, too"
     count = sum(map(bool, map(_HALF.match, keys))) // 2
     beside = [other for other in keys if _BESIDE.match(other)]
     if count and beside:
         return (
-            f"key {beside[0]!r} is of a layer of the model itself: beside {count} "
-            f"LoRA{'s' * (count > 1)} the file holds {len(beside)} "
+            f"key {beside[0]!r} belongs to a whole layer of the model: the file has {count} "
+            f"LoRA{'s' * (count > 1)} and {len(beside)} "
             f"tensor{'s' * (len(beside) > 1)} of whole layers{writer_of(keys, texts)}; only LoRAs "
-            "are read; train without further layers (PEFT's modules_to_save), or save the file "
+            "are read; train without whole layers (PEFT's modules_to_save), or save the file "
             "without them"
         )
     if any(_WHOLE.search(other) for other in keys):
         return (
-            f"key {key!r} is of a whole model: no LoRA but a checkpoint of all weights; a base "
-            "model is named apart from it, and a LoRA is the difference that was trained"
+            f"key {key!r} belongs to a whole model: the file is not a LoRA, but a checkpoint of "
+            "all weights; a LoRA file only holds what a training has changed"
         )
     for model, form in _MODELS.items():
         if any(re.search(form, other) for other in keys):
             return (
-                f"{said}: this looks like a LoRA for {model}{writer_of(keys, texts)}, and a LoRA "
-                "works with the model that it was trained on alone"
+                f"{said}: this looks like a LoRA for {model}{writer_of(keys, texts)}; a LoRA only "
+                "works with the model that it was trained on"
             )
     return (
         f"{said}: {names.family} has no such module{writer_of(keys, texts)}; docs/files.md lists "

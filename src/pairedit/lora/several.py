@@ -1,4 +1,4 @@
-"""Own the LoRA files of many sliders, of which a few are in memory at a time."""
+"""Own the LoRA files of many sliders; only a few are in memory at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KEPT = 16  # files
 
 
 class LoraFiles(Mapping[Path, LoraFile]):
-    """Read LoRA files when they are asked for; every one has been read once and found good."""
+    """Read LoRA files when they are asked for, after each has been read once and found good."""
 
     def __init__(self, paths: Sequence[Path], names: Names) -> None:
         """Read all of them once.

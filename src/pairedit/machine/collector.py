@@ -1,4 +1,4 @@
-"""Own the garbage collector's rest while what is large is imported."""
+"""Own when the garbage collector is off: while large libraries are imported."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_at_rest() -> Iterator[None]:
-    """Keep the garbage collector from what is imported inside, for good.
+    """Keep what is imported inside out of garbage collection, for good.
 
-    Hardly any of it is garbage, and it is much: walking over it took a quarter of the time that
-    importing torch and diffusers takes, and at exit more than a second.
+    Hardly any of it is garbage. To walk over it took a quarter of the time of importing torch and
+    diffusers, and more than a second at exit.
     """
     if "torch" in sys.modules:  # a later job of a sweep: what is there now may be garbage
         yield

@@ -1,4 +1,4 @@
-"""Own the choice of the device, through accelerate, and what to do when it is full."""
+"""Own the choice of the device, through accelerate, and what to say when it is full."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Own how parts of a model that are needed only now and then come to the accelerator, and leave."""
+"""Own how parts of a model that are seldom needed come to the accelerator, and leave it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def lend(
                 torch.cuda.empty_cache()
         else:
             names = ", ".join(type(part).__name__ for part in parts)
-            log.warning("the GPU is too full for %s: the CPU does its work", names)
+            log.warning("the GPU has no room for %s, so the CPU does this part of the work", names)
             device = torch.device("cpu")
         yield device
     finally:

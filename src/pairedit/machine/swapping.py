@@ -2,10 +2,10 @@
 
     turn of block k   wait for the copy of k; while k runs, copy what comes next
 
-The next one is what came next the last time: any order is followed, there, back, and again. Its
-copy waits until all that was launched before this turn is over, so a block must not be used behind
-its turn: in a backward pass it runs again (`blocks.run_again`). A weight that is away is NaN, so
-that nothing is computed with it unseen.
+The next block is the one that came next the last time, so any order works: forwards, backwards,
+repeated. Its copy waits until all that was launched before this turn is over. So a block must not
+be used after its turn: in a backward pass it runs again (`blocks.run_again`). A weight that is away
+is NaN, so that nothing is computed with it unnoticed.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 460, 300  # units of the drawing, which is scaled to its place
+WIDTH, HEIGHT = 460, 300  # units of the drawing; the page scales it to its place
 LEFT, TOP, RIGHT, BOTTOM = 52, 14, 14, 44  # margins of the axes
-LOOKS = 7  # colours that the page has; more series begin anew
-FAINT = 7  # the look of what stands behind others
+LOOKS = 7  # colours of the page; after the last one the first one comes again
+FAINT = 7  # the look of a line that stands behind the others
 TICKS = 5  # on an axis, about
 
 
@@ -24,7 +24,7 @@ class Series:
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
-    low: Sequence[float] = ()  # of its interval, with the next
+    low: Sequence[float] = ()  # lower ends of its interval; upper ends next
     high: Sequence[float] = ()
     look: int = 0  # which of the page's colours, or `FAINT`
     dots: bool = True

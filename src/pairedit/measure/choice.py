@@ -1,9 +1,9 @@
-"""Own how a slider is best used: what its pairs tell, and what a few trials tell besides.
+"""Own how a slider is best used: what its pairs say, and what a few trials say.
 
-The pairs tell how much of the picture the edit reaches. One that reaches a part of it wins by
-local sampling, one of the whole picture loses (docs/method.md has the figures). Skip and schedule
-are tried on a few seeds, where a probe reads the edit: the least off-target change on the way to
-half of one pair's worth wins. Without a probe they stay as the base has them.
+The pairs show how much of the picture the edit changes. Edits of a part of it gain by local
+sampling, edits of the whole picture lose (docs/method.md has the figures). If a probe reads the
+edit, skip and schedule are tried on a few seeds: the least off-target change on the way to half of
+one pair's worth wins. Without a probe they stay as the base has them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def by_trial(
 
 
 def _cost(seen: Evidence) -> tuple[bool, float]:
-    """Order uses: by off-target change; those that do not get there last, by how far they get."""
+    """Order uses by off-target change; those that do not get so far come last, by how far."""
     area = float(measures.frontier(seen))
     reached = area == area
     return not reached, area if reached else -float(measures.best_share(seen))

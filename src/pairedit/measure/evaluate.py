@@ -1,8 +1,8 @@
-"""Own an evaluation: sliders are rendered together, read, and measured.
+"""Own an evaluation: render sliders together, read the pictures, and measure.
 
-Sliders of one `skip` share the steps before it and the image at scale 0: every seed is run once up
-to there, then forks into one row for each slider and scale. Those that edit the finished picture
-share all of it, whatever their `skip`.
+Sliders with the same `skip` share the steps before it and the image at scale 0. Each seed runs
+once up to `skip`. Then it forks into one row for each slider and scale. Sliders that edit the
+finished picture share all of it, whatever their `skip` is.
 
 Shapes: N lanes (seeds x prompts), K scales, P pairs, H and W pixels.
 """

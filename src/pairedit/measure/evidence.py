@@ -158,7 +158,9 @@ def collect(
         ValueError: 0 is not among the scales, or no probe knows such an attribute.
     """
     if 0.0 not in scales:
-        raise ValueError(f"scales={list(scales)}: 0 is missing, the image to compare with")
+        raise ValueError(
+            f"scales={list(scales)}: 0 is missing; every image is compared with the one at scale 0"
+        )
     count, width = images.shape[:2]
     bases = images[:, scales.index(0.0)]
     flat = images.flatten(2)

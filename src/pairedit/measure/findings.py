@@ -16,12 +16,12 @@ NAMED = 3  # attributes that move besides the edit
 PUBLISHED = "full"  # the method of the published code
 FAILED = {
     "no-op": "It changes nothing that can be seen, up to scale {last:g}.",
-    "destructive": "It makes other people of everyone before anything of the edit is seen.",
+    "destructive": "Everybody becomes another person before anything of the edit is seen.",
     "reversed": "It does the opposite of what the pairs show.",
     "off target": "It changes the pictures, but hardly what the pairs change.",
     "unlike": "It moves {attribute}, but the pictures do not change where those of the pairs do.",
-    "changes": "It changes the pictures; without pairs or a known attribute nothing here tells "
-    "whether as asked.",
+    "changes": "It changes the pictures. Nobody can tell whether it does what was asked, because "
+    "neither pairs nor an attribute are known.",
 }
 
 
@@ -92,7 +92,7 @@ def _besides(result: Result) -> str:
         return ""
     seen, change = result.seen, moved(result)
     if not change:
-        return "What else moves is not known, since nothing here reads attributes."
+        return "What else moves is not known, because nothing here reads attributes."
     own = {seen.attribute, *seen.tied}
     others = {name: value for name, value in change.items() if name not in own}
     scale, matched = comparable(result)
@@ -105,9 +105,9 @@ def _besides(result: Result) -> str:
         return f"{where}, nothing else moves by more than {100 * SEEN:.0f} % of its range."
     shown = [f"{name} ({100 * others[name]:+.0f} %)" for name in named[:NAMED]]
     if rest := len(named) - len(shown):
-        return f"{where}, {', '.join(shown)} and {rest} more move besides, in % of their ranges."
+        return f"{where}, {', '.join(shown)} and {rest} more also move, in % of their ranges."
     return (
-        f"{where}, {_listed(shown)} move{'s' * (len(shown) == 1)} besides, in % of the range; "
+        f"{where}, {_listed(shown)} also move{'s' * (len(shown) == 1)}, in % of the range; "
         f"nothing else moves by more than {100 * SEEN:.0f} %."
     )
 
@@ -123,15 +123,15 @@ def _of_several(group: Sequence[Result]) -> list[str]:
         costs = _costs(group, measured)
         if len(costs) > 1:
             least, most = min(costs, key=costs.__getitem__), max(costs, key=costs.__getitem__)
-            text = f"At equal strength {least} changes least besides, {costs[least]:.3f} {what}, "
-            text += f"and {most} most, {costs[most]:.3f}"
+            text = f"At equal strength {least} changes least besides the edit, {costs[least]:.3f} "
+            text += f"{what}, and {most} changes most, {costs[most]:.3f}"
             others = PUBLISHED in costs and PUBLISHED not in (least, most)
             if others:
                 text += f"; the published method ({PUBLISHED}) changes {costs[PUBLISHED]:.3f}"
             sentences.append(text + ".")
             if _overlap(group, measured, least, most):
                 sentences.append(
-                    "Their 95 % intervals overlap: this does not show that they differ."
+                    "Their 95 % intervals overlap, so this does not show that they differ."
                 )
             break
     if any(result.seen.guessed for result in group):

@@ -1,4 +1,4 @@
-"""Own the quick measures by which a training with `stop=auto` sees that more steps add nothing.
+"""Own the quick measures by which a training with `stop=auto` sees that more steps bring nothing.
 
     a probe reads the edit   its change at scale `SCALE` on `SEEDS`, drawn in few steps
     else                     |v(s) - v| / |v|, how far the LoRA moves the model's prediction, at

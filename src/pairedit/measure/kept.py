@@ -1,7 +1,7 @@
 """Own what is kept of a slider that was measured: one file of readings, measures and a few images.
 
-An evaluation of many sliders goes on from these where it was broken off, and holds none of them
-in memory: tensors stay in their files until they are looked at.
+An evaluation of many sliders that was stopped goes on from these files. It holds none of them in
+memory: tensors stay in their files until they are needed.
 """
 
 from __future__ import annotations

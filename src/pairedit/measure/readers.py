@@ -1,7 +1,7 @@
-"""Own the networks that read numbers off images. The open set `reader` of the configuration.
+"""Own the networks that read numbers off images. The group `reader` of the configuration.
 
 flux-mini's own probe reads attributes. The others run on any base model, with weights the user
-has: nothing is downloaded. A reader that cannot run says which file or package is missing.
+has: nothing is downloaded. A reader that cannot run names the file or package that is missing.
 
 Shapes: B images, H and W pixels, D numbers read off an image.
 """

@@ -1,4 +1,4 @@
-"""Own what a training run ends with: evidence that the LoRA does something, in a few lines.
+"""Own the end of a training run: evidence, in a few lines, that the LoRA does something.
 
 Attached modules and the norm of each update come from the weights; a short curve comes from a few
 seeds, as many as fit into `SHARE` of the time that training took.
@@ -143,7 +143,7 @@ def check_content(
     run: Run,
     step: int,
 ) -> None:
-    """Say how well a content LoRA leads noise to its image, and write report.json.
+    """Say how near a content LoRA leads noise to its image, and write report.json.
 
     Args:
         name: of the image.

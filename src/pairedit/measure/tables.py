@@ -11,10 +11,11 @@ from pairedit.measure.measures import MEASURES
 OPTIONAL = {"clip", "dino", "lpips", "arcface"}  # readers that need weights of their own
 WORDS = (
     "<p class=quiet><b>at most</b>: the largest effect before identity is lost; 100 % is what the "
-    "pairs show. <b>one pair at</b>: the scale that is worth as much. <b>off-target</b> (mean "
-    "change of all other attributes) and <b>identity</b> (1 is half-way to a stranger) are read "
-    "where a slider reaches {match:.0f} % of a pair's worth, because a weak edit always preserves "
-    "well. In brackets are 95 % bootstrap intervals over the seeds.</p>"
+    "pairs show. <b>one pair at</b>: the scale that changes as much as the pairs show. "
+    "<b>off-target</b> is the mean change of all other attributes. <b>identity</b> says how far "
+    "the person is lost; 1 is half-way to a stranger. Both are read where a slider reaches "
+    "{match:.0f} % of a pair's worth, because a weak slider would always look clean. In brackets "
+    "are 95 % bootstrap intervals over the seeds.</p>"
 )
 
 

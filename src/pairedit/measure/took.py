@@ -30,5 +30,5 @@ def took(seen: Evidence) -> tuple[Tensor, str]:
         shown = (reading.after - reading.before).mean(0)
         moved = reading.lanes - reading.lanes[:, [seen.zero]]
         along = moved @ shown / shown.square().sum()
-        return along, "the coarse change along that of the pairs, 1 is as far as they"
-    return seen.change, "how much changes at all, as no pairs are there to compare with"
+        return along, "how far the coarse picture changes as the pairs do, 1 is as far as they do"
+    return seen.change, "how much changes at all, because there are no pairs to compare with"

@@ -25,16 +25,16 @@ ADVICE = {
     "reversed": "it undoes the edit: swap source/ and target/, or use negative scales",
     "off target": "it changes the images, but hardly what the pairs change: train longer, try "
     "another method, a lower skip or more pairs",
-    "weak": "it goes the right way but not far: render larger scales, train longer, raise "
+    "weak": "it does what the pairs show, but not much: render larger scales, train longer, raise "
     "cfg_eta or lower skip",
-    "unlike": "the images do not change where the pairs differ: look at them; train longer, "
+    "unlike": "the images do not change where the pairs differ: look at them, train longer, "
     "or use pairs that differ in nothing else",
-    "changes": "the images change, but nothing here tells whether as asked: look at them, or name "
-    "what is to change (attribute=, for flux-mini)",
+    "changes": "the images change, but nothing here can tell whether as asked: look at them, or "
+    "name what should change (attribute=, for flux-mini)",
     "works": "",
 }
-NAME_IT = "if it is another one, name it with attribute="
-NO_PAIRS = "the pairs are not there; name them with pairs="
+NAME_IT = "if it is wrong, name the right one with attribute="
+NO_PAIRS = "the pairs were not found; name them with pairs="
 NOT_ASKED = "reader={} was not asked for"
 
 

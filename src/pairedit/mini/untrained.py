@@ -1,7 +1,7 @@
 """FLUX.1 of any size before training: the parts of a standard pipeline, with random weights.
 
-What flux-mini was trained from, what the benchmarks measure at full size, and what the tests run
-on. Its tokenizers know single letters; all else about the layout is FLUX.1-dev's.
+flux-mini was trained from it, the benchmarks measure it at full size, and tests run on it. Its
+tokenizers only know single letters. Everything else has the layout of FLUX.1-dev.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from pairedit.pictures.sheet import Block, Row, arrange, width_of_images
 from pairedit.sample import Sample, column_label, lane_name
 
 SHAPE = 1.6  # width of a sheet to its height, about: many lanes stand in several columns
-NEAR = 0.03  # of one pair's worth: a scale so near to it is it, since scales are rounded
+NEAR = 0.03  # of one pair's worth: a scale so near to it counts as it, because scales are rounded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ def given_of(numbers: Sequence[str | None]) -> dict[str, int | float]:
 
 
 def judge(studio: Studio, chosen: Chosen) -> tuple[str, Any]:
-    """Say in words what is to be said of pairs, and draw what the model sees of them."""
+    """Say in words what is wrong with pairs, and draw what the model sees of them."""
     worded = chosen.dropped.worded if chosen.dropped else str
     with Heard() as heard:
         plan = plan_of(studio, chosen, next(iter(METHODS)), [""] * len(NUMBERS))

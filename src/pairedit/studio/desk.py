@@ -1,8 +1,8 @@
-"""Own whose turn it is: one heavy job at a time, the others wait and can say for what.
+"""Own whose turn it is: one heavy job at a time. The others wait, and can say what they wait for.
 
-A training is a process of its own, the ordinary pairedit-train, which outlives the server. What
-waits is noted in its folder, so that nothing is lost when the server goes. Renderings of the page
-go before trainings that wait, since somebody looks at the page.
+A training is the ordinary pairedit-train, in a process of its own that outlives the server. A
+training that waits has a note in its folder, so nothing is lost when the server ends. Renderings of
+the page come before trainings that wait, because somebody looks at the page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Desk:
         """Look after the trainings of a shelf; begins with `start`."""
         self.shelf, self.hand = shelf, hand
         self._changed = threading.Condition()  # its lock may be taken again by who holds it
-        self._rendering = 0  # renderings that are at work or wait
+        self._rendering = 0  # how many renderings are at work or wait
         self._training: Path | None = None  # the folder of the one that is at work
         self._child: subprocess.Popen[bytes] | None = None
         self._closed = False
@@ -101,7 +101,7 @@ class Desk:
             return [place for place in self.shelf.waiting() if place != self._training]
 
     def ahead(self, place: Path) -> int:
-        """Count the trainings that end before one begins; 0 once it is its turn."""
+        """Count the trainings that come before one; 0 once it is its turn."""
         with self._changed:
             if self._training == place:
                 return 0
@@ -136,12 +136,14 @@ class Desk:
         self.hand.kill()
         child = self._child
         if child is not None and child.poll() is None:
-            log.info("%s: saves and stops", self._training)
+            log.info("%s: the training saves and stops", self._training)
             child.send_signal(signal.SIGINT)
             try:
                 child.wait(PATIENCE)
             except subprocess.TimeoutExpired:
-                log.warning("%s: still at work (process %d)", self._training, child.pid)
+                log.warning(
+                    "%s: the training is still at work (process %d)", self._training, child.pid
+                )
 
     def _look_after(self) -> None:
         """Start the next training whenever nothing else is at work."""
@@ -149,7 +151,7 @@ class Desk:
             try:
                 self._look()
             except Exception:  # the queue must go on; what was wrong is in the log
-                log.exception("the queue of trainings stumbled")
+                log.exception("an error in the queue of trainings; the queue goes on")
             time.sleep(PAUSE)
 
     def _look(self) -> None:

@@ -2,9 +2,9 @@
 
 A plain ASGI layer around the page, so that nothing reaches Gradio which it has not let through.
 
-    Host     another name than ours is a page elsewhere whose name was turned to this machine
-    Origin   another one is a page elsewhere that sends requests here
-    file=    only what lies in the served folder, links followed
+    Host     must be ours; else the name of a page elsewhere was made to point to this machine
+    Origin   must be ours; else a page elsewhere sends requests here
+    file=    must lie in the served folder, also once links are followed
 """
 
 from __future__ import annotations

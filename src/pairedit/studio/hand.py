@@ -1,4 +1,4 @@
-"""Own the worker as the server sees it: a process that is started when needed and asked one thing.
+"""Own the worker as the server sees it: it starts when needed, and does one job at a time.
 
 Ended before a training starts, since two copies of a large model fit on few machines.
 """

@@ -157,7 +157,7 @@ def _act(studio: Studio, parts: Parts) -> None:
             place = studio.throw_away(run)
         except (ValueError, OSError) as error:
             return markup.problem(str(error)), False, DELETE
-        return markup.words(f"It is in {place}."), False, DELETE
+        return markup.words(f"It is now in {place}."), False, DELETE
 
     def left(key: str | None) -> tuple[Any, ...]:
         if find(studio, key):

@@ -1,4 +1,4 @@
-"""Own the tab to edit a photograph in: first how well it comes back, then the slider."""
+"""Own the tab that edits a photograph: first how well the model draws it again, then the slider."""
 
 from __future__ import annotations
 

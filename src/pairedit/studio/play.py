@@ -14,7 +14,7 @@ from pairedit.studio import markup
 from pairedit.studio.rows import Asked, Picture, finer
 from pairedit.studio.studio import NONE, Studio
 
-# Nothing greys out while it is asked for; and no event is offered to programs.
+# Nothing turns grey while the page waits, and programs cannot call these events.
 QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MOST_SEEDS = 2**31 - 1
 POSITION = "(...given) => [...given.slice(0, -1), window.pairedit.position('{}')]"
@@ -270,7 +270,7 @@ def more_of(
     there = [place for row in shown.rows for place in row.positions]
     positions = finer(there, float(at[0]) if isinstance(at, list) and at else 0.0)
     if not positions:
-        yield markup.words("There is nothing between these pictures."), *SAME[1:]
+        yield markup.words("There are no finer steps between these pictures."), *SAME[1:]
         return
     more = replace(shown.asked, positions=positions)
     finest = replace(shown, finer=(*shown.finer, more))

@@ -1,8 +1,8 @@
 """Own rows: one person, or photograph, at many positions of one or two sliders, kept on disk.
 
-A row is what one pairedit-gen writes, in a folder named by what was asked. The pictures of several
-such folders make a finer row. Positions count pairs' worth where the slider's file says how much
-that is; else they are the LoRA's own scales.
+A row is what one pairedit-gen writes, in a folder that is named by what was asked. The pictures of
+several such folders make a finer row. Positions count pairs' worth if the slider's file says which
+scale that is. Otherwise they are the LoRA's own scales.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Asked:
     def stages(self) -> tuple[Asked, ...]:
         """Return the same in the order in which it is rendered: what can be dragged, then all.
 
-        Of a photograph first how it comes back, since whoever sees that it does not need not wait.
+        A photograph comes back unedited first: if it is drawn badly, nobody has to wait for more.
         """
         first = (0.0,) if self.photo else (0.0, self.start)
         early = tuple(place for place in self.positions if place in first)

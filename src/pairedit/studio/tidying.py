@@ -1,4 +1,4 @@
-"""Own how much the page keeps: the longest unused goes, what a training was given never.
+"""Own how much the page keeps: what was unused for longest goes; what a training uses stays.
 
 rows, exports   can be made again
 photos, pairs   that were dropped; pairs that a training names stay

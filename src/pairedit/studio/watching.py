@@ -1,4 +1,4 @@
-"""Own what is said of a training while one looks: from its folder, so that a reload knows it."""
+"""Own what the page says about a training: all comes from its folder, so a reload shows it."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def _share(run: Run) -> float:
 def _sentence(studio: Studio, run: Run) -> str:
     """Say how far a training is, in a sentence."""
     if run.state == "waiting":
-        return "Another job is at work; this one starts when that ends."
+        return "Another job is at work. This one starts when that one ends."
     if run.state == "failed":
         text = (run.run / "output.txt").read_text(encoding="utf-8", errors="replace")
-        return text.strip()[-2000:] or "It ended without a word."
+        return text.strip()[-2000:] or "It ended without a message."
     far = f"Step {run.step} of {run.steps}."
     if run.state == "stopped":
         return f"{far} It can go on from its last checkpoint."
@@ -86,7 +86,7 @@ def _sentence(studio: Studio, run: Run) -> str:
     rate = run.step / max(run.seconds, 1e-6)
     left = max(run.steps - run.step, 0) / rate
     if run.step >= run.steps:
-        return "All steps are done; it finds out how the slider is best used, and judges it."
+        return "All steps are done. Now it finds out how the slider is best used, and measures it."
     return f"{far} {rate:.1f} steps a second, about {left:.0f} s left."
 
 

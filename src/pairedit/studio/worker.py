@@ -1,7 +1,7 @@
 """Own the process that renders for the page, so that the server never waits and holds no weights.
 
 It reads a JSON object a line, `{"job": "row", ...}`, and answers each with `{"error": null}` or
-`{"error": "what is wrong"}`. It ends with its input, and with that the server.
+`{"error": "what is wrong"}`. It ends when its input ends, and so it ends with the server.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Own the configurations of a sweep's jobs: each is composed once, before any of them starts.
 
-A job that waits in a queue for hours must not see what has been changed in a file meanwhile.
+A job may wait in a queue for hours. It must not see what somebody changes in a file meanwhile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Planned:
 
 
 class Composed:
-    """Stand in for Hydra's loader of configurations: what has been composed is given again.
+    """Stand in for Hydra's loader of configurations: return what was composed before.
 
     Pickled, it holds a folder of theirs alone, which every process of the sweep can read.
     """

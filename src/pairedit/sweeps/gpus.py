@@ -1,4 +1,4 @@
-"""Own which GPU a process of this machine may use: one each, kept by a lock until it ends.
+"""Own which GPU a process of this machine may use: one for each process, by a lock until it ends.
 
 The locks are those of the machine, so that two sweeps at once do not share a GPU either.
 """
@@ -65,7 +65,7 @@ def claim(gpus: Sequence[str]) -> str | None:
                 os.environ[VISIBLE] = gpu
                 return gpu
         if not said:
-            log.warning("waits for a GPU: %s are taken by other sweeps", ", ".join(gpus))
+            log.warning("waits for a GPU: other sweeps use %s", ", ".join(gpus))
             said = True
         time.sleep(PAUSE)
 

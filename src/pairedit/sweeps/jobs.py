@@ -1,4 +1,4 @@
-"""Own the jobs of one command: each is tried here or in a process elsewhere, and what failed said.
+"""Own the jobs of one command: run each here or in another process, and say which ones failed.
 
 A `Jobs` is pickled with its jobs. What comes out elsewhere starts from the configuration that was
 composed at home, in the same working folder, with one GPU of its own.
@@ -65,7 +65,7 @@ class Jobs:
         return {name: getattr(self, name) for name in names}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Come to life in another process."""
+        """Begin in another process."""
         self.__init__(state["_task"], state["_full"])  # type: ignore[misc]
         self.launch, self.tries, self.gpus = state["launch"], state["tries"], state["gpus"]
         self.repeats = state["repeats"]
@@ -128,7 +128,7 @@ class Jobs:
     def _elsewhere(self, config: DictConfig, folder: Path, start: Path) -> float | None:
         """Do one job in a process that is a worker's."""
         if _asked:
-            raise JobStopped(f"not begun, {signal.Signals(_asked[0]).name} came")
+            raise JobStopped(f"it did not begin, because {signal.Signals(_asked[0]).name} came")
         _settle(start, self.gpus)
         requeues = REQUEUES in os.environ
         self.stopping = Stopping(OURS if requeues else ())

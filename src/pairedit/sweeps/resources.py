@@ -1,4 +1,4 @@
-"""Own what one job of a sweep needs of a machine, by its model, where nobody has said so."""
+"""Own what one job of a sweep gets of a machine, by its model, if the user does not say it."""
 
 from __future__ import annotations
 

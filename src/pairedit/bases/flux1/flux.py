@@ -145,7 +145,7 @@ class Flux(PlainBase):
                 torch.cuda.empty_cache()  # of what was needed on the way
 
     def rows(self, count: int) -> int:
-        """Fill up to a power of two where blocks are compiled, for one number of rows each."""
+        """Round up to a power of two if blocks are compiled: each number is compiled apart."""
         return 2 ** (count - 1).bit_length() if self.hardware.fused else count
 
     def at(self, sigma: Tensor, text: Text, guidance_scale: float | None) -> PlainPass | TabledPass:

@@ -1,7 +1,7 @@
 """Own the attention layer of FLUX's blocks: from joint projections to heads, and on.
 
-With joint projections and norms that can be told back, see `machine.heads`, heads and their
-gradients are made in one walk through memory for each stream. Otherwise that is a sequence of
+With joint projections, and norms that can be undone (see `machine.heads`), heads and their
+gradients are made in one walk through memory for each stream. Otherwise they are a sequence of
 operations, which torch compiles.
 Shape letters: B rows, n tokens of one stream, N of all, H heads, D features of a head.
 """
@@ -20,7 +20,7 @@ from pairedit.machine.attention import KERNELS, Attend
 from pairedit.machine.heads import to_heads
 from pairedit.machine.rotation import Rotation, rotate
 
-# Of the largest weight of a norm: what is multiplied by less cannot be told afterwards.
+# Share of the largest weight of a norm: what is multiplied by less cannot be undone.
 SMALL = 1e-4
 
 
@@ -36,7 +36,7 @@ class FusedAttention:
         self.invertible = False  # whether the heads' norms are, see `settle`
 
     def settle(self, attn: nn.Module) -> None:
-        """Look once whether the norms of query and key can be told back from what they make."""
+        """Look once whether the norms of query and key can be undone."""
         names = ("norm_q", "norm_k", "norm_added_q", "norm_added_k")
         norms = [getattr(attn, name, None) for name in names]
         weights = [norm.weight.abs() for norm in norms if norm is not None]

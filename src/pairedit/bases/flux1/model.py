@@ -53,7 +53,7 @@ class Flux1(Model):
             return {} if looks_like_hub_id else {"path": f"no such model folder ({folder})"}
         missing = [part for part in PARTS if not (folder / part).is_dir()]
         if missing:
-            return {"path": f"no FLUX pipeline, lacks {', '.join(missing)}"}
+            return {"path": f"this is no FLUX pipeline: it lacks {', '.join(missing)}"}
         try:
             guided = json.loads((folder / "transformer/config.json").read_text())["guidance_embeds"]
         except (OSError, ValueError, KeyError, TypeError) as error:

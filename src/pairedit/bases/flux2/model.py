@@ -54,11 +54,11 @@ class Flux2(Model):
             return {} if looks_like_hub_id else {"path": f"no such model folder ({folder})"}
         missing = [part for part in PARTS if not (folder / part).is_dir()]
         if missing:
-            return {"path": f"no FLUX.2 pipeline, lacks {', '.join(missing)}"}
+            return {"path": f"this is no FLUX.2 pipeline: it lacks {', '.join(missing)}"}
         distilled = _read(folder / "model_index.json").get("is_distilled", self.distilled)
         if distilled != self.distilled:
             kind, option = ("", "flux2-klein-fast") if distilled else ("not ", "flux2-klein")
-            return {"path": f"is {kind}distilled, expected the model {option} with it"}
+            return {"path": f"this model is {kind}distilled; expected the model {option}"}
         return {}
 
     def modules(self) -> list[str]:

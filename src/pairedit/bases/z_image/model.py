@@ -44,7 +44,7 @@ class ZImage(Model):
             return {} if looks_like_hub_id else {"path": f"no such model folder ({folder})"}
         missing = [part for part in PARTS if not (folder / part).is_dir()]
         if missing:
-            return {"path": f"no Z-Image pipeline, lacks {', '.join(missing)}"}
+            return {"path": f"this is no Z-Image pipeline: it lacks {', '.join(missing)}"}
         try:
             self._counts(folder)
         except (OSError, ValueError, KeyError, TypeError) as error:
