@@ -136,6 +136,7 @@ def test_readers_that_nobody_asked_for_are_no_news(written, pairs):
     assert "Not measured" not in text
     text = written(group, asked=True)
     assert "CLIP&#x27;s weights are not there" in text
+    assert "was not asked for" not in text, "of lpips, dino and arcface"
     # What the data lack is said in any case.
     text = written({"age": [slider([])]}, asked=False)
     assert "the pairs are not there" in text
