@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from drawing import SCALES, pairs_in, slider, with_seeds
+from pairedit.measure import page
 from pairedit.measure.evaluate import measure_slider
 from pairedit.measure.report import Plate, Shown, write_report
 
@@ -103,10 +104,10 @@ def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
     assert float(Page(text).ranges[0]["value"]) == 0.4
 
 
-def test_few_people_are_shown_large(written, pairs):
-    for lanes, across in ((1, 2), (2, 2), (3, 3), (4, 4), (8, 4)):
-        text = written({"age": [slider(pairs, lanes=lanes)]})
-        assert f"<div class='people' style='--n:{across}'>" in text, lanes
+def test_few_people_are_shown_large():
+    for people, across in ((1, 2), (2, 2), (3, 3), (4, 4), (8, 4)):
+        text = page.stage({"e0-0": ["a"] * people}, SCALES, [""] * len(SCALES), None)
+        assert f"<div class='people' style='--n:{across}'>" in text, people
 
 
 def test_what_was_guessed_is_said(written, pairs):
@@ -136,6 +137,7 @@ def test_readers_that_nobody_asked_for_are_no_news(written, pairs):
     assert "Not measured" not in text
     text = written(group, asked=True)
     assert "CLIP&#x27;s weights are not there" in text
+    assert "was not asked for" not in text, "of lpips, dino and arcface"
     # What the data lack is said in any case.
     text = written({"age": [slider([])]}, asked=False)
     assert "the pairs were not found" in text

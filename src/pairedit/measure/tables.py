@@ -7,6 +7,7 @@ from html import escape
 
 from pairedit.measure.evaluate import Result
 from pairedit.measure.measures import MEASURES
+from pairedit.measure.verdict import NOT_ASKED
 
 OPTIONAL = {"clip", "dino", "lpips", "arcface"}  # readers that need weights of their own
 WORDS = (
@@ -77,7 +78,8 @@ def missing(results: Sequence[Result], *, asked: bool) -> str:
     reasons: dict[str, set[str]] = {}
     for result in results:
         for measured, why in result.missing.items():
-            if asked or not measured.needs & OPTIONAL:
+            left_out = why in {NOT_ASKED.format(need) for need in measured.needs}
+            if not left_out and (asked or not measured.needs & OPTIONAL):
                 reasons.setdefault(why, set()).add(measured.name)
     items = "".join(
         f"<li>{escape(', '.join(sorted(names)))}: {escape(why)}</li>"
