@@ -26,7 +26,7 @@ SCALES, STEPS, SKIP, SIDE = (-0.5, 0.0, 0.5, 1.0), 5, 2, 64
 SIZE = (SIDE, SIDE)
 
 
-def render(flux, sliders, *, batch_size=16, seeds=(3, 1), photos=(), latents=None, **more):
+def render(flux, sliders, *, batch_size=16, seeds=(3, 1), photos=(), edit=None, latents=None):
     base = running(flux, batch_size=batch_size)
     if latents is not None:
         decode = base.decode
@@ -38,8 +38,7 @@ def render(flux, sliders, *, batch_size=16, seeds=(3, 1), photos=(), latents=Non
         seeds=[None] if photos else list(seeds),
         rendering=Rendering(skip=SKIP, num_inference_steps=STEPS, size=SIZE),
         photos=photos,
-        edit=RealImage(inversion="ode") if photos else None,
-        **more,
+        edit=edit or (RealImage(inversion="ode") if photos else None),
     )
     return {(s.seed, s.scales): np.asarray(s.finished).astype(int) for s in samples}
 
@@ -96,6 +95,34 @@ def test_a_photograph_is_edited_as_it_is_encoded(flux, lora, slider, photo):
     torch.testing.assert_close(
         rows[1], loop(flux, lora, encoded, 1.0, None)[0], rtol=1e-3, atol=1e-3
     )
+
+
+@torch.no_grad()
+def test_a_content_lora_and_the_weight_keep_their_meaning(flux, loras, photo):
+    first, second = loras
+    rows, sigmas, text = [], flux.sigmas(SIZE, STEPS), flux.text(["old"])
+    render(
+        flux,
+        [Slider(lora=first, scales=(0.0, 1.0), flowedit=True)],
+        photos=[replace(photo, content=second)],
+        edit=RealImage(inversion="both", semantic_cfg_scale=0.5),
+        latents=rows,
+    )
+    adapters, moved = Adapters(flux), torch.zeros_like(rows[0][None])
+    adapters.load("s", first)
+    adapters.load("c", second)
+    for step in range(SKIP, STEPS):
+
+        def v(latents, step=step, **scales):
+            with adapters.rows([Row(scales=scales)]):
+                return velocity(flux, latents, sigmas[step], text, 3.5)
+
+        z = (1 - sigmas[step]) * rows[0] + sigmas[step] * noise_of(flux, None, step, SIZE)
+        z = z[None]
+        edited = v(z + moved, c=1.0) + 0.5 * (v(z + moved, s=1.0) - v(z + moved))
+        moved = moved + (sigmas[step + 1] - sigmas[step]) * (edited - v(z, c=1.0))
+    adapters.remove()
+    torch.testing.assert_close(rows[1], rows[0] + moved[0], rtol=1e-3, atol=1e-3)
 
 
 def test_scale_0_is_the_plain_picture_and_others_are_not(flux, slider):

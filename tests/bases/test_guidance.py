@@ -1,21 +1,25 @@
 """True guidance: two passes of one velocity, forked and blended as the rest is."""
 
 import copy
+from types import MappingProxyType
 
 import pytest
 import torch
+from PIL import ImageChops
 
 from pairedit.bases.base import velocity
 from pairedit.bases.guidance import BEYOND, EMBEDDED, FROM_NEGATIVE
 from pairedit.data.images import to_image
 from pairedit.edits import Lane, TextToImage
 from pairedit.flow import Guide, euler
+from pairedit.flowedit import noise_of
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
 
 SIZE, STEPS = (32, 32), 4
+NOTHING = MappingProxyType({})
 
 
 @pytest.fixture
@@ -72,6 +76,35 @@ def test_a_guided_run_is_the_loop_that_is_written_out(guided, lora):
         assert sample.image.tobytes() == to_image(guided.decode(latents)[0]).tobytes()
     adapters.remove()
     assert found[0].image.tobytes() != found[1].image.tobytes()
+
+
+def test_a_finished_picture_is_edited_by_guided_velocities(guided, lora):
+    found = draw(guided, [Slider(lora=lora, scales=(0.0, 0.8), flowedit=True)], skip=2)
+    sigmas, adapters = guided.sigmas(SIZE, STEPS), Adapters(guided)
+    adapters.load("s", lora)
+
+    def both(latents, sigma, scales=NOTHING):
+        with torch.no_grad(), adapters.rows([Row(scales=scales)]):
+            c, u = (
+                velocity(guided, latents, sigma, guided.text([prompt]), 3.0)
+                for prompt in ("old", "bad")
+            )
+        return u + 3.0 * (c - u)
+
+    for zero, edited in (found[:2], found[2:]):
+        finished = euler(both, guided.noise(zero.seed, SIZE)[None], sigmas)
+        assert zero.image.tobytes() == to_image(guided.decode(finished)[0]).tobytes()
+        moved = torch.zeros_like(finished)
+        for step in (2, 3):
+            noise = noise_of(guided, zero.seed, step, SIZE)
+            z = (1 - sigmas[step]) * finished + sigmas[step] * noise
+            change = both(z + moved, sigmas[step], {"s": 0.8}) - both(z, sigmas[step])
+            moved = moved + (sigmas[step + 1] - sigmas[step]) * change
+        drawn = to_image(guided.decode(finished + moved)[0])
+        differs = ImageChops.difference(edited.image, drawn).getextrema()
+        assert max(high for _, high in differs) <= 1
+        assert edited.image.tobytes() != zero.image.tobytes()
+    adapters.remove()
 
 
 def test_scale_zero_is_the_base(guided, lora):

@@ -3,7 +3,8 @@
 The pairs show how much of the picture the edit changes. Edits of a part of it gain by local
 sampling, edits of the whole picture lose (docs/method.md has the figures). If a probe reads the
 edit, skip and schedule are tried on a few seeds: the least off-target change on the way to half of
-one pair's worth wins. Without a probe they stay as the base has them.
+one pair's worth wins. What is tried edits the finished picture (see `flowedit`), which all share.
+Without a probe nothing is tried, and sliders act on the way as the base has it.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def by_trial(
     setting: Setting,
     readers: Mapping[str, Instrument],
 ) -> Choice:
-    """Try skip and schedule on a few seeds.
+    """Try skip and schedule on a few seeds, as edits of the finished picture.
 
     Without a probe, or where the edited attribute would be guessed, nothing is tried.
 
