@@ -37,6 +37,11 @@ def test_a_line_says_what_is_done_and_what_is_left(tmp_path):
     assert line == "sweep: 2 of 4 jobs done, 1 at work, 1 failed, about 60 s left"
 
 
+def test_of_jobs_that_measure_after_their_last_step_no_time_is_guessed(tmp_path):
+    watch = Watch([job(tmp_path, n, 100, outcome.BEGUN) for n in range(2)], "now")
+    assert watch.line() == "sweep: 0 of 2 jobs done, 2 at work, all steps are done"
+
+
 def test_what_an_earlier_launch_left_is_not_counted(tmp_path):
     jobs = [job(tmp_path, 0, 50, outcome.DONE)]
     assert Watch(jobs, "another").line().startswith("sweep: 0 of 1 jobs done, 0 at work")

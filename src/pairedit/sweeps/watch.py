@@ -86,6 +86,9 @@ class Watch:
         spent = time.monotonic() - self._started
         if come - self._first <= 0.01:
             return ""
+        if len(states) - come < 1e-6:
+            # Their steps are known, how long they measure and draw is not.
+            return ", all steps are done"
         left = spent * (len(states) - come) / (come - self._first)
         return f", about {duration(left)} left"
 
