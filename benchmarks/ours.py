@@ -146,7 +146,7 @@ def sample(
         model,
         sliders=[Slider(lora=read_lora(path, model.names), scales=SCALES)],
         prompts=[size.prompt],
-        seeds=range(seeds * (size.rows + 1)),
+        seeds=range(seeds * (size.rows + 2)),
         rendering=Rendering(
             skip=size.skip,
             num_inference_steps=size.steps,
@@ -165,6 +165,8 @@ def sample(
                 recording = Profile(bench)
                 profiled = False
     one = size.forward() * (1 + bool(model.guidance.weights(GUIDANCE)[1]))
+    # A row's images come once the next row has begun. The last row has no next one.
+    marks.pop()
     return {
         "unit": "row",
         "seconds": spread([(b - a) / seeds for a, b in pairwise(marks)]),
