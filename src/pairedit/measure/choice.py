@@ -2,8 +2,8 @@
 
 The pairs show how much of the picture the edit changes. Edits of a part of it gain by local
 sampling, edits of the whole picture lose (docs/method.md has the figures). If a probe reads the
-edit, skip and schedule are tried on a few seeds: the least off-target change on the way to half of
-one pair's worth wins. What is tried edits the finished picture (see `flowedit`), which all share.
+edit, skip and schedule are tried on a few seeds: the least off-target change on the way to one
+pair's worth wins. What is tried edits the finished picture (see `flowedit`), which all share.
 Without a probe nothing is tried, and sliders act on the way as the base has it.
 """
 
@@ -31,6 +31,9 @@ from pairedit.train import encode_pairs
 WHOLE_PICTURE = 0.45
 SEEDS = range(500, 503)  # of the trials: neither those of previews nor of evaluations
 SCALES = (0.0, 0.25, 0.5, 0.8)  # of the trials
+# Share of one pair's worth up to which uses are compared. Half of it is little for an edit that
+# few people have room for, and weak uses look good there.
+MATCH = 1.0
 # All edit the finished picture, which is rendered once for all of them.
 LOCAL = (
     Use(skip=0.8, local=True, lean=1.0, flowedit=True),
@@ -96,7 +99,7 @@ def by_trial(
     setting = replace(setting, prompts=setting.prompts[:1], seeds=SEEDS)
     scales, images = render_all(base, tried, {lora.path: lora}, scales=SCALES, setting=setting)
     size = setting.rendering.size
-    seen = [witness(subject, found, scales, size, readers) for found in images]
+    seen = [witness(subject, found, scales, size, readers, MATCH) for found in images]
     best = min(range(len(uses)), key=lambda index: _cost(seen[index]))
     unit = float(crossing(scales, effect(seen[best]).mean(0), 1.0))
     return replace(first, use=uses[best], by="probe", unit=unit if unit == unit else None)
