@@ -36,7 +36,7 @@ from pairedit.pictures.sheet import contact_sheet
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
-QUALITY = 86
+QUALITY = 92
 PAIRS, CALIBRATED = "pairs=false", "calibrated=true"
 PEOPLE = "seeds=[12,10,15]"
 PORTRAITS = "image=[{}]".format(",".join(f"pkg://data/real/{n}.png" for n in (1867, 1743, 220)))

@@ -42,8 +42,9 @@ def test_pages_show_what_is_drawn_and_nothing_else_lies_there(script):
 @pytest.mark.parametrize("path", sorted(PICTURES.glob("*.*")), ids=lambda path: path.name)
 def test_a_picture_is_quickly_loaded(path):
     assert path.stat().st_size <= MOST
-    with Image.open(path) as picture:
-        assert picture.width >= 500
+    if path.suffix != ".svg":  # which fits any width
+        with Image.open(path) as picture:
+            assert picture.width >= 500
 
 
 def test_an_unknown_picture_is_refused(script, monkeypatch, capsys):
