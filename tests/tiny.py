@@ -136,13 +136,13 @@ def places(sheet: Image.Image | np.ndarray, part: Image.Image | np.ndarray) -> l
     whole, part = np.asarray(sheet), np.asarray(part)
     height, width = part.shape[:2]
     rows, columns = whole.shape[0] - height + 1, whole.shape[1] - width + 1
-    fits = np.ones((rows, columns), dtype=bool)
+    fits = np.argwhere((whole[:rows, :columns] == part[0, 0]).all(-1))
     for y in range(0, height, 5):  # a few pixels leave few places to look at whole
         for x in range(0, width, 5):
-            fits &= (whole[y : y + rows, x : x + columns] == part[y, x]).all(-1)
+            fits = fits[(whole[fits[:, 0] + y, fits[:, 1] + x] == part[y, x]).all(-1)]
     return [
         [y, x]
-        for y, x in np.argwhere(fits).tolist()
+        for y, x in fits.tolist()
         if np.array_equal(whole[y : y + height, x : x + width], part)
     ]
 
