@@ -161,6 +161,17 @@ def test_a_slider_without_calibration_is_told_of(export, lora):
     assert nodes["from8"]["inputs"]["start_percent"] == round(7.5 / 20, 3)
 
 
+def test_a_base_that_comfyui_does_not_know_is_told_of(export, lora):
+    from pairedit.lora.file import annotate_lora
+
+    for base, said in (("flux-krea", 0), ("flux-mini", 1)):
+        annotate_lora(lora, base_model=base)
+        code, out, _ = export(f"lora={lora}", f"out={base}.safetensors", "workflow=true")
+        assert code == 0
+        assert out.count(f"ComfyUI has no {base}, so this slider does nothing useful") == said
+        assert out.count("is for a slider that was trained with model=flux-dev") == said
+
+
 def factors(nodes):
     """Return what the hook multiplies the strength by at each step, by ComfyUI's rule.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pairedit.bases.known import usual_workflow
+from pairedit.bases.known import usual_workflow, usual_workflows
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.plan.export import ExportPlan
@@ -99,7 +99,14 @@ def _added(loras: Sequence[tuple[LoraFile, float]]) -> dict[str, Tensor]:
 
 def _use(lora: LoraFile) -> dict[str, Any]:
     """Return how a slider is rendered, by its metadata; what they lack is FLUX.1-dev's default."""
-    recipe = recipe_of(lora.metadata)
+    recipe, base = recipe_of(lora.metadata), lora.metadata.get("base_model")
+    if base is not None and base not in usual_workflows:
+        log.warning(
+            "%s: ComfyUI has no %s, so this slider does nothing useful there; the workflow loads "
+            "FLUX.1-dev, and is for a slider that was trained with model=flux-dev",
+            lora.path,
+            base,
+        )
     if recipe.scale is None:
         log.warning(
             "%s: not calibrated, so the workflow has strength %g; pairedit-eval lora=%s measures "
@@ -129,5 +136,5 @@ def _use(lora: LoraFile) -> dict[str, Any]:
         "guidance_scale": recipe.guidance_scale,
         "size": recipe.size,
         "prompt": recipe.prompt or "a portrait photo of a person",
-        "model": str(lora.metadata.get("base_model")),
+        "model": str(base),
     }
