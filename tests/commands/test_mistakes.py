@@ -203,6 +203,17 @@ MISTAKES = {
     ),
     "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
+    "a key of two other commands": (
+        "train",
+        ["skip=0.6"],
+        ["skip: no such key of pairedit-train; it is one of pairedit-gen and pairedit-eval"],
+    ),
+    "a group of another command": (
+        "eval",
+        ["lora={lora}", "method=full"],
+        ["method: no such key of pairedit-eval; it is a key of pairedit-train"],
+    ),
+    "a folder by another name": ("train", ["rundir=x"], ["did you mean hydra.run.dir? Write hyd"]),
     "several beside a bad value that others take over": (
         "train",
         [

@@ -76,7 +76,8 @@ NAMES = {
     "layout": "format type kind to",
     "hydra.run.dir": "output out output_dir outdir out_dir output_path save_dir save_path "
     "output_folder save_folder logging_dir run_dir dir result_dir results output_name folder "
-    "output_folder_gen training_folder",
+    "output_folder_gen training_folder rundir out_folder output_directory run_folder workdir "
+    "results_dir",
     "out": "output output_path output_file outfile save_to save_path out_file dst dest "
     "destination output_dir",
     "precision": "dtype mixed_precision torch_dtype weight_dtype save_precision quantize fp16 "

@@ -80,7 +80,8 @@ def describe_composition(
             return f"{override or text}: expected key=value"
         return _no_key(key, override, command)
     if match := re.search(r"Could not override '(.*?)'\.\s*No match in the defaults list", text):
-        return f"{match.group(1)}: no such group"
+        key = match.group(1)
+        return _of_another(key, command) or f"{key}: no such group"
     if match := re.search(r"Additional config directory '(.*?)' not found", text):
         return f"--config-dir={match.group(1)}: no such folder"
     if override and text.startswith("Ambiguous value for argument"):
@@ -143,6 +144,16 @@ def _no_option(group: str, choice: str, options: list[str]) -> str:
     return f"{group}={choice}: no such option; there is {', '.join(sorted(options))}"
 
 
+def _of_another(key: str, command: str | None) -> str | None:
+    """Say which other commands have a key; None if there is none."""
+    owners = [f"pairedit-{name}" for name in TRUNKS if key in keys_of(name)]
+    if command not in TRUNKS or not owners:
+        return None
+    *first, last = owners
+    them = f"one of {', '.join(first)} and {last}" if first else f"a key of {last}"
+    return f"{key}: no such key of pairedit-{command}; it is {them}"
+
+
 def _no_key(key: str, override: str | None, command: str | None) -> str:
     """Say that there is no such key, and what was probably meant."""
     value = override.partition("=")[2] if override and "=" in override else None
@@ -150,6 +161,6 @@ def _no_key(key: str, override: str | None, command: str | None) -> str:
     if reason := why_not(key, command or ""):
         return f"{key}: no such key; {reason}"
     if ours is None:
-        return f"{key}: no such key"
+        return _of_another(key, command) or f"{key}: no such key"
     write = f" Write {meant(key, value, command or '')}" if value else ""
     return f"{key}: no such key; did you mean {ours}?{write}"
