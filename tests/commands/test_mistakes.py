@@ -79,6 +79,11 @@ MISTAKES = {
     "pairs without the folder dataset": (
         "train",
         ["dataset=age", "datasets.age.folder={pairs}", "pairs={pairs}"],
+        ["has no effect; say dataset=folder instead of dataset=age"],
+    ),
+    "pairs beside several datasets": (
+        "train",
+        ["dataset=[age,smile]", "pairs={pairs}"],
         ["has no effect; add dataset=folder"],
     ),
     "no such pairs": ("train", ["dataset=folder", "pairs=/nowhere"], ["/nowhere: no such"]),

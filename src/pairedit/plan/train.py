@@ -224,7 +224,10 @@ def _examples(
             found[name] = examples
     for name, option in (("pairs", "folder"), ("images", "images"), ("image_ids", "real")):
         if config[name] is not None and name not in used:
-            problems.append(f"{name}={config[name]}: has no effect; add dataset={option}")
+            others = list(config.datasets)
+            instead = f"say dataset={option} instead of dataset={others[0]}"
+            what = instead if len(others) == 1 else f"add dataset={option}"
+            problems.append(f"{name}={config[name]}: has no effect; {what}")
     return found
 
 
