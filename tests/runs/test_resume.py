@@ -11,6 +11,8 @@ def test_resume_becomes_the_command_that_started_the_run(tmp_path, monkeypatch):
     folder.mkdir()
     with pytest.raises(ValueError, match="no run to continue there"):
         expand_resume([f"resume={folder}"])
+    with pytest.raises(ValueError, match=r"again=.*: no run to repeat there"):
+        expand_resume([f"again={folder}"])
     (folder / "overrides.yaml").write_text(yaml.safe_dump(["method=fm", "steps=3", "resume=auto"]))
     place = f'hydra.run.dir="{folder}"'
     assert expand_resume([f"resume={folder}"]) == ["method=fm", "steps=3", "resume=auto", place]

@@ -159,7 +159,8 @@ def _started_by(folder: Path, key: str = "resume") -> Start:
         path = folder / SWEEP
         words, known = _sweep(path)
     else:
-        raise ValueError(f"{key}={folder}: no run to continue there (no {WORDS})")
+        what = "repeat" if key == "again" else "continue"
+        raise ValueError(f"{key}={folder}: no run to {what} there (no {WORDS})")
     for word in words:
         # A folder may come from somebody else: it must not say what code runs.
         if not isinstance(word, str) or re.search(r"_target_|^-|^[+~]*hydra[./@=]", word):
