@@ -118,7 +118,7 @@ def test_what_starts_nothing_is_refused(train_disc, finished, tmp_path):
     assert "steps=0: expected at least 1" in err
     code, _, err = train_disc(tmp_path / "b", f"init={tmp_path}/nowhere")
     assert code == 1
-    assert "nowhere: no such LoRA file" in err
+    assert f"init={tmp_path}/nowhere: no such LoRA file" in err
     (tmp_path / "empty").mkdir()
     code, _, err = train_disc(tmp_path / "c", f"init={tmp_path}/empty")
     assert code == 1

@@ -84,7 +84,7 @@ def test_a_use_is_kept_where_the_parts_agree_and_else_said(export, paths, tmp_pa
         (["merge=[a.pt,b.pt]", "lora=c.pt", "out=x.pt"], "merge= names the files"),
         (["lora=c.pt", "rank=3"], "rank=3: has no effect; add merge="),
         (["merge=[a.pt,b.pt]", "out=x.pt", "rank=0"], "rank=0: expected 1 to"),
-        (["merge=[a.pt,b.pt]", "out=x.pt"], "a.pt: no such LoRA file"),
+        (["merge=[a.pt,b.pt]", "out=x.pt"], "merge=a.pt: no such LoRA file"),
     ],
 )
 def test_what_cannot_be_merged_is_refused(export, words, says):

@@ -131,7 +131,11 @@ MISTAKES = {
         ["method=full", "steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3"],
         ["steps=0", "noise_scale=-1", "lora.rank=0", "seed=-3", "4 problems"],
     ),
-    "missing LoRA": ("gen", ["lora=/nowhere/x.safetensors"], ["/nowhere/x.safetensors: no such"]),
+    "missing LoRA": (
+        "gen",
+        ["lora=/nowhere/x.safetensors"],
+        ["lora=/nowhere/x.safetensors: no such"],
+    ),
     "a folder as LoRA": (
         "gen",
         ["lora={folder}"],

@@ -308,7 +308,10 @@ def test_renderings_become_a_gallery(command, export, lora, tmp_path):
         (["merge=[a,b]", "card=true", "out=x"], "merge=['a', 'b']: card=true describes one file"),
         (["lora={lora}", "show=full"], "show=full: has no effect; add card=true"),
         (["lora={content}", "card=true", "out=x"], "is a content LoRA; expected a slider"),
-        (["lora=none.safetensors", "card=true", "out=x"], "no such LoRA file"),
+        (
+            ["lora=none.safetensors", "card=true", "out=x"],
+            "lora=none.safetensors: no such LoRA file",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(

@@ -19,7 +19,8 @@ SHIPPED = locate("pkg://data/real")
 GEN = ["edit=real", "image={shipped}/610.png"]
 MISTAKES = {
     "no image": (["edit=real"], "needs image="),
-    "no such image": (["edit=real", "image=/nowhere.png"], "/nowhere.png: no such file"),
+    "no such image": (["edit=real", "image=/nowhere.png"], "image=/nowhere.png: no such file"),
+    "no such mask": ([*GEN, "mask=/nowhere.png"], "mask=/nowhere.png: no such file"),
     "image without edit": (["image={shipped}/610.png"], "has no effect; add edit=real"),
     "inversion without edit": (["inversion=ode"], "inversion=ode: has no effect"),
     "unknown inversion": ([*GEN, "inversion=odd"], "expected auto, ode, lora, both"),

@@ -242,9 +242,11 @@ def _headers(
     """Read the metadata of every LoRA; None of one that cannot be used."""
     known = {}
     for path in [*sliders, *contents]:
-        role = SEMANTIC if path in sliders else CONTENT
+        role, key = (SEMANTIC, "lora") if path in sliders else (CONTENT, "content_lora")
         known[path] = problems.attempt(
-            lambda path=path, role=role: inspect_role(path, names_of(model), notes, role)
+            lambda path=path, role=role, key=key: inspect_role(
+                path, names_of(model), notes, role, key=key
+            )
         )
         if known[path]:
             note_base(path, known[path], model, notes)

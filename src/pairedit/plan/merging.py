@@ -70,7 +70,7 @@ def describe_merged(
     """
     known = [
         problems.attempt(
-            lambda part=part: inspect_role(part.path, names, notes, SEMANTIC, checkpoints=False)
+            lambda part=part: inspect_role(part.path, names, notes, checkpoints=False, key="merge")
         )
         for part in parts
     ]

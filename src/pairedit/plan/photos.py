@@ -82,7 +82,9 @@ def find_photos(image: Any) -> list[Path]:
     found: list[Path] = []
     for entry in entries:
         path = locate(entry)
-        if path.is_dir():
+        if not path.exists():
+            problems.append(f"image={path}: no such file or folder")
+        elif path.is_dir():
             found += (problems.attempt(lambda path=path: find_images(path)) or {}).values()
         else:
             problems.attempt(lambda path=path: read_image(path))
@@ -170,7 +172,9 @@ def match_masks(mask: Any, photos: Sequence[Path], notes: list[str]) -> list[Pat
         )
     problems = Problems()
     for path, photo in zip(paths, photos, strict=True):
-        if path:
+        if path and not path.exists():
+            problems.append(f"mask={path}: no such file or folder")
+        elif path:
             problems.attempt(lambda path=path, photo=photo: read_mask(path, photo))
     problems.done()
     return paths

@@ -15,7 +15,12 @@ LONGEST = 1 << 26  # bytes of a header; beyond, a file lies
 
 
 def inspect_role(
-    path: Path, names: Names, notes: list[str], role: str = SEMANTIC, checkpoints: bool = True
+    path: Path,
+    names: Names,
+    notes: list[str],
+    role: str = SEMANTIC,
+    checkpoints: bool = True,
+    key: str = "lora",
 ) -> Mapping[str, Any]:
     """Check a LoRA file as `inspect_lora` does, and check that it has the wanted role.
 
@@ -25,6 +30,7 @@ def inspect_role(
         notes: receives what the user should know.
         role: what it is to do.
         checkpoints: take them, too.
+        key: that names the file.
 
     Returns:
         The metadata.
@@ -32,7 +38,7 @@ def inspect_role(
     Raises:
         ValueError: see `inspect_lora`.
     """
-    step = checkpoint_step(path)
+    step = checkpoint_step(present(path, key))
     if step is not None:
         if not checkpoints:
             raise ValueError(
@@ -45,6 +51,17 @@ def inspect_role(
     if role == SEMANTIC:
         note_content(path, notes)
     return known
+
+
+def present(path: Path, key: str = "lora") -> Path:
+    """Return a path that a key names, if anything is there.
+
+    Raises:
+        ValueError: names the key.
+    """
+    if not path.exists():
+        raise ValueError(f"{key}={path}: no such LoRA file")
+    return path
 
 
 def note_content(path: Path, notes: list[str]) -> None:

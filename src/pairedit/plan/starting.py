@@ -43,7 +43,8 @@ def find_starts(
         found[dataset] = parts
         known |= {(role, part): None for role, part in parts.items()}
     for role, part in known:
-        note_base(part, inspect_role(part, names_of(model), notes, role), model, notes)
+        about = inspect_role(part, names_of(model), notes, role, key="init")
+        note_base(part, about, model, notes)
     return found
 
 
