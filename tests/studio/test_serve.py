@@ -1,6 +1,7 @@
 """How the server of the page ends."""
 
 import signal
+import socket
 import sys
 from types import SimpleNamespace
 
@@ -39,3 +40,12 @@ def test_a_signal_is_said_even_where_the_caller_ignores_it(monkeypatch, handler)
     finally:
         signal.signal(signal.SIGINT, before)
     assert stopped.value.number == signal.SIGINT
+
+
+def test_a_port_that_is_taken_is_named_with_its_key():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ValueError, match=f"port={port}: .*choose another one with port="):
+            serve._listen(SimpleNamespace(host="127.0.0.1", port=port))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -90,6 +91,8 @@ def _listen(plan: StudioPlan) -> socket.socket:
     except OSError as error:
         listener.close()
         reason = (error.strerror or str(error)).lower()
+        if error.errno == errno.EADDRINUSE:
+            reason += "; choose another one with port=, or stop what serves there"
         raise ValueError(f"host={plan.host} port={plan.port}: {reason}") from error
     return listener
 
