@@ -32,3 +32,11 @@ def test_a_slider_that_changes_nothing_is_a_no_op():
 
 def test_every_verdict_but_the_good_one_has_advice():
     assert {name for name, advice in ADVICE.items() if not advice} == {"works"}
+
+
+def test_advice_to_let_a_slider_act_longer_holds_for_levels_and_steps():
+    assert not [name for name, advice in ADVICE.items() if "lower skip" in advice]
+    for name in ("no-op", "off target", "weak"):
+        assert "a higher noise level, such as skip=0.85" in ADVICE[name]
+    for name in ("no-op", "weak"):
+        assert "scales=[0,1,1.5,2]" in ADVICE[name]

@@ -17,16 +17,19 @@ UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is blac
 # more, for each of the nine shipped ones, half of such an edit .59 and more, sliders of 60 steps
 # .75 and .87; hair turned red under pairs that put on a red hat .36, no other edit more than .43.
 ALIKE = 0.5
+# A number of steps means the reverse of a noise level, so the advice names the level.
+LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
+LARGER = "render larger scales (such as scales=[0,1,1.5,2] of pairedit-gen)"
 ADVICE = {
-    "no-op": "the images stay as they are: train longer (steps=), raise learning_rate or cfg_eta, "
-    "lower skip, or render larger scales",
+    "no-op": f"the images stay as they are: {LARGER}, {LONGER}, train longer (steps=), or raise "
+    "learning_rate or cfg_eta",
     "destructive": "the person is lost at the smallest scale: use smaller scales, or train with "
     "a lower learning_rate, fewer steps or a lower cfg_eta",
     "reversed": "it undoes the edit: swap source/ and target/, or use negative scales",
     "off target": "it changes the images, but hardly what the pairs change: train longer, try "
-    "another method, a lower skip or more pairs",
-    "weak": "it does what the pairs show, but not much: render larger scales, train longer, raise "
-    "cfg_eta or lower skip",
+    f"another method or more pairs, or {LONGER}",
+    "weak": f"it does what the pairs show, but not much: {LARGER}, {LONGER}, train longer, or "
+    "raise cfg_eta",
     "unlike": "the images do not change where the pairs differ: look at them, train longer, "
     "or use pairs that differ in nothing else",
     "changes": "the images change, but nothing here can tell whether as asked: look at them, or "
