@@ -1,6 +1,7 @@
 """The plan of the studio: what is refused, what its jobs are given."""
 
 import importlib.util
+import sys
 
 import pytest
 
@@ -56,10 +57,22 @@ def test_what_cannot_be_is_said_at_once(tmp_path):
         assert word in str(caught.value)
 
 
-def test_without_gradio_one_line_says_how_to_get_it(monkeypatch):
+def test_without_gradio_one_line_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     with pytest.raises(ValueError, match="needs Gradio") as caught:
         plan_studio(composed("studio"))
     assert str(caught.value) == (
         "pairedit-studio needs Gradio, which is not installed: pip install 'pairedit[studio]'"
     )
+
+
+def test_without_gradio_the_environment_of_make_studio_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    apart = tmp_path / "studio/bin/pairedit-studio"
+    apart.parent.mkdir(parents=True)
+    apart.touch()
+    with pytest.raises(ValueError, match="make studio") as caught:
+        plan_studio(composed("studio"))
+    assert f"start {apart}" in str(caught.value)

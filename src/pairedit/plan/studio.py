@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import ipaddress
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,7 +63,7 @@ def plan_studio(
     model = problems.attempt(lambda: _model(config))
     for package in ("gradio", "uvicorn"):
         if importlib.util.find_spec(package) is None:
-            problems.append(f"pairedit-studio needs Gradio, which is not installed: {INSTALL}")
+            problems.append(f"pairedit-studio needs Gradio, which is not installed: {_installed()}")
             break
     problems.expect(
         0 < config.port <= LARGEST_PORT, f"port={config.port}: expected 1 to {LARGEST_PORT}"
@@ -92,6 +93,14 @@ def plan_studio(
         folder=folder.absolute(),
         browser=config.browser,
     )
+
+
+def _installed() -> str:
+    """Say how to get what the page needs; `make studio` puts it into an environment of its own."""
+    apart = Path(sys.prefix, "studio/bin/pairedit-studio")
+    if apart.is_file():
+        return f"`make studio` has put it beside; start {apart}"
+    return INSTALL
 
 
 def is_loopback(host: str) -> bool:
