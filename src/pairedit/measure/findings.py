@@ -80,7 +80,10 @@ def _what(result: Result) -> tuple[str, str]:
     """Say what changes, and what of it nothing here has read."""
     seen = result.seen
     if seen.attribute:
-        return f"It changes {seen.attribute}{' as its pairs do' * ('pairs' in seen.has)}", ""
+        how = " as its pairs do" * ("pairs" in seen.has)
+        if seen.guessed:
+            return f"It seems to change {seen.attribute}{how} (a guess: nobody named the edit)", ""
+        return f"It changes {seen.attribute}{how}", ""
     if "clip" in seen.has:
         return "It changes the pictures in the direction of its pairs", ", as CLIP reads it"
     return "It changes the pictures", ", but nothing here reads what changes"

@@ -36,7 +36,10 @@ ADVICE = {
     "name what should change (attribute=, for flux-mini)",
     "works": "",
 }
-NAME_IT = "if it is wrong, name the right one with attribute="
+NAME_IT = (
+    "if it is wrong, name the right one with attribute=, or measure an edit that the probe does "
+    "not know without it (pairedit-eval reader=[clip])"
+)
 NO_PAIRS = "the pairs were not found; name them with pairs="
 NOT_ASKED = "reader={} was not asked for"
 
