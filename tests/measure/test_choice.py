@@ -1,6 +1,7 @@
 """How a slider is best used: by its pairs, by trial, and where that is noted and read."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,7 +136,9 @@ def test_a_training_notes_it_and_a_rendering_follows(train_disc, command, tiny_o
     code, out, _ = train_disc(tmp_path / "run", "preview=false")
     assert code == 0
     assert "disc: the pairs change" in out
-    assert "skip and schedule are the usual ones" in out
+    assert re.search(
+        "best used with local=(true|false), and all else as the base model has it", out
+    )
     slider = tmp_path / "run/disc/semantic.safetensors"
     way = inspect_lora(slider)["use"]["local"]
     noted = {"local": way, "schedule": 0.0, "flowedit": False, "by": "pairs"}

@@ -19,7 +19,9 @@ def test_training_ends_with_evidence(train_disc, tmp_path):
     assert (code, err) == (0, "")
     modules = 2 * 8 + 2 * 3
     for role in ("content", "semantic"):
-        assert re.search(rf"disc: {role} LoRA on {modules} modules, update norm [\d.e-]+ \(", out)
+        assert re.search(
+            rf"disc: {role} LoRA changes the weights of {modules} modules by [\d.e-]+ %", out
+        )
     assert re.search(r"disc: image change at scale -0\.2: \+0\.0\d\d, 0\.2: .* \(\d seeds?\)", out)
     found = json.loads((tmp_path / "a/disc/report.json").read_text(), parse_constant=pytest.fail)
     assert f"disc: verdict {found['verdict']}" in out

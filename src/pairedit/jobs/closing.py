@@ -180,16 +180,17 @@ def _choose(
                 seeds=len(SEEDS),
                 model=plan.model.name,
             )
+    if choice.by == "pairs":
+        best = f"local={str(choice.use.local).lower()}, and all else as the base model has it"
+    elif choice.unit:
+        best = f"{written(choice.use)}; one pair is worth about scale {choice.unit:.2g}"
+    else:
+        best = f"{written(choice.use)}; it does not reach what one pair is worth"
     log.info(
-        "%s: the pairs change %.0f %% of the picture; best used with %s%s",
+        "%s: the pairs change %.0f %% of the picture; best used with %s",
         subject.dataset,
         100 * choice.reach,
-        written(choice.use),
-        "; skip and schedule are the usual ones"
-        if choice.by == "pairs"
-        else f"; one pair is worth about scale {choice.unit:.2g}"
-        if choice.unit
-        else "; it does not reach what one pair is worth",
+        best,
     )
     return choice, entries
 

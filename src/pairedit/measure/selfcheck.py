@@ -172,12 +172,12 @@ def _say_updates(name: str, updates: Mapping[str, Update]) -> None:
     """Log how large every LoRA has become."""
     for role, update in updates.items():
         log.info(
-            "%s: %s LoRA on %d modules, update norm %.3g (%.2g %% of their weights)",
+            "%s: %s LoRA changes the weights of %d modules by %.2g %% (norm %.3g)",
             name,
             role,
             update.modules,
-            update.norm,
             100 * update.share,
+            update.norm,
         )
 
 
