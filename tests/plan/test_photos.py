@@ -11,7 +11,7 @@ from pairedit.data.images import read_image
 from pairedit.edits import Photo
 from pairedit.files import locate
 from pairedit.plan.gen import plan_gen
-from pairedit.plan.photos import find_photos, match_content
+from pairedit.plan.photos import find_photos, match_content, match_masks
 from pairedit.plan.train import plan_train
 from tiny import picture, strong_lora
 
@@ -20,7 +20,6 @@ GEN = ["edit=real", "image={shipped}/610.png"]
 MISTAKES = {
     "no image": (["edit=real"], "needs image="),
     "no such image": (["edit=real", "image=/nowhere.png"], "image=/nowhere.png: no such file"),
-    "no such mask": ([*GEN, "mask=/nowhere.png"], "mask=/nowhere.png: no such file"),
     "image without edit": (["image={shipped}/610.png"], "has no effect; add edit=real"),
     "inversion without edit": (["inversion=ode"], "inversion=ode: has no effect"),
     "unknown inversion": ([*GEN, "inversion=odd"], "expected auto, ode, lora, both"),
@@ -94,3 +93,8 @@ def test_images_are_found_by_file_folder_and_list(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"torn\.png: not a readable"):
         find_images(tmp_path)
+
+
+def test_a_missing_mask_is_named_with_its_key():
+    with pytest.raises(ValueError, match=r"^mask=/nowhere\.png: no such file or folder$"):
+        match_masks("/nowhere.png", [SHIPPED / "610.png"], [])

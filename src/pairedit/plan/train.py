@@ -225,7 +225,7 @@ def _examples(
     for name, option in (("pairs", "folder"), ("images", "images"), ("image_ids", "real")):
         if config[name] is not None and name not in used:
             others = list(config.datasets)
-            instead = f"say dataset={option} instead of dataset={others[0]}"
+            instead = f"say dataset={option} instead of dataset={', '.join(others)}"
             what = instead if len(others) == 1 else f"add dataset={option}"
             problems.append(f"{name}={config[name]}: has no effect; {what}")
     return found
