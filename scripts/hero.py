@@ -1,4 +1,4 @@
-"""Arrange the wide picture of the README: three pairs, one person along the slider, a photograph.
+"""Arrange the wide picture of the README: three pairs, a person along the slider, a drawn portrait.
 
 `python scripts/pictures.py hero` draws it. Faces are few and large, so that they are told on a
 phone, where the picture is 360 px wide.
@@ -55,7 +55,7 @@ def draw(
         write_text(sheet, words, TYPE, colour, left, y + CELL + 4)
     one = MARGIN + 3 * (CELL + GAP)
     y += CELL + round(1.6 * TYPE)
-    _say(sheet, "On a photograph", y)
+    _say(sheet, "On a portrait that the model never saw", y)
     y += line
     for number, image in enumerate(photo):
         _put(sheet, image, MARGIN + number * (CELL + GAP), y, CELL)

@@ -45,6 +45,7 @@ RECIPES = (
     ("ours", "one", "graded-150-one", "chosen"),
 )
 APART = ("tilt",)  # no method learns to turn a head
+UNKNOWN = "not measured"
 
 
 @cache
@@ -63,12 +64,11 @@ def measured(base: str) -> Mapping[str, Mapping]:
 def cell(base: str, variant: str) -> str:
     """Write the seconds of one variant, and the GiB that its process takes."""
     found = measured(base).get(variant)
-    if found is None:
-        return "not measured"
-    note = "4-bit: " if fourbit(variant, found) else ""
+    if found is None or fourbit(variant, found):
+        return UNKNOWN
     seconds = found["seconds"]["median"]
     shown = f"{seconds:.2f}" if seconds < 1 else f"{seconds:.1f}"
-    return f"{note}{shown} s, {found['peak']['process']:.1f} GiB"
+    return f"{shown} s, {found['peak']['process']:.1f} GiB"
 
 
 def fourbit(variant: str, found: Mapping) -> bool:
@@ -84,7 +84,15 @@ def cards() -> str:
     ]
     for card, model, profile, base in CARDS:
         cells = [cell(base, f"{work}-{profile}") for work in ("train", "sample")]
-        lines.append(f"| {card} GB | `{model}` `{profile}` | {' | '.join(cells)} |")
+        if set(cells) == {UNKNOWN}:
+            continue
+        taken = max(
+            found["peak"]["process"]
+            for name, found in measured(base).items()
+            if name in (f"train-{profile}", f"sample-{profile}")
+        )
+        doubt = ", may not fit" if taken > card else ""
+        lines.append(f"| {card} GB{doubt} | `{model}` `{profile}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,7 +1,9 @@
 """FLUX.2 klein: pictures as diffusers' own pipeline draws them, LoRAs that reach every module."""
 
+import re
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ from pairedit.methods import PairEdit
 from pairedit.noising import ContentPreserving, Rectified
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
-from pairedit.settings import Rendering, Training
+from pairedit.settings import Rendering, Training, step_of
 from pairedit.train import fit
 from tiny import assert_same_edit, random_lora, running
 
@@ -322,6 +324,16 @@ def test_a_quantised_klein_is_near_the_full_one_or_asks_for_its_library(
     assert 0 < np.abs(found.astype(int) - full.astype(int)).mean() < 0.2 * full.std()
     for role, weights in gradients(few, True).items():
         assert all(weight.abs().sum() > 0 for weight in weights), role
+
+
+def test_the_page_for_comfyui_has_the_steps_of_the_usual_level(klein):
+    page = Path(__file__).parents[2].joinpath("docs/comfyui.md").read_text()
+    cells = r"\| (\d+) x \d+ \| (\d+) \| (\d+) \| (\d+) \|$"
+    rows = re.findall(r"^\| `flux2-klein`.* " + cells, page, re.M)
+    assert len(rows) == 3
+    for side, *written in rows:
+        grids = [klein.sigmas((int(side), int(side)), steps) for steps in (20, 28, 50)]
+        assert [str(step_of(0.75, grid)) for grid in grids] == written, side
 
 
 def test_the_levels_that_training_draws_from(klein):

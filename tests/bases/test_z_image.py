@@ -1,7 +1,9 @@
 """Z-Image: parity with diffusers' own pipeline, gradients, files, commands; a tiny random one."""
 
+import re
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -339,6 +341,13 @@ def test_the_noise_levels_are_shifted_by_three_whatever_the_size(base):
 
 def option(**changes):
     return replace(build(composed("gen", "model=z-image").model, "model", ZImage), **changes)
+
+
+def test_the_page_for_comfyui_has_the_steps_of_the_usual_level(base):
+    page = Path(__file__).parents[2].joinpath("docs/comfyui.md").read_text()
+    (written,) = re.findall(r"^\| `z-image` \| any \| (\d+) \| (\d+) \| (\d+) \|$", page, re.M)
+    grids = [base.sigmas((512, 512), steps) for steps in (20, 28, 50)]
+    assert [str(step_of(option().skip, grid)) for grid in grids] == list(written)
 
 
 def test_by_default_a_slider_acts_where_it_does_on_flux(base):
