@@ -26,6 +26,7 @@ from pairedit.edits import Edit, Lane
 from pairedit.flow import Flow
 from pairedit.legs import Cell, Leg, Slider
 from pairedit.local import share
+from pairedit.machine.devices import bring
 from pairedit.settings import Size
 
 
@@ -117,7 +118,7 @@ class Finished:
             lane: noise_of(flow.base, self._lanes[lane].seed, step, self._size)
             for lane in dict.fromkeys(lanes)
         }
-        noise = torch.stack([drawn[lane] for lane in lanes]).to(moved.device)
+        noise = bring(torch.stack([drawn[lane] for lane in lanes]), moved.device)
         noisy = (1 - sigma) * self._pictures[lanes] + sigma * noise
         blends = [self._edit.blend(leg.scales[column], self._lanes[lane]) for lane, column in cells]
         found = flow.velocity(noisy + moved, blends, step)
