@@ -72,6 +72,9 @@ ON_REQUEST = {
     "train-80gb-eager": _ours(
         "train", 90, "80gb", fresh=True, whole=True, default=True, compile=False
     ),
+    "train-fp8-eager": _ours(
+        "train", 90, "80gb", fresh=True, whole=True, default=True, compile=False, precision="fp8"
+    ),
     "train-80gb-plain": _ours(
         "train", 90, "80gb", fresh=True, whole=True, default=True, compile=False, graphs=False
     ),
