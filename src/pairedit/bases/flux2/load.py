@@ -34,5 +34,6 @@ load = loader(
     Flux2Base,
     family="FLUX.2",
     needs=needs_of,
+    fuses=True,
     parts=lambda path, dtype: {"text_encoder": read_encoder(path, dtype)},
 )

@@ -32,7 +32,7 @@ class Flux2(Model):
 
     names: ClassVar[Names] = NAMES
     unit: ClassVar[int] = 16  # px: the VAE shrinks 8 times, a token covers 2 x 2 latent pixels
-    fuses: ClassVar[bool] = False
+    fuses: ClassVar[bool] = True
     guidance: ClassVar[Guidance] = FROM_NEGATIVE
     pipeline: ClassVar[str] = "Flux2KleinPipeline"
     licences: ClassVar[Mapping[str, Licence]] = {

@@ -7,4 +7,4 @@ from diffusers import ZImagePipeline
 from pairedit.bases.loading import loader, needs_of
 from pairedit.bases.z_image.zimage import ZImageBase
 
-load = loader(ZImagePipeline, ZImageBase, family="Z-Image", needs=needs_of)
+load = loader(ZImagePipeline, ZImageBase, family="Z-Image", needs=needs_of, fuses=True)

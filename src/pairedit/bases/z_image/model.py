@@ -29,7 +29,7 @@ class ZImage(Model):
 
     names: ClassVar[Names] = NAMES
     unit: ClassVar[int] = 16  # px: the VAE shrinks 8 times, a token covers 2 x 2 latent pixels
-    fuses: ClassVar[bool] = False
+    fuses: ClassVar[bool] = True
     guidance: ClassVar[Guidance] = BEYOND
     pipeline: ClassVar[str] = "ZImagePipeline"
     licences: ClassVar[Mapping[str, Licence]] = {"z-image": APACHE}
