@@ -1,11 +1,11 @@
-"""Measure a sweep on all GPUs of a machine against one of them, through `hydra/launcher=joblib`.
+"""Measure a sweep on several GPUs of a machine against one, through `hydra/launcher=joblib`.
 
-    python benchmarks/sweep_gpus.py --work /tmp/sweep [--gpus 2] [--parts flux-mini] [--steps 240]
+    python benchmarks/sweep_gpus.py --work /tmp/sweep [--gpus 1 2 4] [--parts flux-mini]
 
 Trains `full` on flux-mini from eight seeds, and four LoRAs on a FLUX.1 of FLUX.1-dev's size with
-random weights, first with one GPU, then with all. What is known is printed and written to
-WORK/sweep_gpus.json after each of them. `--size tiny` tries the commands out on a CPU.
-Needs `pip install 'pairedit[joblib]'`.
+random weights, with each number of GPUs. What is known is printed and written to
+WORK/sweep_gpus.json after each of them, and what stands there is kept. `--size tiny` tries the
+commands out on a CPU. Needs `pip install 'pairedit[joblib]'`.
 
 A worker starts once and does several jobs. With a start of s and jobs of t seconds, n jobs on two
 GPUs take (s + n t / 2) / (s + n t) of the time on one: .55 needs n t of at least 9 s, and both
@@ -33,7 +33,9 @@ def main() -> None:
     """Run all four sweeps and write what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="a folder for models and sweeps")
-    parser.add_argument("--gpus", type=int, default=2, help="how many GPUs there are")
+    parser.add_argument(
+        "--gpus", type=int, nargs="+", default=[1, 2], help="numbers of GPUs, one after the other"
+    )
     parser.add_argument(
         "--size",
         choices=("full", "tiny"),
@@ -58,7 +60,9 @@ def main() -> None:
     tiny = given.size == "tiny"
     given.work.mkdir(parents=True, exist_ok=True)
     parts = given.parts.split(",")
-    found: dict[str, Any] = {"gpus": given.gpus, "size": given.size}
+    notes = given.work / "sweep_gpus.json"
+    found: dict[str, Any] = json.loads(notes.read_text()) if notes.is_file() else {}
+    found["size"] = given.size
     folder = given.work / "model"
     if "large" in parts:
         started = time.monotonic()
@@ -74,20 +78,23 @@ def main() -> None:
     }
     for name in parts:
         jobs, words = sweeps[name]
-        # Files are read and kernels built once for both.
-        _train(given.work / f"{name}-warm", 1, tiny, [*_last([*words, "steps=2"]), "seed=99"])
+        # Files are read, kernels built and all cards woken once for all sweeps.
+        most = max(given.gpus)
+        warm = [*_last([*words, "steps=2"]), f"seed=range(99,{99 + most})"]
+        _train(given.work / f"{name}-warm-{most}", most, tiny, warm)
         seeds = f"seed=range({jobs})"
-        found[name] = known = {"jobs": jobs, "steps": words[0]}
-        for label, count in (("one GPU", 1), ("all GPUs", given.gpus)):
+        known = found.setdefault(name, {"jobs": jobs, "steps": words[0]})
+        for count in given.gpus:
             place = given.work / f"{name}-{count}"
             took = _train(place, count, tiny, [*words, seeds])
-            known[label] = {"s": round(took, 1), **_spent(place, took, jobs / count)}
+            known[f"{count} GPUs"] = {"s": round(took, 1), **_spent(place, took)}
+            if count > 1 and "1 GPUs" in known:
+                alone = known["1 GPUs"]["s"]
+                known[f"{count} GPUs"]["share"] = round(took / alone, 3)
+                pairs = [_digests(given.work / f"{name}-{of}") for of in (1, count)]
+                same = sum(pairs[0][job] == pairs[1].get(job) for job in pairs[0])
+                known[f"{count} GPUs"]["same bytes"] = f"{same} of {len(pairs[0])}"
             _note(given.work, found)
-        known["share"] = round(known["all GPUs"]["s"] / known["one GPU"]["s"], 3)
-        pairs = [_digests(given.work / f"{name}-{count}") for count in (1, given.gpus)]
-        same = sum(pairs[0][job] == pairs[1].get(job) for job in pairs[0])
-        known["same bytes"] = f"{same} of {len(pairs[0])}"
-        _note(given.work, found)
 
 
 def _note(work: Path, found: Mapping[str, Any]) -> None:
@@ -99,7 +106,8 @@ def _note(work: Path, found: Mapping[str, Any]) -> None:
 
 def _train(folder: Path, gpus: int, tiny: bool, words: list[str]) -> float:
     """Run one sweep; return its seconds."""
-    visible = {} if tiny else {"CUDA_VISIBLE_DEVICES": ",".join(map(str, range(gpus)))}
+    there = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+    visible = {} if tiny else {"CUDA_VISIBLE_DEVICES": ",".join(there[:gpus])}
     command = [sys.executable, "-u", "-c", TRAIN, "-m", "hydra/launcher=joblib", "method=full"]
     command += ["preview=false", "report=false", f"hydra.sweep.dir={folder}", *words]
     command += ["device=cpu", f"hydra.launcher.n_jobs={gpus}"] if tiny else []
@@ -111,11 +119,21 @@ def _train(folder: Path, gpus: int, tiny: bool, words: list[str]) -> float:
     return took
 
 
-def _spent(folder: Path, took: float, turns: float) -> dict[str, float]:
-    """Divide the time of a sweep into the start of its workers and a job of a worker at work."""
-    notes = [json.loads(path.read_text()) for path in folder.glob("*/job.json")]
-    a_job = statistics.median(note["seconds"] for note in notes)
-    return {"a job, s": round(a_job, 1), "start, s": round(took - turns * a_job, 1)}
+def _spent(folder: Path, took: float) -> dict[str, Any]:
+    """Tell what jobs took, in seconds: the first of each worker, with its imports, and others."""
+    workers: dict[int, list[Mapping[str, Any]]] = {}
+    jobs = [json.loads(path.read_text()) for path in folder.glob("*/job.json")]
+    for job in sorted(jobs, key=lambda job: job["since"]):
+        workers.setdefault(job["process"], []).append(job)
+    first = min(job["since"] for job in jobs)
+    last = max(job["since"] + job["seconds"] for job in jobs)
+    later = [job["seconds"] for jobs in workers.values() for job in jobs[1:]]
+    return {
+        "before and after all jobs, s": round(took - (last - first), 1),
+        "first jobs, s": [round(jobs[0]["seconds"], 1) for jobs in workers.values()],
+        "a later job, s": round(statistics.median(later), 1) if later else None,
+        "jobs of each worker": [len(jobs) for jobs in workers.values()],
+    }
 
 
 def _last(words: list[str]) -> list[str]:
