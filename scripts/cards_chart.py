@@ -29,7 +29,7 @@ def chart() -> str:
     lines = [
         (card, model, profile, found)
         for card, model, profile, base in CARDS
-        if (found := measured(base).get(f"train-{profile}"))
+        if (found := measured(base).get(f"train-{profile}")) and not fourbit(profile, found)
     ]
     most = max(found["seconds"]["median"] for *_, found in lines)
     height = HEAD + ROW * len(lines) + FOOT
@@ -38,8 +38,7 @@ def chart() -> str:
         top = HEAD + ROW * number
         seconds = found["seconds"]["median"]
         length = (WIDTH - LEFT - RIGHT) * seconds / most
-        bits = ", measured in 4 bits" if fourbit(profile, found) else ""
-        name = escape(f"{card} GB: {model}, hardware={profile}{bits}")
+        name = escape(f"{card} GB: {model}, hardware={profile}")
         said = f"{seconds:.2f} s, {found['peak']['process']:.1f} GiB"
         parts += [
             f'<text x="{LEFT}" y="{top + 14}">{name}</text>',

@@ -29,17 +29,22 @@ from PIL import Image
 
 import hero
 from pairedit import cli
+from pairedit.data.examples import find_pairs
 from pairedit.data.images import read_image
 from pairedit.files import locate
 from pairedit.pictures.cells import fitted
-from pairedit.pictures.sheet import contact_sheet
+from pairedit.pictures.pairs import band_of
+from pairedit.pictures.sheet import Block, arrange, contact_sheet
 
 ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 QUALITY = 92
 PAIRS, CALIBRATED = "pairs=false", "calibrated=true"
+WORDS = "steps=86"  # of a text slider: what two cores do in about four minutes
 PEOPLE = "seeds=[12,10,15]"
-PORTRAITS = "image=[{}]".format(",".join(f"pkg://data/real/{n}.png" for n in (1867, 1743, 220)))
+REAL = (1867, 1743, 220)  # drawn portraits of people that no training saw
+PORTRAITS = "image=[{}]".format(",".join(f"pkg://data/real/{n}.png" for n in REAL))
+ONE = 4  # the column of a sheet of portraits that is worth one pair
 SHAPES = ((96, 176), (112, 144), (128, 128), (160, 96))
 REPORT = (1280, 1000)  # px of the browser
 COVERED = "#d4d4d8"  # where a mask lets nothing through
@@ -77,8 +82,8 @@ class Outputs:
         """Render some people by age, as by default."""
         return self.gen(self.lora("age"), PEOPLE)
 
-    def photographs(self) -> Path:
-        """Render portraits that no training saw."""
+    def portraits(self) -> Path:
+        """Edit drawn portraits that no training saw, as photographs are edited."""
         return self.gen(self.lora("age"), "edit=real", PORTRAITS)
 
 
@@ -88,14 +93,24 @@ def run(program: str, *words: str) -> None:
     getattr(cli, program)()
 
 
+def drawn(number: int) -> Path:
+    """Name the file of a drawn portrait."""
+    return locate(f"pkg://data/real/{number}.png")
+
+
 def lane(folder: Path, name: str = "") -> list[Image.Image]:
-    """Read a row of pictures by rising scale: the only one, or that of a seed or photograph."""
+    """Read a row of pictures by rising scale: the only one, or that of a seed or portrait."""
+    return [read_image(path) for path in scales(folder, name).values()]
+
+
+def scales(folder: Path, name: str = "") -> dict[float, Path]:
+    """Find the pictures of a row by their scales, which rise."""
     found = {}
     for path in (folder / "images").glob(f"*{name}_scale*.png"):
         scale = float(re.search(r"_scale([-+.\d]+)$", path.stem)[1])
         assert scale not in found, f"{folder} has several rows; name one"
-        found[scale] = read_image(path)
-    return [found[scale] for scale in sorted(found)]
+        found[scale] = path
+    return dict(sorted(found.items()))
 
 
 def sheet(folder: Path, name: str = "sheet.png") -> Image.Image:
@@ -108,9 +123,24 @@ def draw_hero(at: Outputs) -> Image.Image:
     pairs = [read_image(p) for p in sorted(locate("pkg://data/age/source").glob("*.png"))[:3]]
     after = [read_image(p) for p in sorted(locate("pkg://data/age/target").glob("*.png"))[:3]]
     sides = [side for both in zip(pairs, after, strict=True) for side in both]
-    photo = lane(at.photographs(), "1867")
-    photo[1] = read_image(locate("pkg://data/real/1867.png"))
-    return hero.draw("age", sides, lane(at.age(), "seed000012"), photo)
+    portrait = lane(at.portraits(), "1867")
+    portrait[1] = read_image(drawn(1867))
+    return hero.draw("age", sides, lane(at.age(), "seed000012"), portrait)
+
+
+def draw_real(at: Outputs) -> Image.Image:
+    """Show drawn portraits beside their edits; a sheet of pairedit-gen calls them photographs."""
+    place = at.portraits()
+    rows = [[read_image(drawn(number)), *lane(place, str(number))] for number in REAL]
+    shown = [[fitted(image) for image in row] for row in rows]
+    pairs = band_of(find_pairs(locate("pkg://data/age")), rows[0][0].size)
+    heads = ["portrait", *(f"{scale:g}" for scale in scales(place, str(REAL[0])))]
+    heads[ONE] += " = one pair"
+    portraits = Block(
+        rows=shown, row_labels=[str(n) for n in REAL], column_labels=heads, framed=ONE
+    )
+    above = pairs.block(width=len(heads) * shown[0][0].width, cell=shown[0][0])
+    return arrange([[above], [portraits]], "age")
 
 
 def draw_shapes(at: Outputs) -> Image.Image:
@@ -123,23 +153,23 @@ def draw_shapes(at: Outputs) -> Image.Image:
 
 
 def draw_masks(at: Outputs) -> Image.Image:
-    """Show two photographs, edited everywhere and inside of a mask."""
+    """Show two drawn portraits, edited everywhere and inside of a mask."""
     rows, labels = [], []
     for number, (wide, tall) in ((1867, (128, 128)), (220, (144, 112))):
-        whole = read_image(locate(f"pkg://data/real/{number}.png")).resize((wide, wide))
-        photo = whole.crop((0, 0, wide, tall))
-        mask = Image.new("L", photo.size, 0)
+        whole = read_image(drawn(number)).resize((wide, wide))
+        portrait = whole.crop((0, 0, wide, tall))
+        mask = Image.new("L", portrait.size, 0)
         mask.paste(255, (0, 0, wide // 2, tall))
-        paths = [at.work / f"{number}-{name}.png" for name in ("photo", "mask")]
-        for image, path in zip((photo, mask), paths, strict=True):
+        paths = [at.work / f"{number}-{name}.png" for name in ("portrait", "mask")]
+        for image, path in zip((portrait, mask), paths, strict=True):
             image.save(path)
         asked = ("edit=real", f"image={paths[0]}", at.lora("age"), PAIRS, CALIBRATED)
         asked = (*asked, "scales=[0,1]")
         plain, masked = (lane(at.gen(*asked, *more)) for more in ((), (f"mask={paths[1]}",)))
-        through = Image.composite(photo, Image.new("RGB", photo.size, COVERED), mask)
-        rows.append([fitted(image) for image in (photo, through, *plain, masked[1])])
+        through = Image.composite(portrait, Image.new("RGB", portrait.size, COVERED), mask)
+        rows.append([fitted(image) for image in (portrait, through, *plain, masked[1])])
         labels.append(f"{wide} x {tall} px")
-    heads = ["photograph", "in the mask", "reconstruction", "one pair's worth", "in the mask"]
+    heads = ["portrait", "where the mask is", "scale 0", "one pair's worth", "in the mask only"]
     return contact_sheet(rows, labels, heads)
 
 
@@ -154,7 +184,7 @@ def draw_words(at: Outputs) -> Image.Image:
     place = at.work / "words"
     if not (place / "text_age" / "report.html").is_file():
         shutil.rmtree(place, ignore_errors=True)
-        run("train", "method=slider_text", "dataset=text_age", f"hydra.run.dir={place}")
+        run("train", "method=slider_text", "dataset=text_age", WORDS, f"hydra.run.dir={place}")
     lora = f"lora={place / 'text_age' / 'semantic.safetensors'}"
     return sheet(at.gen(lora, PEOPLE, "scales=[-0.4,0,0.2,0.4,0.8]", "skip=6"))
 
@@ -201,7 +231,7 @@ DRAWN: dict[str, Callable[[Outputs], Image.Image | None]] = {
     "age": lambda at: sheet(at.age()),
     "smile": lambda at: sheet(at.gen(at.lora("smile"), "seeds=[10,12,13]")),
     "pairs": lambda at: sheet(at.slider("age"), "pairs.png"),
-    "real": lambda at: sheet(at.photographs()),
+    "real": draw_real,
     "overview": draw_overview,
     "snapshots": draw_snapshots,
     "composition": draw_grid,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pairedit import files
-from pairedit.files import remove_temporaries, replacing
+from pairedit.files import near_path, remove_temporaries, replacing
 
 
 def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path: Path) -> None:
@@ -61,3 +61,13 @@ def test_the_file_behind_a_link_is_written_and_keeps_its_mode(tmp_path: Path) ->
     with replacing(link) as temporary:
         temporary.write_text("three")
     assert behind.with_name("b.txt").read_text() == "three"
+
+
+def test_a_missing_path_is_told_with_the_one_that_is_near(tmp_path):
+    slider = tmp_path / "outputs/first/age/semantic.safetensors"
+    slider.parent.mkdir(parents=True)
+    slider.touch()
+    assert near_path(slider.with_name("semantic.safetensor")) == f"; did you mean {slider}?"
+    assert near_path(tmp_path / "outputs/frist/age") == f"; did you mean {slider.parent}?"
+    assert near_path(tmp_path / "outputs/frist/smile") == "", "nothing of that name lies there"
+    assert near_path(tmp_path / "elsewhere") == ""

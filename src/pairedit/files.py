@@ -12,11 +12,14 @@ from typing import Any
 
 import yaml
 
+from pairedit.problems import nearest
+
 PACKAGE = Path(__file__).parent
 # In a wheel conf/ and data/ lie inside the package, in a checkout beside src/.
 ROOT = inside if (inside := PACKAGE / "shipped").is_dir() else PACKAGE.parents[1]
 CONF = ROOT / "conf"
 SHIPPED = "pkg://"
+MOST_NAMES = 5000  # of a folder, that are compared with a mistyped one
 
 
 def locate(path: str) -> Path:
@@ -32,6 +35,24 @@ def expand_home(path: str | Path) -> Path:
     """Turn a leading ~ into the home folder; that of a user nobody knows stays as it is."""
     # Not Path.expanduser, which raises for such a user.
     return Path(os.path.expanduser(path))
+
+
+def near_path(path: Path) -> str:
+    """Write the end of a message on a missing path: the one that was probably meant, or nothing."""
+    for part in (path, *path.parents):
+        if part.parent.is_dir():
+            found = nearest(part.name, _names(part.parent))
+            meant = found and part.parent / found / path.relative_to(part)
+            return f"; did you mean {meant}?" if meant and meant.exists() else ""
+    return ""
+
+
+def _names(folder: Path) -> list[str]:
+    """List what is in a folder; nothing where that cannot be read, or takes long to compare."""
+    with suppress(OSError):
+        names = os.listdir(folder)
+        return names if len(names) <= MOST_NAMES else []
+    return []
 
 
 @contextmanager

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 SAME: Mapping[str, str] = {}
 ITEM = "\n  - "  # between the problems of a list
+
+
+def nearest(typed: str, known: Iterable[str]) -> str | None:
+    """Return the known word that a mistyped one was probably meant to be."""
+    words = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(typed.lower(), list(words), n=1, cutoff=0.7)
+    return words[close[0]] if close else None
+
+
+def did_you_mean(typed: str, known: Iterable[str]) -> str:
+    """Write the end of a message that proposes the nearest known word; empty where none is near."""
+    found = nearest(typed, known)
+    return "" if found is None else f"; did you mean {found}?"
 
 
 class Invalid(ValueError):
@@ -51,6 +66,17 @@ def keyed(names: Mapping[str, str]) -> Iterator[None]:
         yield
     except Invalid as error:
         raise ValueError("; ".join(error.lines(names))) from error
+
+
+@contextmanager
+def given_by(key: str, path: Path) -> Iterator[None]:
+    """Let errors about a file inside name the key that it was given by."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith(f"{path}: "):
+            raise
+        raise ValueError(f"{key}={error}") from error
 
 
 class Problems(list[str]):

@@ -26,7 +26,13 @@ MISTAKES = {
         ["method=ful"],
         ["method=ful: no such option; there is fm, full, graded, inversion, slider_text"],
     ),
-    "unknown dataset": ("train", ["dataset=[age,smlie]"], ["dataset=smlie", "age, beard"]),
+    "a mistyped method": ("train", ["method=gradded"], ["wocontent; did you mean graded?"]),
+    "a mistyped edit": ("gen", ["edit=reel"], ["edit=reel: no such option", "did you mean real?"]),
+    "unknown dataset": (
+        "train",
+        ["dataset=[age,smlie]"],
+        ["dataset=smlie", "age, beard", "mean smile?"],
+    ),
     "unknown model": ("train", ["model=flux2"], ["model=flux2", "flux-mini"]),
     "no number": ("train", ["cfg_eta=abc"], ["cfg_eta=abc: expected a number"]),
     "no whole number": ("train", ["steps=1.5"], ["steps=1.5: expected a whole number"]),
@@ -87,6 +93,11 @@ MISTAKES = {
         ["has no effect; add dataset=folder"],
     ),
     "no such pairs": ("train", ["dataset=folder", "pairs=/nowhere"], ["/nowhere: no such"]),
+    "mistyped pairs": (
+        "train",
+        ["dataset=folder", "pairs={folder}/pars"],
+        ["/pars: no such folder", "did you mean {pairs}?"],
+    ),
     "bad pairs": (
         "train",
         ["dataset=folder", "pairs={broken}"],
@@ -110,6 +121,12 @@ MISTAKES = {
     "no edit": ("gen", ["~edit"], ["edit=None: expected the name of an option"]),
     "an unknown user": ("gen", ["lora='~no-such-user/x.pt'"], ["~no-such-user/x.pt: no such"]),
     "a run of an unknown user": ("train", ["resume='~no-such-user/x'"], ["no run to continue"]),
+    "nothing to go on with": (
+        "train",
+        ["resume=nope"],
+        ["nope: no run to continue there (no such folder); resume= goes on with a run, and needs"],
+    ),
+    "nothing to repeat": ("train", ["again=nope"], ["again= starts a run once more, in a new"]),
     "a line break and an escape": (
         "gen",
         ["model='a\nb\x1b[31m'"],
@@ -135,6 +152,12 @@ MISTAKES = {
         "gen",
         ["lora=/nowhere/x.safetensors"],
         ["lora=/nowhere/x.safetensors: no such"],
+    ),
+    "a mistyped LoRA": ("gen", ["lora={folder}/god.safetensors"], ["did you mean {lora}?"]),
+    "a LoRA for a wider model": (
+        "gen",
+        ["lora={wide}"],
+        ["lora={wide}: belongs to another model, whose layers are 64 wide; those of model=flux-"],
     ),
     "a folder as LoRA": (
         "gen",
@@ -171,7 +194,11 @@ MISTAKES = {
     "seeds of a wrong type": ("gen", ["seeds=abc"], ["seeds=abc: expected a list"]),
     "a seed twice": ("gen", ["seeds=[1,1]"], ["twice"]),
     "seeds with a wrong key": ("gen", ["seeds={start: 1, cont: 2}"], ["seeds=", "count: 8"]),
-    "no prompts file": ("gen", ["prompts_file=/nowhere.txt"], ["/nowhere.txt"]),
+    "no prompts file": (
+        "gen",
+        ["prompts_file=nothing.txt"],
+        ["prompts_file=nothing.txt: no such file; expected the path of one, or one of person"],
+    ),
     "prompts twice over": (
         "gen",
         ["prompts=[a]", "prompts_file={prompts}"],
@@ -208,7 +235,7 @@ MISTAKES = {
     "unknown prompts": (
         "gen",
         ["prompts_file=persons"],
-        ["prompts_file=persons: expected a path, or one of person, person_mini"],
+        ["prompts_file=persons: no such file; expected", "person_mini; did you mean person?"],
     ),
     "prompts per seed": ("gen", ["prompts_per_seed=2"], ["prompts_per_seed=2: expected all or"]),
     "a key of the other command": ("gen", ["steps=3"], ["steps: no such key"]),
@@ -302,6 +329,9 @@ def places(tmp_path_factory, tiny_flux_folder) -> dict[str, Path]:
         for side, shape in (("A", (2, 32)), ("B", (32, 2)))
     }
     save_file(lora, folder / "good.safetensors")
+    wide = {key: torch.zeros(2, 64) if "_A" in key else torch.zeros(64, 2) for key in lora}
+    (folder / "other").mkdir()
+    save_file(wide, folder / "other/wide.safetensors")
     save_file({"lora_unet_x.lora_down.weight": torch.zeros(2)}, folder / "kohya.safetensors")
     (folder / "torn.safetensors").write_bytes((folder / "good.safetensors").read_bytes()[:50])
     (folder / "x.pt").write_bytes(b"")
@@ -321,6 +351,7 @@ def places(tmp_path_factory, tiny_flux_folder) -> dict[str, Path]:
         "torn": folder / "torn.safetensors",
         "kohya": folder / "kohya.safetensors",
         "lora": folder / "good.safetensors",
+        "wide": folder / "other/wide.safetensors",
         "prompts": folder / "prompts.txt",
         "model": tiny_flux_folder,
     }
@@ -331,22 +362,27 @@ def outcomes(places, tmp_path_factory) -> dict[str, dict]:
     """Run the whole table in two fresh processes, side by side."""
     calls = []
     for command, words, _ in [*MISTAKES.values(), *FINE.values()]:
-        filled = list(words)
-        for name, path in places.items():
-            filled = [word.replace(f"{{{name}}}", str(path)) for word in filled]
+        typed = [filled(word, places) for word in words]
         if "--help" not in words and "--cfg" not in words:
-            chosen = " ".join(filled)
+            chosen = " ".join(typed)
             if "model.path" not in chosen:
-                filled.append(f"model.path={places['model']}")
+                typed.append(f"model.path={places['model']}")
             if command == "train" and "dataset=" not in chosen:
-                filled += ["dataset=folder", f"pairs={places['pairs']}"]
-        calls.append([command, filled])
+                typed += ["dataset=folder", f"pairs={places['pairs']}"]
+        calls.append([command, typed])
     folder = tmp_path_factory.mktemp("cwd")
     with ThreadPoolExecutor() as pool:
         halves = list(pool.map(lambda half: drive(half, folder), (calls[::2], calls[1::2])))
     found = [None] * len(calls)
     found[::2], found[1::2] = halves
     return dict(zip([*MISTAKES, *FINE], found, strict=True))
+
+
+def filled(text: str, places: dict[str, Path]) -> str:
+    """Write the paths that {x} stands for."""
+    for name, path in places.items():
+        text = text.replace(f"{{{name}}}", str(path))
+    return text
 
 
 def drive(calls: list, folder: Path) -> list[dict]:
@@ -369,7 +405,7 @@ def test_one_clear_message(outcomes, places, name):
     assert message.startswith("error: ")
     assert message.count("error: ") == 1
     for needed in MISTAKES[name][2]:
-        assert needed in message
+        assert filled(needed, places) in message
     for noise in ("Traceback", "full_key", "object_type", "HYDRA_FULL_ERROR", "Error executing"):
         assert noise not in message
     lines = message.strip().splitlines()

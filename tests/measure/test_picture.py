@@ -7,6 +7,7 @@ import torch
 from PIL import ImageDraw
 
 from pairedit.data.images import to_image, to_tensor
+from pairedit.measure.effect import effect
 from pairedit.measure.evidence import PICTURE, Evidence, collect
 from pairedit.measure.picture import direction, place
 from pairedit.measure.verdict import judge
@@ -69,6 +70,28 @@ def test_other_edits_change_the_pictures_elsewhere():
     undone = rendered("smile", "smile", [AFTER, 0.45, BEFORE])
     assert direction(undone)[1:].max() < -0.5
     assert place(undone)[1:].min() > 0.8
+
+
+def test_of_an_edit_that_no_reader_knows_the_pictures_alone_tell():
+    people, pairs = faces("smile", BEFORE, 4), faces("smile", BEFORE, 3, seed=5)
+
+    def worn(*columns, **options):
+        return collect(
+            torch.stack(columns, 1),
+            scales=(0.0, 1.0),
+            before=pairs,
+            after=with_hat(pairs),
+            readers={"probe": PROBE},
+            **{"attribute": "none", **options},
+        )
+
+    seen = worn(people, with_hat(people))
+    assert (seen.attribute, seen.guessed, seen.unread) == (None, False, True)
+    assert judge(seen).name == "works"
+    assert effect(seen).mean(0)[1] == pytest.approx(1, abs=0.3), "as much as the pairs show"
+    assert judge(worn(with_hat(people), people)).name == "reversed"
+    assert worn(people, with_hat(people), attribute=None).guessed, "it would be taken for another"
+    assert judge(hat("hair_red", attribute="none")).name in ("off target", "unlike")
 
 
 def test_a_hat_put_on_is_like_the_pairs_though_no_probe_reads_it():

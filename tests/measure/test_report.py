@@ -114,7 +114,7 @@ def test_what_was_guessed_is_said(written, pairs):
     found = words(written({"age": [slider(pairs, attribute=None)]}))
     assert "It seems to change age as its pairs do (a guess: nobody named the edit) from" in found
     assert "Nobody named what the pairs change: age is a guess" in found
-    assert "reader=[clip]" in found
+    assert "attribute=none if the probe does not know the edit" in found
     assert "attribute=" in found
 
 

@@ -38,5 +38,11 @@ def test_advice_to_let_a_slider_act_longer_holds_for_levels_and_steps():
     assert not [name for name, advice in ADVICE.items() if "lower skip" in advice]
     for name in ("no-op", "off target", "weak"):
         assert "a higher noise level, such as skip=0.85" in ADVICE[name]
-    for name in ("no-op", "weak"):
-        assert "scales=[0,1,1.5,2]" in ADVICE[name]
+
+
+def test_advice_to_render_larger_scales_names_some_beyond_those_that_were_tried():
+    flat = path([[0.0], [0], [0]], (0.0, 0.4, 0.8), pair_distance=0.1)
+    assert "pairedit-gen lora=FILE 'scales=[0,0.8,1.2,1.6,2]'" in judge(flat).advice
+    faint = probed({"smile": [0.0, 0.05, 0.1]})
+    assert judge(faint).name == "weak"
+    assert "'scales=[0,1,1.5,2,2.5]'" in judge(faint).advice

@@ -65,9 +65,9 @@ def test_mistakes_are_one_clear_line(name):
     assert "\n" not in str(caught.value)
 
 
-def test_the_inversion_is_chosen_by_what_is_given(tmp_path, flux):
+def test_the_inversion_is_chosen_by_what_is_given(tmp_path, flux, tiny_flux_folder):
     content = strong_lora(flux, tmp_path / "610" / "content.safetensors").path
-    words = ["edit=real", f"image={SHIPPED}/610.png"]
+    words = ["edit=real", f"image={SHIPPED}/610.png", f"model.path={tiny_flux_folder}"]
     plan = plan_gen(composed("gen", *words))
     assert (plan.edit.inversion, plan.seeds, plan.prompts) == ("ode", [None], [""])
     plan = plan_gen(composed("gen", *words, f"content_lora={content}"))

@@ -1,18 +1,21 @@
 """The plan of the studio: what is refused, what its jobs are given."""
 
 import importlib.util
+import socket
 import sys
 
 import pytest
 
 from composing import composed
+from pairedit.plan import studio
 from pairedit.plan.studio import is_loopback, plan_studio
 
 
 @pytest.fixture(autouse=True)
 def _gradio(monkeypatch):
-    """Let Gradio be installed."""
+    """Let Gradio be installed, and nobody serve at any port."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(studio, "_is_free", lambda host, port: True)
 
 
 def test_by_default_nobody_but_this_machine_reaches_the_page():
@@ -76,3 +79,21 @@ def test_without_gradio_the_environment_of_make_studio_is_named(monkeypatch, tmp
     with pytest.raises(ValueError, match="make studio") as caught:
         plan_studio(composed("studio"))
     assert f"start {apart}" in str(caught.value)
+
+
+def test_a_port_that_is_taken_is_refused_with_the_next_free_one(monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    with socket.socket() as one, socket.socket() as other:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        one.listen()
+        assert not studio._is_free("127.0.0.1", port)
+        monkeypatch.setattr(studio, "_is_free", lambda host, asked: asked > port + 1)
+        expected = rf"^port={port}: is in use on 127.0.0.1; write port={port + 2}, which is free"
+        with pytest.raises(ValueError, match=expected):
+            plan_studio(composed("studio", f"port={port}"))
+        other.bind(("127.0.0.1", 0))
+        free = other.getsockname()[1]
+    monkeypatch.undo()
+    assert studio._is_free("127.0.0.1", free)

@@ -20,6 +20,10 @@ def test_a_folder_says_what_differs(tmp_path):
         start()
         with pytest.raises(ValueError, match=r"another configuration: a\.b: 1\.0 there, 2\.0 now"):
             start(b=2.0)
+        with pytest.raises(
+            ValueError, match=f"own settings, and pairedit-train resume={tmp_path} "
+        ):
+            start(b=2.0)
         # Another dataset may move in beside a finished one, not beside one that is half done.
         start(names=["other"], resume=False)
         (tmp_path / "disc/checkpoints").mkdir()

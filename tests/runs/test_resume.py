@@ -13,7 +13,18 @@ def test_resume_becomes_the_command_that_started_the_run(tmp_path, monkeypatch):
         expand_resume([f"resume={folder}"])
     with pytest.raises(ValueError, match=r"again=.*: no run to repeat there"):
         expand_resume([f"again={folder}"])
+    with pytest.raises(
+        ValueError, match=r"no such folder\); resume= goes on with a run, and needs"
+    ):
+        expand_resume([f"resume={tmp_path}/nope"])
+    with pytest.raises(
+        ValueError, match=r"again= starts a run once more, in a new folder, and needs"
+    ):
+        expand_resume([f"again={tmp_path}/nope"])
     (folder / "overrides.yaml").write_text(yaml.safe_dump(["method=fm", "steps=3", "resume=auto"]))
+    for near in (folder / "disc", tmp_path / "my rnu"):
+        with pytest.raises(ValueError, match=rf"; did you mean {folder}\?$"):
+            expand_resume([f"resume={near}"])
     place = f'hydra.run.dir="{folder}"'
     assert expand_resume([f"resume={folder}"]) == ["method=fm", "steps=3", "resume=auto", place]
     # Words that are given again replace the old ones, for the comparison to find.

@@ -8,6 +8,8 @@ Shape letters: B rows, C h w the base's own latent, H and W pixels.
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pairedit.bases.guidance import EMBEDDED, Guidance
 from pairedit.bases.licence import Licence
+from pairedit.files import locate
 from pairedit.problems import check
 from pairedit.settings import LARGEST, Size, Training
 
@@ -33,6 +36,8 @@ class Model:
     guidance: ClassVar[Guidance] = EMBEDDED
     pipeline: ClassVar[str] = ""  # the pipeline that its folder holds, by its model_index.json
     licences: ClassVar[Mapping[str, Licence]] = {}  # by the name of the option
+    widths: ClassVar[Mapping[str, int]] = {}  # features of a token, by the name of the option
+    wide: ClassVar[tuple[str, ...]] = ()  # entries of a transformer's config: their product is it
 
     name: str
     path: str  # a folder, pkg://<folder shipped with pairedit>, or a model hub id
@@ -61,6 +66,14 @@ class Model:
             max_sequence_length=(1 <= self.max_sequence_length <= LARGEST, f"1 to {LARGEST}"),
         )
 
+    def width(self) -> int | None:
+        """Return the features of a token; None where neither its folder nor its name tells."""
+        try:
+            config = json.loads((locate(self.path) / "transformer/config.json").read_text())
+            return math.prod(int(config[key]) for key in self.wide) if self.wide else None
+        except (OSError, ValueError, KeyError, TypeError):
+            return self.widths.get(self.name)
+
 
 @runtime_checkable
 class Loadable(Protocol):
@@ -77,6 +90,10 @@ class Loadable(Protocol):
 
     def modules(self) -> list[str]:
         """List the linear modules of its blocks, where LoRAs may sit."""
+        ...
+
+    def width(self) -> int | None:
+        """Return the features of a token, if that is known."""
         ...
 
     def load(self, *, device: str, hardware: Hardware, changes: Mapping[str, Any]) -> Base:

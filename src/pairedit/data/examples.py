@@ -12,6 +12,7 @@ from typing import Any
 from pairedit.data.folders import list_folder, say_first, say_left_out
 from pairedit.data.masks import read_mask
 from pairedit.data.matching import check_pairs, match, read_or_note
+from pairedit.files import near_path
 from pairedit.problems import Problems
 
 log = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ def find_pairs(folder: Path, source: str = "source", target: str = "target") -> 
     if not folder.is_dir():
         raise ValueError(
             f"{folder}: no such folder; pairs are read from its {source}/ and {target}/"
+            f"{near_path(folder)}"
         )
     if source == target:
         raise ValueError(f"{folder}: {source}/ cannot hold both sides")

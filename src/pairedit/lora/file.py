@@ -176,6 +176,25 @@ def inspect_lora(path: Path, names: Names = UNKNOWN) -> dict[str, Any]:
     return _entry(path, header)
 
 
+def width_of(path: Path, names: Names) -> int | None:
+    """Return how many features a token has in the model of a LoRA, by the header of its file.
+
+    Args:
+        path: of a file that `inspect_lora` accepts, or of a checkpoint.
+        names: of the modules of the base model.
+
+    Returns:
+        None where the header does not tell.
+    """
+    header = _header(path)
+    if header is None or CHECKPOINT in header.texts:
+        return None
+    keys, _ = _keys(path, header.shapes, names, header.texts)
+    ends = re.compile(rf".*\.({names.reads})")
+    read = (e for e in keys.entries if all(map(ends.fullmatch, e.part.modules[:1])))
+    return next((header.shapes[entry.down][1] for entry in read), None)
+
+
 def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
     """Read a LoRA file of any layout that is known; see docs/files.md.
 

@@ -69,6 +69,7 @@ class Names:
     targets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # patterns by set
     outside: tuple[Part, ...] = ()  # what is in no block, under whole names
     published: tuple[str, ...] = ()  # patterns of what the PairEdit code trains; none: no such code
+    reads: str = "(?!)"  # pattern of the ends of modules that take a token as wide as the model
     # Header entries by which other programs know a LoRA's base model, by the model's name.
     labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

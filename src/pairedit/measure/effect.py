@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pairedit.measure.evidence import Evidence
+from pairedit.measure.evidence import PICTURE, Evidence
+from pairedit.measure.picture import along
 
 NOTICED = 0.1  # shares of one pair's worth of change: "something happens"
 LOST = 0.5  # shares of the difference between two people: "identity is lost"
@@ -36,8 +37,9 @@ def worth(seen: Evidence) -> float | None:
 def effect(seen: Evidence) -> Tensor:
     """Return how much of one pair's worth happens at each scale, by the best reader there is.
 
-    The attribute's change by the probe, else the change along the pairs' CLIP direction, else
-    the image distance, which has no sign of its own and takes the scale's.
+    The attribute's change by the probe, else the change along the pairs' CLIP direction, else,
+    where somebody said that no reader knows the edit, that of the pictures along the pairs' change,
+    else the image distance, which has no sign of its own and takes the scale's.
 
     Returns:
         [N, K]; 1 is as much as the pairs show; without pairs the attribute's full range, or
@@ -50,6 +52,8 @@ def effect(seen: Evidence) -> Tensor:
         direction = (reading.after - reading.before).mean(0)
         moved = reading.lanes - reading.lanes[:, [seen.zero]]
         return moved @ direction / direction.square().sum()
+    if seen.unread and {PICTURE, "pairs"} <= seen.has:
+        return along(seen)
     if seen.pair_distance is None and {"probe", "attribute"} <= seen.has:
         return seen.attributes(seen.attribute)[..., 0]
     sign = torch.tensor([-1.0 if scale < 0 else 1.0 for scale in seen.scales])

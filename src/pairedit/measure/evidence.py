@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pairedit.measure.readers import BATCH, SIDE, Instrument
+from pairedit.mini.attributes import UNREAD, unknown
 
 PICTURE = "picture"  # the reading that needs no network: the images themselves, small
 
@@ -42,6 +43,7 @@ class Evidence:
     pair_distance: float | None = None  # the same between before and after; None without pairs
     attribute: str | None = None  # what the pairs move; None where no probe reads it
     guessed: bool = False  # nobody named the attribute: it is what the pairs move most
+    unread: bool = False  # somebody said that no reader knows the edit: the pictures alone tell
     readings: Mapping[str, Reading] = field(default_factory=dict)  # by reader
     match: float = 0.5  # share of one pair's worth at which sliders are compared
 
@@ -59,8 +61,11 @@ class Evidence:
     def probe(self) -> Reading | None:
         """Return what reads attributes: the first reading with columns, the edited one among them.
 
-        None where no instrument names columns.
+        None where no instrument names columns, and of an edit that no reader knows: a probe would
+        take a hat for a change of the hair, and a person in it for somebody else.
         """
+        if self.unread:
+            return None
         probes = [reading for reading in self.readings.values() if reading.instrument.columns]
         able = [r for r in probes if self.attribute in (None, *r.instrument.columns)]
         return able[0] if able else None
@@ -151,7 +156,8 @@ def collect(
         before: the pairs' sources, float32 [P, 3, H, W]; P may be 0.
         after: the pairs' targets, float32 [P, 3, H, W].
         readers: instruments by name.
-        attribute: what the pairs move; None takes what a probe sees move most.
+        attribute: what the pairs move; None takes what a probe sees move most, and `UNREAD` says
+            that no reader knows it.
         match: see `Evidence`.
 
     Raises:
@@ -180,7 +186,8 @@ def collect(
         )
         for name, instrument in {PICTURE: COARSE, **readers}.items()
     }
-    edited = _edited(attribute, readings)
+    unread = attribute == UNREAD
+    edited = None if unread else _edited(attribute, readings)
     return Evidence(
         scales=scales,
         distance=distance / unit,
@@ -190,6 +197,7 @@ def collect(
         else None,
         attribute=edited,
         guessed=attribute is None and edited is not None,
+        unread=unread,
         readings=readings,
         match=match,
     )
@@ -202,10 +210,7 @@ def _edited(attribute: str | None, readings: Mapping[str, Reading]) -> str | Non
         return None
     known = [name for reading in probes for name in reading.instrument.columns]
     if attribute is not None and attribute not in known:
-        raise ValueError(
-            f"attribute={attribute}: the probe reads {', '.join(known)}; "
-            "leave it out for other edits"
-        )
+        raise ValueError(f"attribute={unknown(attribute, known)}")
     return attribute or moved_most(probes[0])
 
 

@@ -9,7 +9,7 @@ from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
 from pairedit.measure.families import families, spread, value_of
 from pairedit.measure.table import comparable, moved
-from pairedit.measure.verdict import NAME_IT
+from pairedit.measure.verdict import NAME_IT, NOT_KNOWN
 
 SEEN = 0.05  # of an attribute's range: what moves less is not named
 NAMED = 3  # attributes that move besides the edit
@@ -19,7 +19,7 @@ FAILED = {
     "destructive": "Everybody becomes another person before anything of the edit is seen.",
     "reversed": "It does the opposite of what the pairs show.",
     "off target": "It changes the pictures, but hardly what the pairs change.",
-    "unlike": "It moves {attribute}, but the pictures do not change where those of the pairs do.",
+    "unlike": "It {moves}, but the pictures do not change where those of the pairs do.",
     "changes": "It changes the pictures. Nobody can tell whether it does what was asked, because "
     "neither pairs nor an attribute are known.",
 }
@@ -51,13 +51,14 @@ def _does(result: Result) -> str:
     verdict, seen = result.verdict, result.seen
     last = seen.scales[-1]
     if verdict.name in FAILED:
-        return FAILED[verdict.name].format(last=last, attribute=seen.attribute)
+        moves = f"moves {seen.attribute}" if seen.attribute else "changes something"
+        return FAILED[verdict.name].format(last=last, moves=moves)
     paired = "pairs" in seen.has
     start, unit = (value_of(result, m) for m in (measures.usable_from, measures.calibration))
     what, doubt = _what(result)
     parts = [what + (f" from scale {start:.2f} on" if start is not None else "") + doubt]
     if paired and unit is not None:
-        told = seen.attribute or "clip" in seen.has
+        told = seen.attribute or seen.unread or "clip" in seen.has
         parts.append(
             f"scale {unit:.2g} is worth one pair{' here' * bool(result.subject.unit)}"
             if told
@@ -86,6 +87,11 @@ def _what(result: Result) -> tuple[str, str]:
         return f"It changes {seen.attribute}{how}", ""
     if "clip" in seen.has:
         return "It changes the pictures in the direction of its pairs", ", as CLIP reads it"
+    if seen.unread and "pairs" in seen.has:
+        return (
+            "It changes the pictures in the direction of its pairs",
+            ", as the pictures themselves tell",
+        )
     return "It changes the pictures", ", but nothing here reads what changes"
 
 
@@ -94,6 +100,8 @@ def _besides(result: Result) -> str:
     if result.verdict.name == "no-op":
         return ""
     seen, change = result.seen, moved(result)
+    if seen.unread:
+        return f"What else moves is not known ({NOT_KNOWN})."
     if not change:
         return "What else moves is not known, because nothing here reads attributes."
     own = {seen.attribute, *seen.tied}

@@ -62,6 +62,7 @@ def keep(result: Result, folder: Path, *, mark: str, settled: bool) -> None:
         "pair_distance": seen.pair_distance,
         "attribute": seen.attribute,
         "guessed": seen.guessed,
+        "unread": seen.unread,
         "match": seen.match,
         "instruments": {name: _told(r.instrument) for name, r in seen.readings.items()},
         "missing": {measured.name: why for measured, why in result.missing.items()},
@@ -107,6 +108,7 @@ def _result(subject: Subject, entry: Mapping[str, Any], file: Any) -> Result:
         pair_distance=entry["pair_distance"],
         attribute=entry["attribute"],
         guessed=entry["guessed"],
+        unread=entry["unread"],
         readings={
             name: Reading(
                 instrument=_instrument(told),

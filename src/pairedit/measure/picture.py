@@ -28,6 +28,13 @@ def place(seen: Evidence) -> Tensor:
     return torch.cosine_similarity(moved, shown[None])
 
 
+def along(seen: Evidence) -> Tensor:
+    """Return how far the pictures move along the mean change of the pairs; 1 is as far, [N, K]."""
+    moved, shown = _changes(seen)
+    way = shown.mean(0)
+    return moved @ way / way.square().sum()
+
+
 def _changes(seen: Evidence) -> tuple[Tensor, Tensor]:
     """Return the change of each lane at each scale, [N, K, D], and that of each pair, [P, D]."""
     reading = seen.readings[PICTURE]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from pairedit.measure.effect import worth
-from pairedit.measure.evidence import PICTURE, Evidence
+from pairedit.measure.evidence import Evidence
+from pairedit.measure.picture import along
 
 
 def took(seen: Evidence) -> tuple[Tensor, str]:
@@ -26,9 +27,7 @@ def took(seen: Evidence) -> tuple[Tensor, str]:
             ..., 0
         ], f"the change of {seen.attribute} that the probe reads"
     if "pairs" in seen.has:
-        reading = seen.readings[PICTURE]
-        shown = (reading.after - reading.before).mean(0)
-        moved = reading.lanes - reading.lanes[:, [seen.zero]]
-        along = moved @ shown / shown.square().sum()
-        return along, "how far the coarse picture changes as the pairs do, 1 is as far as they do"
+        return along(
+            seen
+        ), "how far the coarse picture changes as the pairs do, 1 is as far as they do"
     return seen.change, "how much changes at all, because there are no pairs to compare with"

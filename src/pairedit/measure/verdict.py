@@ -19,7 +19,7 @@ UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is blac
 ALIKE = 0.5
 # A number of steps means the reverse of a noise level, so the advice names the level.
 LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
-LARGER = "render larger scales (such as scales=[0,1,1.5,2] of pairedit-gen)"
+LARGER = "render larger scales (pairedit-gen lora=FILE 'scales={larger}')"
 ADVICE = {
     "no-op": f"the images stay as they are: {LARGER}, {LONGER}, train longer (steps=), or raise "
     "learning_rate or cfg_eta",
@@ -37,9 +37,10 @@ ADVICE = {
     "works": "",
 }
 NAME_IT = (
-    "if it is wrong, name the right one with attribute=, or measure an edit that the probe does "
-    "not know without it (pairedit-eval reader=[clip])"
+    "if it is wrong, evaluate the slider with the right name (pairedit-eval attribute=NAME), or "
+    "with attribute=none if the probe does not know the edit"
 )
+NOT_KNOWN = "attribute=none: no reader knows the edit"
 NO_PAIRS = "the pairs were not found; name them with pairs="
 NOT_ASKED = "reader={} was not asked for"
 
@@ -52,11 +53,13 @@ class Verdict:
     change: float  # largest image change, root mean square
     best: float  # largest effect before identity is lost, in pairs' worth
     lost_at: float | None  # scale at which identity is lost
+    last: float  # the largest scale that was tried
 
     @property
     def advice(self) -> str:
         """Say what to do."""
-        return ADVICE[self.name]
+        larger = ",".join(f"{share * self.last:.2g}" for share in (0, 1, 1.5, 2, 2.5))
+        return ADVICE[self.name].format(larger=f"[{larger}]")
 
 
 def judge(seen: Evidence) -> Verdict:
@@ -66,7 +69,7 @@ def judge(seen: Evidence) -> Verdict:
     anything of the edit is seen. reversed: the attribute moves the other way. off target: less
     than a tenth of one pair's worth. weak: less than `Evidence.match` of it. works: more.
     unlike: either of these by the attribute, which does not tell what else the pairs show, while
-    at no scale the images change where the pairs differ.
+    at no scale the images change where the pairs differ; the same of an edit that no reader knows.
     Without a reader that tells directions apart, the image distance alone decides. Without pairs
     the attribute's range stands for their worth and nothing is weak; without either, what is
     neither a no-op nor destructive merely changes.
@@ -91,7 +94,7 @@ def judge(seen: Evidence) -> Verdict:
         name = "reversed"
     elif best < NOTICED:
         name = "destructive" if gone == gone else "off target"
-    elif paired and "attribute" in seen.has and not _alike(seen, kept):
+    elif paired and ("attribute" in seen.has or seen.unread) and not _alike(seen, kept):
         name = "unlike"
     elif paired and best < seen.match:
         name = "weak"
@@ -100,6 +103,7 @@ def judge(seen: Evidence) -> Verdict:
         change=largest,
         best=best,
         lost_at=gone if not torch.tensor(gone).isnan() else None,
+        last=scales[-1],
     )
 
 

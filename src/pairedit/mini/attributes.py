@@ -3,9 +3,9 @@
 Those in `EDITS` are what sliders learn; `TIED` lists what the renderer itself moves along.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from pairedit.problems import Invalid
+from pairedit.problems import Invalid, did_you_mean
 
 IDENTITY = (
     "skin",
@@ -38,6 +38,7 @@ IDENTITY = (
 )
 EDITS = ("tilt", "mouth_open", "smile", "age", "beard", "glasses")
 ATTRIBUTES = IDENTITY + EDITS
+UNREAD = "none"  # stands for what no reader knows: an edit of which nothing is to be guessed
 INDEX = {name: position for position, name in enumerate(ATTRIBUTES)}
 # What the renderer moves together with an edit, so that no measure blames the edit for it:
 # age greys the hair whatever its colour was, a smile pulls the mouth corners apart.
@@ -57,8 +58,13 @@ def check_attribute(name: str | None) -> None:
     Raises:
         Invalid: names the attribute and what is accepted.
     """
-    if name is not None and name not in INDEX:
-        known = ", ".join(ATTRIBUTES)
-        raise Invalid(
-            {"attribute": f"{name}: the probe reads {known}; leave it out for other edits"}
-        )
+    if name is not None and name not in (*ATTRIBUTES, UNREAD):
+        raise Invalid({"attribute": unknown(name, ATTRIBUTES)})
+
+
+def unknown(name: str, known: Sequence[str]) -> str:
+    """Say that no reader knows an attribute, and what to write instead."""
+    return (
+        f"{name}: the probe reads {', '.join(known)}; say {UNREAD} for an edit that it does not "
+        f"know{did_you_mean(name, known)}"
+    )

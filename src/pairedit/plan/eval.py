@@ -35,7 +35,7 @@ from pairedit.plan.model import (
     sizing_of,
 )
 from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
-from pairedit.plan.roles import inspect_role, note_base
+from pairedit.plan.roles import check_base, inspect_role
 from pairedit.plan.use import AUTO, check_use, is_tried, use_of
 from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
@@ -158,7 +158,7 @@ def _subjects(
         )
         if metadata is None:
             continue
-        note_base(path, metadata, model, notes)
+        problems.attempt(lambda p=path, m=metadata: check_base(p, m, model, notes))
         found = subject(path, metadata, given, config.attribute, skip, notes, read)
         if usable:
             asked = {key: config[key] for key in ("skip", "local", "schedule", "flowedit")}

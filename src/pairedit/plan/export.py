@@ -21,7 +21,7 @@ from pairedit.plan.card import Card, Known, known_base, plan_card
 from pairedit.plan.keys import ExportConfig
 from pairedit.plan.merging import Part, describe_merged, parse_merge
 from pairedit.plan.model import check_keys
-from pairedit.plan.roles import note_content, present
+from pairedit.plan.roles import inspect, note_content
 from pairedit.problems import Problems
 from pairedit.settings import LARGEST
 
@@ -83,7 +83,7 @@ def plan_export(config: DictConfig) -> ExportPlan:
         problems.done()
     names, _ = _base(files[0])
     if lora:
-        problems.attempt(lambda: inspect_lora(present(lora), names))
+        problems.attempt(lambda: inspect(lora, names))
     else:
         metadata = describe_merged(parts, names, problems, notes)
     out = _out(config, files, names, problems)
@@ -145,7 +145,7 @@ def _plan_folder(config: DictConfig, problems: Problems) -> ExportPlan:
         problems.done()
     lora = expand_home(config.lora)
     names, base = _base(lora)
-    metadata = problems.attempt(lambda: inspect_lora(present(lora), names))
+    metadata = problems.attempt(lambda: inspect(lora, names))
     card = None
     if metadata is not None:
         card = plan_card(lora, metadata, base, out=config.out, show=config.show, problems=problems)

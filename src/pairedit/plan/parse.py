@@ -15,9 +15,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pairedit.data.prompts import read_prompts
-from pairedit.files import expand_home, locate
+from pairedit.files import expand_home, locate, near_path
 from pairedit.plan.usual import DEFAULT_SCALES, DEFAULT_SEEDS, GRID_SCALES
-from pairedit.problems import Problems
+from pairedit.problems import Problems, did_you_mean
 from pairedit.runs.words import as_one_text, shell
 from pairedit.schedules import ACCEPTED, is_schedule
 from pairedit.settings import SEED, Local, is_local, is_seed
@@ -280,15 +280,15 @@ def choose_prompts(
 
 def _prompts_path(name: str) -> Path:
     """Find a file of prompts: a path, or a name that ships in `data/prompts/`."""
-    path = expand_home(name)
-    folder = locate(PROMPTS)
-    if path.exists() or path.name != name:
-        return path
-    shipped = folder / f"{name}.txt"
-    if not shipped.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt")))
-        raise ValueError(f"prompts_file={name}: expected a path, or one of {known}")
-    return shipped
+    path, folder = expand_home(name), locate(PROMPTS)
+    known = sorted(shipped.stem for shipped in folder.glob("*.txt"))
+    if name in known and not path.exists():
+        return folder / f"{name}.txt"
+    if not path.exists():
+        rule = f"expected the path of one, or one of {', '.join(known)}"
+        near = did_you_mean(name, known) or near_path(path)
+        raise ValueError(f"prompts_file={name}: no such file; {rule}{near}")
+    return path
 
 
 def is_number(value: Any) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,8 @@ from pairedit.data.images import read_image
 from pairedit.data.kinds import stem_of
 from pairedit.data.masks import read_mask
 from pairedit.edits import Edit, RealImage
-from pairedit.files import locate
-from pairedit.problems import Problems
+from pairedit.files import locate, near_path
+from pairedit.problems import Problems, given_by
 
 CONTENT = "content.safetensors"
 
@@ -83,11 +84,11 @@ def find_photos(image: Any) -> list[Path]:
     for entry in entries:
         path = locate(entry)
         if not path.exists():
-            problems.append(f"image={path}: no such file or folder")
+            problems.append(f"image={path}: no such file or folder{near_path(path)}")
         elif path.is_dir():
             found += (problems.attempt(lambda path=path: find_images(path)) or {}).values()
         else:
-            problems.attempt(lambda path=path: read_image(path))
+            problems.attempt(lambda path=path: _read("image", path, read_image))
             found.append(path)
     for path, times in Counter(path.absolute() for path in found).items():
         problems.expect(times == 1, f"image: {path} is there {times} times")
@@ -173,11 +174,18 @@ def match_masks(mask: Any, photos: Sequence[Path], notes: list[str]) -> list[Pat
     problems = Problems()
     for path, photo in zip(paths, photos, strict=True):
         if path and not path.exists():
-            problems.append(f"mask={path}: no such file or folder")
+            problems.append(f"mask={path}: no such file or folder{near_path(path)}")
         elif path:
-            problems.attempt(lambda path=path, photo=photo: read_mask(path, photo))
+            read = partial(read_mask, picture=photo)
+            problems.attempt(lambda path=path, read=read: _read("mask", path, read))
     problems.done()
     return paths
+
+
+def _read(key: str, path: Path, read: Callable[[Path], object]) -> None:
+    """Read a picture once; an error names the key."""
+    with given_by(key, path):
+        read(path)
 
 
 def _content_of(folder: Path, photo: Path) -> Path:

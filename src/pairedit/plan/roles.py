@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pairedit.lora.file import inspect_lora, role_of
+from pairedit.files import near_path
+from pairedit.lora.file import inspect_lora, role_of, width_of
 from pairedit.lora.names import Names
 from pairedit.methods import CONTENT, SEMANTIC
+from pairedit.plan.folders import options
+from pairedit.problems import given_by
 
 LONGEST = 1 << 26  # bytes of a header; beyond, a file lies
 
@@ -42,15 +45,21 @@ def inspect_role(
     if step is not None:
         if not checkpoints:
             raise ValueError(
-                f"{path}: a checkpoint of a training, not a LoRA file; pairedit-gen renders it, "
-                "and snapshots=true keeps the LoRA files of every checkpoint"
+                f"{key}={path}: a checkpoint of a training, not a LoRA file; pairedit-gen renders "
+                "it, and snapshots=true keeps the LoRA files of every checkpoint"
             )
         notes.append(f"{path}: is a checkpoint; the {role} LoRA of step {step} is taken from it")
         return {"role": role, "step": step}
-    known = inspect_lora(path, names)
+    known = inspect(path, names, key)
     if role == SEMANTIC:
         note_content(path, notes)
     return known
+
+
+def inspect(path: Path, names: Names, key: str = "lora") -> Mapping[str, Any]:
+    """Check a LoRA file as `inspect_lora` does; errors name the key that it was given by."""
+    with given_by(key, present(path, key)):
+        return inspect_lora(path, names)
 
 
 def present(path: Path, key: str = "lora") -> Path:
@@ -60,7 +69,7 @@ def present(path: Path, key: str = "lora") -> Path:
         ValueError: names the key.
     """
     if not path.exists():
-        raise ValueError(f"{key}={path}: no such LoRA file")
+        raise ValueError(f"{key}={path}: no such LoRA file{near_path(path)}")
     return path
 
 
@@ -70,10 +79,35 @@ def note_content(path: Path, notes: list[str]) -> None:
         notes.append(_note(path))
 
 
-def note_base(path: Path, metadata: Mapping[str, Any], model: Any, notes: list[str]) -> None:
-    """Note that a LoRA was trained on another base model than the one that is asked for."""
+def check_base(
+    path: Path, metadata: Mapping[str, Any], model: Any, notes: list[str], key: str = "lora"
+) -> None:
+    """Refuse a LoRA whose base model is of another size; note any other base model.
+
+    Args:
+        path: of the file.
+        metadata: of the file.
+        model: the base model that is asked for; None while none is known.
+        notes: receives that the LoRA was trained on another base model.
+        key: that names the file.
+
+    Raises:
+        ValueError: its layers are of another width than those of the model.
+    """
     base = metadata.get("base_model")
-    if model and base and base != model.name:
+    if not model:
+        return
+    there, here = width_of(path, model.names), model.width()
+    if there and here and there != here:
+        other = base and base != model.name
+        whose = f"was trained on {base}" if other else "belongs to another model"
+        known = base if other and base in options() else ""
+        way = f"write model={known}" if known else "a LoRA works with the model it was trained on"
+        raise ValueError(
+            f"{key}={path}: {whose}, whose layers are {there} wide; those of "
+            f"model={model.name} are {here} wide; {way}"
+        )
+    if base and base != model.name:
         notes.append(f"{path} was trained on {base}, but model={model.name} is chosen")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import ipaddress
+import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,7 @@ from pairedit.runs.words import key_of
 GROUPS = ("model", "hardware")
 KEYS = ("device", "precision")
 LARGEST_PORT = 65535
+TRIED = 100  # ports above one that is taken
 INSTALL = "pip install 'pairedit[studio]'"
 
 
@@ -65,10 +69,11 @@ def plan_studio(
         if importlib.util.find_spec(package) is None:
             problems.append(f"pairedit-studio needs Gradio, which is not installed: {_installed()}")
             break
-    problems.expect(
-        0 < config.port <= LARGEST_PORT, f"port={config.port}: expected 1 to {LARGEST_PORT}"
-    )
+    known = 0 < config.port <= LARGEST_PORT
+    problems.expect(known, f"port={config.port}: expected 1 to {LARGEST_PORT}")
     problems.expect(_is_host(config.host), f"host={config.host}: expected a name or an address")
+    if known and _is_host(config.host) and not _is_free(config.host, config.port):
+        problems.append(_taken(config.host, config.port))
     problems.expect(
         config.password is None or bool(config.password.strip()),
         "password=: expected at least one letter; null: none, or a new one that is printed",
@@ -131,6 +136,26 @@ def _model(config: DictConfig) -> Any:
 def _is_carried(key: str) -> bool:
     """Say whether a key holds for the jobs of the studio, too."""
     return key in (*GROUPS, *KEYS) or key.startswith("model.")
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Say whether nobody serves at a port; whoever takes it says all else that may be wrong."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
+
+
+def _taken(host: str, port: int) -> str:
+    """Say that somebody serves at a port, and which one is free."""
+    further = range(port + 1, min(port + TRIED, LARGEST_PORT) + 1)
+    free = next((other for other in further if _is_free(host, other)), None)
+    way = "choose another one" if free is None else f"write port={free}, which is free"
+    return f"port={port}: is in use on {host}; {way}, or stop what serves there"
 
 
 def _is_host(host: str) -> bool:

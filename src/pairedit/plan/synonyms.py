@@ -6,7 +6,6 @@ of their own for one thing; whoever types one is told ours, with the value that 
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from functools import cache
@@ -23,6 +22,7 @@ from pairedit.plan.keys import (
     StudioConfig,
     TrainConfig,
 )
+from pairedit.problems import nearest
 from pairedit.runs.words import double_quoted, shell
 
 TRUNKS = {
@@ -206,8 +206,7 @@ def _ours(key: str, command: str) -> str | None:
         grouped = command == "train" and ours in ("lora", "sweep")
         if name in theirs.split() and ours in known and not grouped:
             return ours
-    close = difflib.get_close_matches(key.lower(), known, n=1, cutoff=0.7)
-    return close[0] if close else None
+    return nearest(key, known)
 
 
 def _plain(key: str) -> str:

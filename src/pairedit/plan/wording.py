@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pairedit.files import CONF
 from pairedit.plan.build import WANTED, reason
 from pairedit.plan.synonyms import THEIRS, TRUNKS, keys_of, kind_of, meant, why_not
-from pairedit.problems import ITEM
+from pairedit.problems import ITEM, did_you_mean
 from pairedit.runs.words import as_one_text, double_quoted, key_of, line, shell
 
 # Keys that take several values in brackets, and keys that are text whatever is in them.
@@ -141,7 +141,8 @@ def _no_option(group: str, choice: str, options: list[str]) -> str:
     """Say what a config group offers instead."""
     if group.startswith("hydra/sweeper"):
         return f"{group}={choice}: not installed; pip install 'pairedit[tune]'"
-    return f"{group}={choice}: no such option; there is {', '.join(sorted(options))}"
+    there = f"there is {', '.join(sorted(options))}{did_you_mean(choice, options)}"
+    return f"{group}={choice}: no such option; {there}"
 
 
 def _of_another(key: str, command: str | None) -> str | None:

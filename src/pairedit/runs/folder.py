@@ -109,7 +109,13 @@ def begin(
     there = read_yaml(folder / CONFIG, dict)
     further = _is_further(there.get("steps"), resolved.get("steps"))
     expected = {**there, "steps": resolved["steps"]} if further else there
-    _check_same(f"{folder}: started with another configuration", expected, resolved, folder)
+    _check_same(
+        f"{folder}: started with another configuration",
+        expected,
+        resolved,
+        folder,
+        f"a run goes on with its own settings, and {resume_command(folder)} takes them all",
+    )
     if further:
         for name in names:
             check_state(folder / name, there["steps"], resolved["steps"])
@@ -169,15 +175,16 @@ def check_again(folder: Path, resolved: Mapping[str, Any]) -> None:
 
 
 def _check_same(
-    problem: str, there: Mapping[str, Any], now: Mapping[str, Any], folder: Path
+    problem: str, there: Mapping[str, Any], now: Mapping[str, Any], folder: Path, way: str = ""
 ) -> None:
-    """Raise ValueError with every difference of two configurations."""
+    """Raise ValueError with every difference of two configurations, and a way out."""
     changed = differences(there, now, working_folder(folder))
+    way = f"; {way}" if way else ""
     if len(changed) == 1:
-        raise ValueError(f"{problem}: {changed[0]}")
+        raise ValueError(f"{problem}: {changed[0]}{way}")
     if changed:
         lines = "".join(f"{ITEM}{line}" for line in changed)
-        raise ValueError(f"{problem}:{lines}")
+        raise ValueError(f"{problem}{way}:{lines}")
 
 
 def check_kind(folder: Path, resolved: Mapping[str, Any]) -> None:

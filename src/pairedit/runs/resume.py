@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from pairedit.files import CONF, expand_home, read_yaml
+from pairedit.files import CONF, expand_home, near_path, read_yaml
 from pairedit.runs.words import key_of, line, pasteable, quoted_path
 
 WORDS = "overrides.yaml"
@@ -159,8 +159,7 @@ def _started_by(folder: Path, key: str = "resume") -> Start:
         path = folder / SWEEP
         words, known = _sweep(path)
     else:
-        what = "repeat" if key == "again" else "continue"
-        raise ValueError(f"{key}={folder}: no run to {what} there (no {WORDS})")
+        raise ValueError(_no_run(folder, key))
     for word in words:
         # A folder may come from somebody else: it must not say what code runs.
         if not isinstance(word, str) or re.search(r"_target_|^-|^[+~]*hydra[./@=]", word):
@@ -174,6 +173,21 @@ def _started_by(folder: Path, key: str = "resume") -> Start:
         options=[option for option in options if isinstance(option, str)],
         working_folder=Path(place) if isinstance(place, str) else None,
         sweep=sweep,
+    )
+
+
+def _no_run(folder: Path, key: str) -> str:
+    """Say that a folder holds no run, what the key is for, and which folder was probably meant."""
+    reason = f"no {WORDS} in it" if folder.is_dir() else "no such folder"
+    verb, does = {
+        "resume": ("continue", "goes on with a run"),
+        "again": ("repeat", "starts a run once more, in a new folder"),
+    }[key]
+    parent = folder.parent
+    near = f"; did you mean {parent}?" if has_begun(parent) else near_path(folder)
+    return (
+        f"{key}={folder}: no run to {verb} there ({reason}); {key}= {does}, and needs the folder "
+        f"that the run wrote, such as outputs/train/2026-01-31_12-00-00{near}"
     )
 
 

@@ -44,6 +44,10 @@ class Flux1(Model):
         "flux-schnell": APACHE,
         "flux-mini": APACHE,  # as pairedit, which it ships with
     }
+    widths: ClassVar[Mapping[str, int]] = dict.fromkeys(
+        ("flux-dev", "flux-krea", "flux-schnell"), 3072
+    )
+    wide: ClassVar[tuple[str, ...]] = ("num_attention_heads", "attention_head_dim")
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
         """Say what is wrong with its folder, or with a guidance scale, by the field's name."""

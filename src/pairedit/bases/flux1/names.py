@@ -97,5 +97,6 @@ NAMES = Names(
         Part(name="final_layer.adaLN_modulation.1", modules=("norm_out.linear",), swapped=True),
     ),
     published=_ATTENTION,
+    reads=r"attn\.(to_[qkv]|add_[qkv]_proj)",
     labels=dict.fromkeys(("flux-dev", "flux-krea", "flux-schnell"), _LABELS),
 )

@@ -40,6 +40,12 @@ class Flux2(Model):
         "flux2-klein-fast": APACHE,
         "flux2-klein-9b": FLUX2_KLEIN_9B,
     }
+    widths: ClassVar[Mapping[str, int]] = {
+        "flux2-klein": 3072,
+        "flux2-klein-fast": 3072,
+        "flux2-klein-9b": 4096,
+    }
+    wide: ClassVar[tuple[str, ...]] = ("num_attention_heads", "attention_head_dim")
 
     distilled: bool = False  # to a few steps without guidance
 

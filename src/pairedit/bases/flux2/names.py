@@ -63,4 +63,5 @@ NAMES = Names(
         "image_stream": (r"transformer_blocks\.\d+\.attn\.(to_(q|k|v)|to_out\.0)",),
         "text_stream": (r"transformer_blocks\.\d+\.attn\.(add_(q|k|v)_proj|to_add_out)",),
     },
+    reads=r"attn\.(to_[qkv]|add_[qkv]_proj|to_qkv_mlp_proj)",
 )

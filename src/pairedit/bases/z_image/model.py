@@ -33,6 +33,8 @@ class ZImage(Model):
     guidance: ClassVar[Guidance] = BEYOND
     pipeline: ClassVar[str] = "ZImagePipeline"
     licences: ClassVar[Mapping[str, Licence]] = {"z-image": APACHE}
+    widths: ClassVar[Mapping[str, int]] = {"z-image": 3840}
+    wide: ClassVar[tuple[str, ...]] = ("dim",)
 
     def problems(self, guidance_scale: float | None) -> dict[str, str]:
         """Say what is wrong with its folder, or with a guidance scale, by the field's name."""

@@ -40,4 +40,5 @@ NAMES = Names(
         "attention": _ATTENTION,
         "attention_mlp": (*_ATTENTION, r"feed_forward\.w(1|2|3)"),
     },
+    reads=r"attention\.to_[qkv]",
 )
