@@ -129,8 +129,8 @@ def test_the_noise_levels_are_shifted_by_three_whatever_the_size(z_image):
         assert found[-1] == 0
 
 
-def test_bfloat16_keeps_latents_and_vae_in_float32(folder):
-    base = load(str(folder), device="cpu", precision="bf16", max_sequence_length=LENGTH)
+def test_bfloat16_keeps_latents_and_vae_in_float32(z_image_folder):
+    base = load(str(z_image_folder), device="cpu", precision="bf16", max_sequence_length=LENGTH)
     assert base.transformer.dtype == torch.bfloat16
     assert base.pipeline.vae.dtype == torch.float32
     x, text = base.noise(0, (32, 32))[None], base.text(["a"])
