@@ -3,16 +3,14 @@
     python scripts/real_local.py [--work outputs/real_local] [--faces 32] [--minutes 4] [--write]
 
 Sliders are trained as `pairedit-train` does by default, and used as their files note it, but for
-`local` and `flowedit`, which are tried both ways. Portraits that flux-mini never saw stand for
-photographs, as in real_table.py. A part of eight faces is written as soon as it is measured, so a
-call that its clock stops loses little, and the next one goes on. `--write` puts the table into
-docs/real.md.
+`local` and `flowedit`, which are tried both ways. Unseen portraits stand for photographs; see
+real_faces.py. A part of eight faces is written as soon as it is measured, so a call that its clock
+stops loses little, and the next one goes on. `--write` puts the table into docs/real.md.
 
 The mask is where the last step lets the slider act, at the latent pixels that are drawn there. The
 background is the rest, compared with the reconstruction: the picture at scale 0.
 """
 
-import argparse
 import os
 import subprocess
 import time
@@ -39,12 +37,11 @@ from pairedit.mini.probe import read
 from pairedit.plan.use import use_of, written
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
-from real_table import EDITS, PAGE, changes, faces, interval
+from real_faces import PAGE, TOGETHER, changes, faces, interval, options, size_of
 from tables import TRAIN, digest, kept, mini, put, weights
 
 SCALES = (0.0, 0.15, 0.3, 0.45, 0.65, 0.9)
 GAIN = 0.3  # the change of the edited attribute at which uses are compared
-TOGETHER = 8  # faces in one part
 
 
 class Way(NamedTuple):
@@ -89,7 +86,7 @@ def trained(edit: str, work: Path) -> Path:
 def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: Way, paths: list) -> dict:
     """Edit one part of the faces; changes are read against the photographs themselves."""
     use = use_of(lora.metadata, model.num_inference_steps, local=way.local, flowedit=way.flowedit)
-    size = (model.resolution, model.resolution)
+    size = size_of(model)
     base.hardware = replace(base.hardware, batch_size=TOGETHER * len(SCALES))
     photos = [Photo(path=path, image=load_image(path, size)) for path in paths]
     words = {"local": use.local, "lean": use.lean, "flowedit": use.flowedit}
@@ -162,24 +159,10 @@ def row(edit: str, way: Way, parts: list[dict]) -> str:
 
 def main() -> None:
     """Train, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("outputs/real_local"),
-        help="where trainings and results are kept",
-    )
-    parser.add_argument("--faces", type=int, default=32, help="how many photographs are edited")
-    parser.add_argument(
-        "--edits", nargs="+", choices=EDITS, default=list(EDITS), help="which sliders edit them"
-    )
+    parser = options(__doc__, Path("outputs/real_local"))
     parser.add_argument(
         "--minutes", type=float, default=1e6, help="do not begin another part after this time"
     )
-    parser.add_argument(
-        "--known", action="store_true", help="do not train or measure anything; show what is known"
-    )
-    parser.add_argument("--write", action="store_true", help="put the table into docs/real.md")
     args = parser.parse_args()
     deadline = time.time() + 60 * args.minutes
     work = args.work / digest(repr((weights(), SCALES, WAYS)))

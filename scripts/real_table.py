@@ -2,21 +2,19 @@
 
     python scripts/real_table.py [--work outputs/real] [--faces 32] [--write]
 
-Portraits from seeds that no training of flux-mini saw stand for photographs, because only on them
-the probe knows the truth. What the work folder already holds is kept, so an interrupted call goes
-on. `--devices auto auto cpu` trains three LoRAs at once, one of them on the CPU. `--write` puts the
-tables between the markers in docs/real.md.
+Unseen portraits stand for photographs; see real_faces.py. What the work folder already holds is
+kept, so an interrupted call goes on. `--devices auto auto cpu` trains three LoRAs at once, one of
+them on the CPU. `--write` puts the tables between the markers in docs/real.md.
 """
 
-import argparse
 import json
 import os
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
+from statistics import fmean as mean
 
 os.environ.setdefault("GOMP_SPINCOUNT", "4000")  # as pairedit does
 
@@ -24,27 +22,30 @@ import torch
 from tqdm import tqdm
 
 from pairedit.bases.base import Base, Model
-from pairedit.data.images import load_image, to_image, to_tensor
+from pairedit.data.images import load_image, to_tensor
 from pairedit.edits import Photo, RealImage
 from pairedit.flow import Flow
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.file import read_lora
 from pairedit.lora.rows import Row
 from pairedit.measure.intervals import at, crossing
-from pairedit.mini.faces import ATTRIBUTES, INDEX, TIED, render, sample_attributes
 from pairedit.mini.probe import read
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
+from real_faces import (
+    EDITS,
+    PAGE,
+    TOGETHER,
+    autoencoded,
+    changes,
+    decibels,
+    faces,
+    interval,
+    options,
+    size_of,
+)
 from tables import digest, kept, mini, put, train, weights
 
-PAGE = Path(__file__).parents[1] / "docs" / "real.md"
-FIRST_SEED = 60_000_000  # beyond every seed of training and of data/real
-# edit -> skip, scales, the gain at which ways are compared.
-EDITS = {
-    "age": (18, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65), 0.3),
-    "smile": (11, (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.65), 0.3),
-}
-ROOM = 0.35  # a face is taken if its attributes lie below: it can still age, and smile
 ITERATIONS = (0, 1, 2, 4)
 WAYS = {
     **{f"ode, iterations={k}": RealImage(inversion="ode", iterations=k) for k in ITERATIONS},
@@ -52,23 +53,6 @@ WAYS = {
     "both": RealImage(inversion="both"),
     "published": RealImage(inversion="lora", published=True, semantic_cfg_scale=0.75),
 }
-TOGETHER = 8  # photographs in one batch
-
-
-def faces(number: int, folder: Path) -> list[Path]:
-    """Render the first unseen people that have room for every edit; return their files."""
-    chosen: list[Path] = []
-    for seed in count(FIRST_SEED):
-        if len(chosen) == number:
-            return chosen
-        face = sample_attributes(1, torch.Generator().manual_seed(seed))
-        if any(face[0, INDEX[edit]] > ROOM for edit in EDITS):
-            continue
-        chosen.append(folder / f"{seed - FIRST_SEED}.png")
-        if not chosen[-1].is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            to_image(render(face)[0].float() * 2 - 1).save(chosen[-1])
-    raise AssertionError
 
 
 def machine() -> str:
@@ -93,22 +77,6 @@ def counted(base: Base):
         handle.remove()
 
 
-def decibels(left: torch.Tensor, right: torch.Tensor) -> list[float]:
-    """Return the peak signal-to-noise ratio of each image pair [N, 3, H, W] in [-1, 1]."""
-    error = ((left.clamp(-1, 1) - right.clamp(-1, 1)) / 2).square().mean((1, 2, 3))
-    return (-10 * error.clamp(min=1e-10).log10()).tolist()
-
-
-def autoencoded(base: Base, images: torch.Tensor) -> torch.Tensor:
-    """Return what the VAE alone makes of images."""
-    return torch.cat([base.decode(base.encode(part).mean) for part in images.split(8)])
-
-
-def _size(model: Model) -> tuple[int, int]:
-    """Return the height and width of an image."""
-    return model.resolution, model.resolution
-
-
 @torch.no_grad()
 def reconstruct(base: Base, model: Model, images: torch.Tensor, iterations: int) -> dict:
     """Find the noise of photographs at sigma = 1, and sample from it without any LoRA."""
@@ -120,7 +88,7 @@ def reconstruct(base: Base, model: Model, images: torch.Tensor, iterations: int)
                 base=base,
                 adapters=adapters,
                 text=base.text([""]),
-                sigmas=base.sigmas(_size(model), model.num_inference_steps),
+                sigmas=base.sigmas(size_of(model), model.num_inference_steps),
                 guidance_scale=model.guidance_scale,
                 run=run,
                 progress=tqdm(disable=True),
@@ -158,7 +126,7 @@ def edit_faces(
                     skip=skip,
                     num_inference_steps=model.num_inference_steps,
                     guidance_scale=model.guidance_scale,
-                    size=_size(model),
+                    size=size_of(model),
                 ),
                 edit=way,
                 photos=photos,
@@ -179,26 +147,6 @@ def edit_faces(
         "target_interval": [interval(column) for column in target.T],
         "off_target": off.mean(0).tolist(),
     }
-
-
-def changes(
-    values: torch.Tensor, before: torch.Tensor, edit: str
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return target and off-target change [N, K] of attributes [N, K, A] against [N, A]."""
-    moved = values - before[:, None]
-    others = [INDEX[name] for name in ATTRIBUTES if name != edit and name not in TIED[edit]]
-    return moved[..., INDEX[edit]], moved[..., others].abs().mean(-1)
-
-
-def interval(values: torch.Tensor) -> list[float]:
-    """Return the 95 % bootstrap interval of the mean of `values` [N]."""
-    picked = torch.randint(len(values), (1000, len(values)), generator=torch.manual_seed(0))
-    return torch.quantile(values[picked].mean(1), torch.tensor([0.025, 0.975])).tolist()
-
-
-def mean(values: list[float]) -> float:
-    """Return the mean."""
-    return sum(values) / len(values)
 
 
 def autoencoder(base: Base, images: torch.Tensor) -> dict:
@@ -280,17 +228,7 @@ def last_note(alone: dict, trained: dict) -> str:
 
 def main() -> None:
     """Train, measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--work",
-        type=Path,
-        default=Path("outputs/real"),
-        help="where trainings and results are kept",
-    )
-    parser.add_argument("--faces", type=int, default=32, help="how many photographs are edited")
-    parser.add_argument(
-        "--edits", nargs="+", choices=EDITS, default=list(EDITS), help="which sliders edit them"
-    )
+    parser = options(__doc__, Path("outputs/real"))
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="in which ways")
     parser.add_argument(
         "--words", nargs="+", default=[], help="further keys of the trainings, such as steps=20"
@@ -298,10 +236,6 @@ def main() -> None:
     parser.add_argument(
         "--devices", nargs="+", default=["auto"], help="the devices that train at the same time"
     )
-    parser.add_argument(
-        "--known", action="store_true", help="do not train or measure anything; show what is known"
-    )
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/real.md")
     args = parser.parse_args()
     work = args.work / digest(repr((weights(), args.words)))
     paths = faces(args.faces, work / "faces")
@@ -318,7 +252,7 @@ def main() -> None:
     missing = {} if args.known else {path: runs[path] for path in runs if not path.is_file()}
     train({p.parents[1]: [*words, *args.words] for p, words in missing.items()}, args.devices)
     model, base = mini()
-    images = torch.stack([to_tensor(load_image(path, _size(model))) for path in paths])
+    images = torch.stack([to_tensor(load_image(path, size_of(model))) for path in paths])
     if base.device.type == "cuda" and not args.known:
         # A GPU's first passes would count as an edit's seconds.
         reconstruct(base, model, images[:1], 0)
@@ -341,7 +275,7 @@ def main() -> None:
             photos = [
                 Photo(
                     path=path,
-                    image=load_image(path, _size(model)),
+                    image=load_image(path, size_of(model)),
                     content=None if way.inversion == "ode" else read_lora(content),
                 )
                 for path, content in zip(paths, contents, strict=True)

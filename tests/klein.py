@@ -6,9 +6,11 @@ import json
 import string
 from pathlib import Path
 
+import numpy as np
 import torch
 
 LENGTH = 24  # tokens of a prompt
+STEPS = 4  # of a rendering
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -110,3 +112,30 @@ def open_klein(folder: Path, hardware=None):
         max_sequence_length=LENGTH,
         hardware=hardware or Hardware(),
     )
+
+
+def theirs(pipeline, size, guidance, seed=3, negative=""):
+    """Return the image that diffusers draws."""
+    height, width = size
+    unwanted, _ = pipeline.encode_prompt(negative, max_sequence_length=LENGTH)
+    image = pipeline(
+        prompt="old",
+        height=height,
+        width=width,
+        num_inference_steps=STEPS,
+        guidance_scale=guidance,
+        negative_prompt_embeds=unwanted,
+        max_sequence_length=LENGTH,
+        generator=torch.Generator().manual_seed(seed),
+    ).images[0]
+    return np.asarray(image)
+
+
+def ours(base, size, guidance, sliders=(), seed=3, **changes):
+    """Return the images that our sampler makes, by scale."""
+    from pairedit.sample import generate
+    from pairedit.settings import Rendering
+
+    rendering = Rendering(num_inference_steps=STEPS, guidance_scale=guidance, size=size, **changes)
+    samples = generate(base, sliders=sliders, prompts=["old"], seeds=[seed], rendering=rendering)
+    return [np.asarray(sample.image) for sample in samples]

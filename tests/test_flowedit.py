@@ -20,27 +20,7 @@ from pairedit.lora.rows import Row
 from pairedit.sample import Slider, generate
 from pairedit.schedules import strength
 from pairedit.settings import Rendering
-from tiny import picture, running
-
-SCALES, STEPS, SKIP, SIDE = (-0.5, 0.0, 0.5, 1.0), 5, 2, 64
-SIZE = (SIDE, SIDE)
-
-
-def render(flux, sliders, *, batch_size=16, seeds=(3, 1), photos=(), edit=None, latents=None):
-    base = running(flux, batch_size=batch_size)
-    if latents is not None:
-        decode = base.decode
-        base.decode = lambda rows: (latents.extend(rows.clone()), decode(rows))[1]
-    samples = generate(
-        base,
-        sliders=sliders,
-        prompts=["old"],
-        seeds=[None] if photos else list(seeds),
-        rendering=Rendering(skip=SKIP, num_inference_steps=STEPS, size=SIZE),
-        photos=photos,
-        edit=edit or (RealImage(inversion="ode") if photos else None),
-    )
-    return {(s.seed, s.scales): np.asarray(s.finished).astype(int) for s in samples}
+from tiny import SCALES, SIDE, SIZE, SKIP, STEPS, picture, render, running
 
 
 def same(left, right):

@@ -10,33 +10,12 @@ import torch
 from pairedit import local
 from pairedit.bases.base import velocity
 from pairedit.data.images import load_image
-from pairedit.edits import Photo, RealImage
+from pairedit.edits import Photo
 from pairedit.local import FLOOR, share
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
-from pairedit.sample import Slider, generate
-from pairedit.settings import Rendering
-from tiny import picture, running
-
-SCALES, STEPS, SKIP = (-0.5, 0.0, 0.5, 1.0), 5, 2
-SIDE = 64
-
-
-def render(flux, sliders, *, batch_size=16, photos=(), edit=None, seeds=(3, 1), latents=None):
-    base = running(flux, batch_size=batch_size)
-    if latents is not None:
-        decode = base.decode
-        base.decode = lambda rows: (latents.extend(rows.clone()), decode(rows))[1]
-    samples = generate(
-        base,
-        sliders=sliders,
-        prompts=["old"],
-        seeds=[None] if photos else list(seeds),
-        rendering=Rendering(skip=SKIP, num_inference_steps=STEPS, size=(SIDE, SIDE)),
-        photos=photos,
-        edit=edit,
-    )
-    return {(s.seed, s.scales): np.asarray(s.image).astype(int) for s in samples}
+from pairedit.sample import Slider
+from tiny import SCALES, SIDE, SIZE, SKIP, STEPS, picture, render
 
 
 def test_what_changes_little_is_not_kept():
@@ -72,8 +51,8 @@ def test_local_is_the_formula_step_by_step(flux, lora):
     render(flux, [Slider(lora=lora, scales=(0.0, 1.0), local=True)], seeds=[3], latents=rows)
     adapters = Adapters(flux)
     adapters.load("x", lora)
-    sigmas, text = flux.sigmas((SIDE, SIDE), STEPS), flux.text(["old"])
-    zero = edited = flux.noise(3, (SIDE, SIDE))[None]
+    sigmas, text = flux.sigmas(SIZE, STEPS), flux.text(["old"])
+    zero = edited = flux.noise(3, SIZE)[None]
     for step, (sigma, following) in enumerate(pairwise(sigmas)):
         with adapters.rows([Row()]):
             zero_next = zero + (following - sigma) * velocity(flux, zero, sigma, text, 3.5)
@@ -126,10 +105,10 @@ def test_a_column_is_local_if_all_that_act_in_it_are(flux, loras):
 @pytest.mark.usefixtures("strict")
 def test_photographs_keep_their_reconstruction(flux, lora, tmp_path):
     path = picture(tmp_path / "a.png", side=SIDE)
-    photo = Photo(path=path, image=load_image(path, (SIDE, SIDE)))
+    photo = Photo(path=path, image=load_image(path, SIZE))
     rows = []
     sliders = [Slider(lora=lora, scales=(0.5, 0.0), local=True)]
-    render(flux, sliders, photos=[photo], edit=RealImage(inversion="ode"), latents=rows)
+    render(flux, sliders, photos=[photo], latents=rows)
     zero, edited = rows  # the row at scale 0 runs first
     assert in_part(edited, zero)
 

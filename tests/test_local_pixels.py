@@ -9,25 +9,10 @@ import torch.nn.functional as F
 
 from pairedit import local
 from pairedit.data.images import load_image, to_image, to_tensor
-from pairedit.edits import Photo, RealImage
+from pairedit.edits import Photo
 from pairedit.local import kept
-from pairedit.sample import Slider, generate
-from pairedit.settings import Rendering
-from tiny import picture, running
-
-SIDE = 64
-SCALES = (-0.5, 0.0, 0.5, 1.0)
-
-
-def render(flux, sliders, *, batch_size=16, **more):
-    asked = {"prompts": ["old"], "seeds": [3, 1]} | more
-    samples = generate(
-        running(flux, batch_size=batch_size),
-        sliders=sliders,
-        rendering=Rendering(skip=2, num_inference_steps=5, size=(SIDE, SIDE)),
-        **asked,
-    )
-    return {(s.seed, s.scales): np.asarray(s.image).astype(int) for s in samples}
+from pairedit.sample import Slider
+from tiny import SCALES, SIDE, SIZE, picture, render
 
 
 def masked(image, zero):
@@ -149,10 +134,9 @@ def test_several_sliders_have_the_mask_of_all_that_they_change(flux, loras, monk
 @pytest.mark.parametrize("way", [True, "pixels"])
 def test_outside_a_photograph_is_its_reconstruction(flux, lora, tmp_path, way):
     path = picture(tmp_path / "a.png", side=SIDE)
-    photo = Photo(path=path, image=load_image(path, (SIDE, SIDE)))
-    edit = {"photos": [photo], "edit": RealImage(inversion="ode"), "seeds": [None]}
-    found = render(flux, [Slider(lora=lora, scales=(0.5, 0.0), local=way)], **edit)
-    plain = render(flux, [Slider(lora=lora, scales=(0.5, 0.0))], **edit)
+    photo = Photo(path=path, image=load_image(path, SIZE))
+    found = render(flux, [Slider(lora=lora, scales=(0.5, 0.0), local=way)], photos=[photo])
+    plain = render(flux, [Slider(lora=lora, scales=(0.5, 0.0))], photos=[photo])
     zero, edited = found[None, (0.0,)], found[None, (0.5,)]
     assert abs(zero - plain[None, (0.0,)]).max() <= 1
     same = (edited == zero).all(-1)

@@ -41,7 +41,7 @@ def script(monkeypatch):
 @pytest.mark.parametrize("path", sorted(SCRIPTS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_script_explains_itself(path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(path), "--help"])
-    if "argparse" not in path.read_text():
+    if "__main__" not in path.read_text():
         import_module(path.stem)  # what the others share
         return
     with pytest.raises(SystemExit) as leave:

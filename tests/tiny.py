@@ -6,7 +6,7 @@ Diffusers and peft are imported where they are used: a test of a plan does not w
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,17 @@ from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
     from pairedit.bases.flux1.flux import Flux
+    from pairedit.edits import Edit, Photo
     from pairedit.lora.adapters import Adapters
     from pairedit.lora.file import LoraFile
     from pairedit.machine.hardware import Hardware
+    from pairedit.sample import Slider
 
 RESOLUTION = 32  # px: 2 x 2 tokens
 QUICK = ["steps=2", "lora.rank=2"]  # words of a training that is over at once
+# What `render` asks for: sliders act from the third step on, and a part of a picture may stay.
+SCALES, STEPS, SKIP, SIDE = (-0.5, 0.0, 0.5, 1.0), 5, 2, 64
+SIZE = (SIDE, SIDE)
 
 
 def write_flux(folder: Path, *, guidance: bool = True) -> Path:
@@ -153,3 +158,44 @@ def running(base: Flux, **changes: object) -> Flux:
     other = copy.copy(base)
     other.hardware = replace(base.hardware, **changes)
     return other
+
+
+def render(
+    base: Flux,
+    sliders: Sequence[Slider],
+    *,
+    batch_size: int = 16,
+    seeds: Sequence[int] = (3, 1),
+    photos: Sequence[Photo] = (),
+    edit: Edit | None = None,
+    latents: list | None = None,
+) -> dict[tuple[int | None, tuple[float, ...]], np.ndarray]:
+    """Render seeds, or a photograph by its own noise; return pixels by seed and scales.
+
+    Args:
+        base: the tiny model.
+        sliders: with their scales.
+        batch_size: rows that run together.
+        seeds: of the pictures; unused where there is a photograph.
+        photos: one photograph, or none.
+        edit: how it is edited; by its inverted noise if not given.
+        latents: receives those that are decoded, in the order in which they are.
+    """
+    from pairedit.edits import RealImage
+    from pairedit.sample import generate
+    from pairedit.settings import Rendering
+
+    base = running(base, batch_size=batch_size)
+    if latents is not None:
+        decode = base.decode
+        base.decode = lambda rows: (latents.extend(rows.clone()), decode(rows))[1]
+    samples = generate(
+        base,
+        sliders=sliders,
+        prompts=["old"],
+        seeds=[None] if photos else list(seeds),
+        rendering=Rendering(skip=SKIP, num_inference_steps=STEPS, size=SIZE),
+        photos=photos,
+        edit=edit or (RealImage(inversion="ode") if photos else None),
+    )
+    return {(s.seed, s.scales): np.asarray(s.finished).astype(int) for s in samples}

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from klein import tokenizer
+from tiny import running
 
 LENGTH = 96  # tokens of a prompt
+PROMPTS = ("old", "a portrait of a man who smiles at whoever looks at him")  # unlike lengths
+NEGATIVE = "blurry"
+STEPS = 4  # of a rendering
 
 
 def write_z_image(folder: Path, *, shift: float = 3.0) -> Path:
@@ -71,3 +76,52 @@ def write_z_image(folder: Path, *, shift: float = 3.0) -> Path:
         transformer=transformer,
     ).save_pretrained(folder)
     return folder
+
+
+def drawn(pipeline, prompt, size=(32, 32), guidance_scale=0.0, negative="", kind="latent", **more):
+    """Return what diffusers draws: latents, or kind="np" images."""
+    return pipeline(
+        prompt,
+        height=size[0],
+        width=size[1],
+        num_inference_steps=STEPS,
+        guidance_scale=guidance_scale,
+        negative_prompt=negative,
+        max_sequence_length=LENGTH,
+        generator=torch.Generator().manual_seed(7),
+        output_type=kind,
+        **more,
+    ).images[0]
+
+
+def ours(base, prompts, size=(32, 32), guidance_scale=0.0, negative="", sliders=()):
+    """Return the latents and the images that our sampler makes, by prompt and scales."""
+    from pairedit.sample import generate
+    from pairedit.settings import Rendering
+
+    latents = []
+    base = running(base)
+    decode = base.decode
+    base.decode = lambda some: latents.extend(some) or decode(some)
+    samples = generate(
+        base,
+        sliders=list(sliders),
+        prompts=list(prompts),
+        seeds=[7],
+        rendering=Rendering(
+            skip=0,
+            num_inference_steps=STEPS,
+            guidance_scale=guidance_scale,
+            negative_prompt=negative,
+            size=size,
+        ),
+    )
+    return {
+        (sample.prompt, *sample.scales): (one, np.asarray(sample.image) / 255)
+        for sample, one in zip(samples, latents, strict=True)
+    }
+
+
+def apart(found, expected):
+    """Return how far latents are apart, relative to the largest of them."""
+    return float((found - expected).abs().max() / expected.abs().max())
