@@ -30,7 +30,8 @@ from pairedit.measure.effect import effect
 from pairedit.measure.evidence import Evidence, Reading
 from pairedit.measure.intervals import at
 from pairedit.measure.readers import Instrument
-from pairedit.measure.unit import MOST, Unit, surer, unit_of
+from pairedit.measure.subject import Unit
+from pairedit.measure.unit import MOST, surer, unit_of
 from pairedit.plan.use import written
 from tables import put
 

@@ -110,7 +110,7 @@ class Evidence:
         )
 
     def joined(self, other: Evidence) -> Evidence:
-        """Return the same slider with the lanes of another look at it, at the same scales."""
+        """Return the same slider with the lanes of another look, by what has read both."""
         return replace(
             self,
             distance=torch.cat([self.distance, other.distance]),
@@ -118,6 +118,7 @@ class Evidence:
             readings={
                 name: replace(r, lanes=torch.cat([r.lanes, other.readings[name].lanes]))
                 for name, r in self.readings.items()
+                if name in other.readings
             },
         )
 

@@ -1,54 +1,52 @@
-"""Own the scale that is worth one pair, how sure it is, and how many people make it surer.
+"""Own the scale that is worth one pair: how sure it is, and how many people make it surer.
 
-Sliders that act on many people are worth one pair on average. How far the next people are from it
-depends on how much people differ, and on how many of them were read.
+It is worth one pair on average. How far the people who come next are from that depends on how much
+people differ, and on how many of them were read.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pairedit.measure import measures
 from pairedit.measure.effect import due, effect
 from pairedit.measure.evidence import Evidence
-from pairedit.measure.intervals import at
+from pairedit.measure.intervals import at, summarise
+from pairedit.measure.subject import Unit
 
 SURE = 0.05  # of a pair: two such errors are the ten percent within which a calibrated slider lands
 STEP = 12  # people that are read at a time
 MOST = 96  # people in all
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unit:
-    """Hold the scale that is worth one pair, and how sure that is."""
-
-    scale: float
-    error: float  # standard error of the effect at that scale, as a share of one pair; NaN of one
-    people: int
-
-    @property
-    def sure(self) -> bool:
-        """Say whether more people are not needed."""
-        return self.error <= SURE
-
-
 def unit_of(seen: Evidence) -> Unit | None:
     """Find the scale that is worth one pair; None where no scale is.
 
-    The effect is a ratio of two means over people: what has changed, and what each was due. Its
-    standard error is that of the mean of their difference. Source: the variance of an estimated
-    ratio (Cochran, Sampling Techniques, 1977, section 2.11), by the delta method.
+    What it is worth is a ratio of two means over people: of what changes, and of what each is due.
+    Source of its standard error: the variance of an estimated ratio, by the delta method (Cochran,
+    Sampling Techniques, 1977, section 2.11).
     """
     if "pairs" not in seen.has:
         return None
     scale = float(measures.calibration(seen))
-    if not scale > 0:  # NaN, too
+    if math.isnan(scale):
         return None
     away = at(seen.scales, effect(seen).T, scale) - due(seen)
     people = len(away)
-    error = float(away.std()) / people**0.5 if people > 1 else float("nan")
+    error = float(away.std()) / people**0.5 if people > 1 else None
     return Unit(scale=scale, error=error, people=people)
+
+
+def is_sure(unit: Unit) -> bool:
+    """Say whether it needs no more people."""
+    return unit.error is not None and unit.error <= SURE
+
+
+def needed(unit: Unit) -> int:
+    """Return how many people would make it sure, if they differ as much as those that were read."""
+    alone = (unit.error or 1.0) / SURE
+    return STEP * math.ceil(unit.people * alone**2 / STEP)
 
 
 def surer(seen: Evidence, more: Callable[[int], Evidence], most: int = MOST) -> Evidence:
@@ -56,9 +54,22 @@ def surer(seen: Evidence, more: Callable[[int], Evidence], most: int = MOST) -> 
 
     Args:
         seen: of the first people.
-        more: returns as many new people, at the same scales.
+        more: returns as many new people, or a few more, at the same scales.
         most: people in all.
     """
-    while (unit := unit_of(seen)) and not unit.sure and (left := most - unit.people) > 0:
+    while (unit := unit_of(seen)) and not is_sure(unit) and (left := most - unit.people) > 0:
         seen = seen.joined(more(min(STEP, left)))
     return seen
+
+
+def around(seen: Evidence) -> Evidence:
+    """Return a slider at the scales that tell what is worth one pair: 0, and those about it.
+
+    About: as far as the scale's 95 % interval goes.
+    """
+    known = summarise(measures.calibration, seen)
+    low, high = float(known.low), float(known.high)
+    last = len(seen.scales) - 1
+    first = max((k for k, scale in enumerate(seen.scales) if scale <= low), default=last)
+    end = min((k for k, scale in enumerate(seen.scales) if scale >= high), default=last)
+    return seen.only(sorted({seen.zero, *range(first, end + 1)}))
