@@ -135,6 +135,24 @@ def test_what_is_said_twice_is_said_alike(pattern):
     assert len(set(said(pattern).values())) == 1, said(pattern)
 
 
+def test_the_table_of_photographs_is_that_of_the_committed_faces(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    script = import_module("real_local")
+    table = script.text(script.newest())
+    _, rest = PAGES["real.md"].read_text().split("<!-- real local: begin -->\n")
+    shown, after = rest.split("<!-- real local: end -->")
+    assert shown == table, "python scripts/real_local.py --known --write"
+    costs = {
+        tuple(cell.strip() for cell in line.split("|")[1:4]): line.split("**")[1].lstrip("0")
+        for line in table.splitlines()[2:]
+        if line
+    }
+    said = " ".join(after.split())
+    assert f"**Smile** has {costs['smile', 'true', 'true']} in its noted use" in said
+    age = [costs["age", local, "true"] for local in ("true", "false")]
+    assert f"({age[0]} instead of {age[1]})" in said
+
+
 def test_every_table_of_figures_says_when_and_how():
     """A page with a generated table names a date, and a command that makes it."""
     for name, page in PAGES.items():

@@ -105,7 +105,7 @@ def test_an_evaluation_calibrates(command, flux, pair_folder, tmp_path):
     (slider,) = json.loads((tmp_path / "e/eval.json").read_text())["sliders"]
     assert known["scale"] == slider["measures"]["calibration"]["mean"]
     assert 0 < known["scale"] < 1
-    assert (known["skip"], known["seeds"]) == (1, 3)
+    assert (known["skip"], known["people"]) == (1, 3)
     # A published file has no place for a note.
     published = tmp_path / "disc/x.pt"
     write_lora(published, lora.weights, {}, "published", NAMES)

@@ -17,7 +17,7 @@ from pairedit.measure import choice
 from pairedit.measure.choice import Choice, by_pairs, by_trial
 from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import Instrument
-from pairedit.measure.subject import Subject
+from pairedit.measure.subject import Subject, Unit
 from pairedit.pictures.png import read_metadata
 from pairedit.settings import Rendering, Use
 from tiny import running, strong_lora
@@ -169,14 +169,21 @@ def test_the_scale_worth_one_pair_is_noted_with_where_it_holds():
     subject = Subject(
         path=Path("x"), label="x", dataset="x", pairs=(), attribute="smile", skip=0.6, local=True
     )
-    note = calibration(0.5, subject, torch.tensor([1.0, 0.8, 0.61, 0.3, 0.0]), seeds=3)
+    note = calibration(
+        Unit(scale=0.5, error=0.12, people=3),
+        subject,
+        torch.tensor([1.0, 0.8, 0.61, 0.3, 0.0]),
+        model="flux-mini",
+    )
     assert note == {
         "scale": 0.5,
+        "error": 0.12,
+        "people": 3,
         "skip": 2,
         "sigma": 0.61,
         "num_inference_steps": 4,
         "local": True,
         "schedule": 0.0,
         "flowedit": False,
-        "seeds": 3,
+        "model": "flux-mini",
     }

@@ -12,6 +12,7 @@ from drawing import SCALES, pairs_in, slider, with_seeds
 from pairedit.measure import page
 from pairedit.measure.evaluate import measure_slider
 from pairedit.measure.report import Plate, Shown, write_report
+from pairedit.measure.subject import Unit
 
 
 class Page(HTMLParser):
@@ -88,7 +89,8 @@ def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
 def test_it_opens_with_what_was_found(written, pairs):
     found = words(written({"age": [slider(pairs, moves=(0.4, 0.28))]}))
     assert found == (
-        "Works. It changes age as its pairs do from scale 0.05 on; scale 0.5 is worth one pair; "
+        "Works. It changes age as its pairs do from scale 0.05 on; scale 0.5 is worth one pair "
+        "± 0 % (3 people); "
         "people stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
         "where it is worth 50 % of a pair, smile (+7 %) also moves, in % of the range; nothing "
         "else moves by more than 5 %."
@@ -98,8 +100,9 @@ def test_it_opens_with_what_was_found(written, pairs):
 
 
 def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
-    text = written({"age": [slider(pairs, unit=0.4)]})
-    assert "scale 0.5 is worth one pair here; its file notes 0.4, from other people" in words(text)
+    text = written({"age": [slider(pairs, unit=Unit(scale=0.4, error=0.12, people=3))]})
+    here = "scale 0.5 is worth one pair here ± 0 % (3 people)"
+    assert f"{here}; its file notes 0.4 ± 12 % (3 people), from other people" in words(text)
     assert "<b>0.4 = one pair</b>" in text
     assert float(Page(text).ranges[0]["value"]) == 0.4
 

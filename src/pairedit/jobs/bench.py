@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,22 @@ from torch import Tensor
 
 from pairedit.bases.base import Base
 from pairedit.files import locate
-from pairedit.jobs.noting import calibrate, settle
+from pairedit.jobs.noting import calibrate, is_worth_noting, settle, worth
 from pairedit.jobs.opening import open_model
 from pairedit.jobs.sheets import side_by_side
 from pairedit.lora.file import LoraFile
-from pairedit.measure.evaluate import Result, Setting, evaluate
+from pairedit.measure import measures
+from pairedit.measure.evaluate import Result, Setting, evaluate, render_all, witness
+from pairedit.measure.evidence import Evidence
 from pairedit.measure.families import leading
 from pairedit.measure.findings import in_order
+from pairedit.measure.intervals import summarise
 from pairedit.measure.readers import Instrument, open_readers
 from pairedit.measure.report import Plate
 from pairedit.measure.subject import Subject
+from pairedit.measure.unit import MOST, around, is_sure, surer, unit_of
 from pairedit.plan.eval import EvalPlan
+from pairedit.settings import LAST_SEED
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +93,34 @@ class Bench:
             match=self.plan.match,
             keep=keep,
         )
+
+    def surer(self, result: Result) -> Result:
+        """Read more people, where a probe reads the edit and its scale is not sure yet.
+
+        They are read for that scale alone, at the scales about it. All else stays as it was found.
+        """
+        unit, seen, subject = result.unit, result.seen, result.subject
+        readers = {name: one for name, one in self.readers[0].items() if one.columns}
+        if not is_worth_noting(result) or is_sure(unit) or not {"probe", "attribute"} <= seen.has:
+            return result
+        log.info("%s; reading more people, at most %d in all", worth(result), MOST)
+        few, size = around(seen), self.setting.rendering.size
+        seeds = count(max(self.plan.seeds) + 1)
+
+        def more(people: int) -> Evidence:
+            fresh = range(math.ceil(people / len(self.setting.prompts)))
+            setting = replace(self.setting, seeds=[next(seeds) % LAST_SEED for _ in fresh])
+            scales, (images,) = render_all(
+                self.base, [subject], self.loras, scales=few.scales, setting=setting
+            )
+            return witness(subject, images, scales, size, readers, self.plan.match)
+
+        found = surer(few, more)
+        # Where the others do not get so far, what the first people say is all that is known.
+        if (unit := unit_of(found)) is None:
+            return result
+        known = {measures.calibration: summarise(measures.calibration, found)}
+        return replace(result, unit=unit, summaries={**result.summaries, **known})
 
     def side_by_side(self, group: Sequence[Result]) -> Plate:
         """Render the sliders of one edit where they are compared."""

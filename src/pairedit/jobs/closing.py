@@ -18,7 +18,7 @@ from pairedit.files import locate
 from pairedit.jobs.noting import calibration
 from pairedit.lora.file import LoraFile, annotate_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
-from pairedit.measure.choice import SEEDS, Choice, by_trial
+from pairedit.measure.choice import Choice, by_trial
 from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
 from pairedit.measure.report import Shown, write_report
@@ -29,7 +29,7 @@ from pairedit.measure.selfcheck import (
     further_lanes,
     update_of,
 )
-from pairedit.measure.subject import Subject
+from pairedit.measure.subject import Subject, Unit
 from pairedit.pictures.lanes import PLAIN, Look, draw_emblem, draw_sheet, lanes_of
 from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import save_png, thumbnail
@@ -92,8 +92,8 @@ def show_and_check_slider(
         choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
-            scales, unit = shares_of(choice.unit), float(f"{choice.unit:.2g}")
-            subject = replace(subject, unit=unit)
+            scales, unit = shares_of(choice.unit.scale), _short(choice.unit).scale
+            subject = replace(subject, unit=_short(choice.unit))
     slider = Slider(
         lora=edits,
         scales=scales,
@@ -173,17 +173,19 @@ def _choose(
         if choice.unit:
             sigmas = base.sigmas(plan.preview_at.size, plan.training.num_inference_steps)
             entries["calibration"] = calibration(
-                float(f"{choice.unit:.2g}"),
+                _short(choice.unit),
                 subject.used(choice.use),
                 sigmas,
                 attribute=subject.attribute,
-                seeds=len(SEEDS),
                 model=plan.model.name,
             )
     if choice.by == "pairs":
         best = f"local={str(choice.use.local).lower()}, and all else as the base model has it"
     elif choice.unit:
-        best = f"{written(choice.use)}; one pair is worth about scale {choice.unit:.2g}"
+        best = (
+            f"{written(choice.use)}; so used, scale {choice.unit.scale:.2g} is worth one pair "
+            f"{choice.unit}, and pairedit-eval lora={lora.path} makes that surer"
+        )
     else:
         best = f"{written(choice.use)}; it does not reach what one pair is worth"
     log.info(
@@ -193,6 +195,11 @@ def _choose(
         best,
     )
     return choice, entries
+
+
+def _short(unit: Unit) -> Unit:
+    """Give a scale that few people tell as many digits as they can tell."""
+    return replace(unit, scale=float(f"{unit.scale:.2g}"))
 
 
 def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:

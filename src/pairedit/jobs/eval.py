@@ -13,6 +13,7 @@ from typing import Any
 from pairedit.files import replacing, write_yaml
 from pairedit.jobs.apart import Spread, failed, here, measure_apart
 from pairedit.jobs.bench import Bench, settings_of
+from pairedit.jobs.noting import is_worth_noting, worth
 from pairedit.jobs.opening import at_work
 from pairedit.jobs.sheets import (
     SHOWN_ALONE,
@@ -35,6 +36,7 @@ from pairedit.measure.grids import grid_png
 from pairedit.measure.report import Plate, Shown, write_report
 from pairedit.measure.table import heads, named, numbers, table, text_table, to_json
 from pairedit.measure.tidy import write_tidy
+from pairedit.measure.unit import is_sure, needed
 from pairedit.measure.verdict import NAME_IT
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.plan.eval import EvalPlan
@@ -43,6 +45,7 @@ from pairedit.runs.losses import read_losses
 
 log = logging.getLogger(__name__)
 
+SAID = 8  # sliders that have a line each on their scales; the table has all
 USUAL = {"probe", "clip", "dino", "lpips", "arcface"}  # readers that are tried unasked
 
 
@@ -87,6 +90,8 @@ def _together(
         plan.subjects,
         lambda found: shown_of(found, lanes_kept(count[found.subject.dataset], total)),
     )
+    if total == 1 and plan.calibrate:
+        results = [bench.surer(results[0])]
     groups = by_edit(results)
     plates = {e: bench.side_by_side(group) for e, group in groups.items() if len(group) > 1}
     bench.note(results)
@@ -159,12 +164,26 @@ def _say(results: Sequence[Result]) -> None:
     log.info("\n%s\n", text_table(heads(), table(results)))
     for text in comparisons(results):
         log.info("%s", text)
+    for result in results[:SAID]:
+        if is_worth_noting(result):
+            log.info("%s%s", worth(result), _more(result))
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
             log.warning("%s: measured by %s; %s", name, named(result.seen), NAME_IT)
         if result.verdict.advice:
             log.warning("%s: %s, %s", name, result.verdict.name, result.verdict.advice)
+
+
+def _more(result: Result) -> str:
+    """Say what makes the scale that is worth one pair surer; nothing where it is sure."""
+    if is_sure(result.unit):
+        return ""
+    count = needed(result.unit)
+    return (
+        f"; about {count} people make that sure: pairedit-eval lora={result.subject.path} "
+        f"'seeds={{start: 1000, count: {count}}}'"
+    )
 
 
 def track(

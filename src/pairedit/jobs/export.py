@@ -125,8 +125,9 @@ def _use(lora: LoraFile) -> dict[str, Any]:
     if recipe.flowedit:
         log.warning(
             "%s: best used with flowedit=true, which ComfyUI's own nodes cannot do; the workflow "
-            "lets the slider act on the way to the picture",
+            "lets the slider act on the way to the picture%s",
             lora.path,
+            ", and its strength was found with flowedit=true" * recipe.finished,
         )
     return {
         "strength": UNMEASURED if recipe.scale is None else recipe.scale,

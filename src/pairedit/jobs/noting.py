@@ -15,8 +15,8 @@ from pairedit.measure import measures
 from pairedit.measure.choice import by_pairs, by_trial
 from pairedit.measure.evaluate import Result, Setting
 from pairedit.measure.readers import Instrument
-from pairedit.measure.subject import Subject
-from pairedit.measure.table import numbers
+from pairedit.measure.subject import Subject, Unit
+from pairedit.measure.table import numbers, sureness
 from pairedit.plan.eval import EvalPlan
 from pairedit.plan.use import noted, written
 from pairedit.settings import step_of
@@ -61,19 +61,15 @@ def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> No
         sigmas: float32 [steps + 1], of the run.
         settings: that hold for the whole evaluation.
     """
-    summary = result.summaries.get(measures.calibration)
-    scale = None if summary is None else numbers(summary.mean)
-    lost = result.verdict.lost_at
     subject, note = result.subject, None
-    # A scale at which the person is lost would be no slider's unit, nor one of another edit.
-    if scale and (lost is None or scale < lost) and result.verdict.name != "unlike":
+    if is_worth_noting(result):
+        summary = result.summaries[measures.calibration]
         note = calibration(
-            scale,
+            result.unit,
             subject,
             sigmas,
             interval=[numbers(summary.low), numbers(summary.high)],
             attribute=result.seen.attribute,
-            seeds=len(settings["seeds"]),
             model=settings["model"],
         )
     if note is not None or subject.path.suffix != ".safetensors":
@@ -82,18 +78,34 @@ def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> No
         _note(subject.path, calibration=None)
 
 
-def calibration(scale: float, subject: Subject, sigmas: Tensor, **more: Any) -> dict[str, Any]:
+def is_worth_noting(result: Result) -> bool:
+    """Say whether a scale is worth one pair of this edit, and the person is still there."""
+    unit, lost = result.unit, result.verdict.lost_at
+    there = unit is not None and (lost is None or unit.scale < lost)
+    return there and result.verdict.name != "unlike"
+
+
+def worth(result: Result) -> str:
+    """Say which scale is worth one pair, in which use, and how sure that is; it has a unit."""
+    subject, unit = result.subject, result.unit
+    used = " with flowedit=true" * subject.flowedit
+    lead = f"{subject.label} on {subject.dataset}: scale {unit.scale:.2g}{used}"
+    return f"{lead} is worth one pair {unit}"
+
+
+def calibration(unit: Unit, subject: Subject, sigmas: Tensor, **more: Any) -> dict[str, Any]:
     """Return what a file says of the scale that is worth one pair, as JSON values.
 
     Args:
-        scale: worth one pair.
+        unit: the scale, and how sure it is.
         subject: the slider, as it was used.
         sigmas: float32 [steps + 1], of the run.
         more: what it was measured on.
     """
     skip = step_of(subject.skip, sigmas)
     return {
-        "scale": scale,
+        "scale": round(unit.scale, 6),
+        **sureness(unit),
         "skip": skip,
         # Other bases, sizes and numbers of steps have other grids: the level says where.
         "sigma": round(float(sigmas[skip]), 6),

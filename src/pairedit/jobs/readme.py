@@ -95,13 +95,15 @@ def _strength(card: Card) -> Iterator[str]:
     if recipe.scale is None:
         yield "Nobody has measured which scale is worth one pair. Begin with 0.2 and raise it."
         return
-    ends = recipe.interval
-    sure = f" (95 % interval: {ends[0]:.2g} to {ends[1]:.2g})" if ends else ""
+    ends, sure = recipe.interval, f" {recipe.sure}" if recipe.sure else ""
+    between = f" (95 % interval: {ends[0]:.2g} to {ends[1]:.2g})" if ends else ""
     yield (
-        f"**Scale {recipe.scale:.2g}** changes a picture as much as one training pair does{sure}. "
-        "Smaller scales change less. A negative scale makes the opposite edit, as far as the "
-        "slider can."
+        f"**Scale {recipe.scale:.2g}**{between} changes a picture as much as one training pair "
+        f"does{sure}. Smaller scales change less. A negative scale makes the opposite edit, as far "
+        "as the slider can."
     )
+    if recipe.finished:
+        yield "It was found with `flowedit=true` of pairedit; elsewhere it may change more or less."
     if usable := _usable(mapping(card.figures)):
         yield usable
 
@@ -179,8 +181,8 @@ def _measured(card: Card) -> Iterator[str]:
     settings = mapping(known.get("settings"))
     yield (
         f"`pairedit-eval` rendered {len(settings.get('seeds') or [])} seeds of "
-        f"{settings.get('model')}. Verdict: **{known.get('verdict')}**.{read} Behind each value "
-        "stands its 95 % interval."
+        f"{settings.get('model')}{' with `flowedit=true`' * bool(known.get('flowedit'))}. "
+        f"Verdict: **{known.get('verdict')}**.{read} Behind each value stands its 95 % interval."
     )
     rows = list(_rows(known))
     yield "\n".join(["| measure | value | meaning |", "|---|---|---|", *rows])

@@ -12,7 +12,8 @@ def snippet(card: Card) -> str:
     """Write the lines of Python that render one picture with a slider whose base is known."""
     recipe, base, name = card.recipe, card.base, card.file.name
     scale = f"scale = {recipe.scale or UNMEASURED:.3g}"
-    scale += "  # worth one pair; 0 is the base model" if recipe.scale else "  # try others"
+    found = " with flowedit=true of pairedit" * recipe.finished
+    scale += f"  # worth one pair{found}; 0 is the base model" if recipe.scale else "  # try others"
     lines = ["import torch", f"from diffusers import {base.pipeline}"]
     if base.hub:
         opened = f'"{base.hub}", dtype=torch.bfloat16'

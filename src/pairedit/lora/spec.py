@@ -112,6 +112,8 @@ def _hint(config: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
         if isinstance(interval, list) and len(interval) == 2 and all(map(_positive, interval)):
             low, high = interval
             said.append(f"It was measured between {low:.2g} and {high:.2g}.")
+        if calibration.get("flowedit") is True:
+            said.append("This holds in pairedit, where it edits the finished picture.")
     if skip := _skip(config, calibration):
         said.append(f"The first {skip[0]} of {skip[1]} steps run without it.")
     return " ".join(said)

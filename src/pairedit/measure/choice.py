@@ -18,12 +18,11 @@ from pairedit.data.shapes import Sizing
 from pairedit.local import spread
 from pairedit.lora.file import LoraFile
 from pairedit.measure import measures
-from pairedit.measure.effect import effect
 from pairedit.measure.evaluate import Setting, render_all, witness
 from pairedit.measure.evidence import Evidence
-from pairedit.measure.intervals import crossing
 from pairedit.measure.readers import Instrument
-from pairedit.measure.subject import Subject
+from pairedit.measure.subject import Subject, Unit
+from pairedit.measure.unit import unit_of
 from pairedit.settings import Use
 from pairedit.train import encode_pairs
 
@@ -50,7 +49,7 @@ class Choice:
     use: Use
     by: str  # pairs or probe
     reach: float  # share of the picture that the pairs change
-    unit: float | None = None  # the scale worth one pair, roughly; None where no trial got there
+    unit: Unit | None = None  # the scale worth one pair; None where no trial got there
 
 
 def by_pairs(base: Base, pairs: Sequence[Pair], sizing: Sizing) -> Choice:
@@ -101,8 +100,7 @@ def by_trial(
     size = setting.rendering.size
     seen = [witness(subject, found, scales, size, readers, MATCH) for found in images]
     best = min(range(len(uses)), key=lambda index: _cost(seen[index]))
-    unit = float(crossing(scales, effect(seen[best]).mean(0), 1.0))
-    return replace(first, use=uses[best], by="probe", unit=unit if unit == unit else None)
+    return replace(first, use=uses[best], by="probe", unit=unit_of(seen[best]))
 
 
 def _cost(seen: Evidence) -> tuple[bool, float]:

@@ -16,11 +16,18 @@ LOST_PIXELS = 0.8  # the same in pixels, where a change of hair alone counts muc
 def worth(seen: Evidence) -> float | None:
     """Return one pair's worth: the mean change of the attribute that the pairs show.
 
-    Where a person is nearer to the after images than a pair is wide, no more than what is left
-    counts: who smiles already cannot smile as much more as the pairs do.
-
     Returns:
         In units of the attribute's range, signed; None without pairs or attribute.
+    """
+    left = _left(seen)
+    return None if left is None else float(left.mean())
+
+
+def _left(seen: Evidence) -> Tensor | None:
+    """Return what the pairs' change would be of each person, [N]; see `worth`.
+
+    Where a person is nearer to the after images than a pair is wide, no more than what is left
+    counts: who smiles already cannot smile as much more as the pairs do.
     """
     if not {"probe", "pairs", "attribute"} <= seen.has:
         return None
@@ -30,8 +37,18 @@ def worth(seen: Evidence) -> float | None:
     )
     shown = float((after - before).mean())
     sign = 1.0 if shown >= 0 else -1.0
-    left = sign * (after.mean() - lanes[:, seen.zero])
-    return sign * float(left.clamp(0, abs(shown)).mean())
+    return sign * (sign * (after.mean() - lanes[:, seen.zero])).clamp(0, abs(shown))
+
+
+def due(seen: Evidence) -> Tensor:
+    """Return the effect that each person's own share of one pair's worth is, [N]; 1 on average.
+
+    Whose edit is half done already is due half as much.
+    """
+    left = _left(seen)
+    if left is None or not (mean := left.mean()):
+        return torch.ones(len(seen.distance))
+    return left / mean
 
 
 def effect(seen: Evidence) -> Tensor:

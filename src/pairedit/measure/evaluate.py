@@ -23,7 +23,8 @@ from pairedit.measure.evidence import Evidence, Measure, collect
 from pairedit.measure.intervals import Summary, summarise
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.readers import Instrument
-from pairedit.measure.subject import Subject
+from pairedit.measure.subject import Subject, Unit
+from pairedit.measure.unit import unit_of
 from pairedit.measure.verdict import NO_PAIRS, NOT_ASKED, NOT_KNOWN, Verdict, judge
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
@@ -50,6 +51,7 @@ class Result:
     summaries: Mapping[Measure, Summary]
     missing: Mapping[Measure, str]  # those that could not run, and why
     verdict: Verdict
+    unit: Unit | None = None  # the scale that is worth one pair, as far as it is known
     lanes: Sequence[tuple[int, str]] = ()  # seed and prompt of each
     strip: bytes = b""  # a few lanes along the scales, as WebP; for a report
 
@@ -212,6 +214,7 @@ def measure_slider(
             if measured not in able
         },
         verdict=judge(seen),
+        unit=unit_of(seen),
         lanes=[
             (samples[lane, 0].seed, samples[lane, 0].prompt) for lane in range(len(seen.distance))
         ],

@@ -6,7 +6,7 @@ reader reads off an image, H and W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 
 import torch
@@ -102,6 +102,29 @@ class Evidence:
             distance=self.distance[lanes],
             strangers=self.strangers[lanes],
             readings={n: replace(r, lanes=r.lanes[lanes]) for n, r in self.readings.items()},
+        )
+
+    def only(self, places: Sequence[int]) -> Evidence:
+        """Return the same slider at some of its scales, ascending, with 0 among them."""
+        at = list(places)
+        return replace(
+            self,
+            scales=tuple(self.scales[place] for place in at),
+            distance=self.distance[:, at][:, :, at],
+            readings={n: replace(r, lanes=r.lanes[:, at]) for n, r in self.readings.items()},
+        )
+
+    def joined(self, other: Evidence) -> Evidence:
+        """Return the same slider with the lanes of another look, by what has read both."""
+        return replace(
+            self,
+            distance=torch.cat([self.distance, other.distance]),
+            strangers=torch.cat([self.strangers, other.strangers]),
+            readings={
+                name: replace(r, lanes=torch.cat([r.lanes, other.readings[name].lanes]))
+                for name, r in self.readings.items()
+                if name in other.readings
+            },
         )
 
 

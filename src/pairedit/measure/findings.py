@@ -8,6 +8,7 @@ from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
 from pairedit.measure.families import families, spread, value_of
+from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.table import comparable, moved
 from pairedit.measure.verdict import NAME_IT, NOT_KNOWN
 
@@ -54,20 +55,17 @@ def _does(result: Result) -> str:
         moves = f"moves {seen.attribute}" if seen.attribute else "changes something"
         return FAILED[verdict.name].format(last=last, moves=moves)
     paired = "pairs" in seen.has
-    start, unit = (value_of(result, m) for m in (measures.usable_from, measures.calibration))
+    start, unit, here = value_of(result, measures.usable_from), result.unit, result.subject.unit
     what, doubt = _what(result)
     parts = [what + (f" from scale {start:.2f} on" if start is not None else "") + doubt]
     if paired and unit is not None:
         told = seen.attribute or seen.unread or "clip" in seen.has
-        parts.append(
-            f"scale {unit:.2g} is worth one pair{' here' * bool(result.subject.unit)}"
-            if told
-            else f"scale {unit:.2g} changes as much as the pairs differ"
-        )
+        does = "is worth one pair" if told else "changes as much as the pairs differ"
+        parts.append(f"{_scaled(result.subject, unit)} {does}{' here' * bool(here)} {unit}")
     elif paired:
         parts.append(f"it gets to {100 * verdict.best:.0f} % of what the pairs show")
-    if noted := result.subject.unit:
-        parts.append(f"its file notes {noted:.2g}, from other people")
+    if here:
+        parts.append(f"its file notes {here.scale:.2g} {here}, from other people")
     lost = verdict.lost_at
     parts.append(
         f"people stay who they are up to scale {last:g}, the largest that was tried"
@@ -75,6 +73,11 @@ def _does(result: Result) -> str:
         else f"from scale {lost:.2g} on it is another person"
     )
     return "; ".join(parts) + "."
+
+
+def _scaled(subject: Subject, unit: Unit) -> str:
+    """Name the scale that is worth one pair, and the use without which it is not."""
+    return f"scale {unit.scale:.2g}{' on the finished picture' * subject.flowedit}"
 
 
 def _what(result: Result) -> tuple[str, str]:

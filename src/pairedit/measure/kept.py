@@ -26,6 +26,7 @@ from pairedit.measure.intervals import Summary
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject
+from pairedit.measure.unit import unit_of
 from pairedit.measure.verdict import Verdict
 from pairedit.sample import Sample
 from pairedit.settings import Use
@@ -140,6 +141,7 @@ def _result(subject: Subject, entry: Mapping[str, Any], file: Any) -> Result:
         },
         missing={MEASURES[name]: why for name, why in entry["missing"].items()},
         verdict=Verdict(**entry["verdict"]),
+        unit=unit_of(seen),
         lanes=lanes,
         strip=get("strip").numpy().tobytes(),
     )

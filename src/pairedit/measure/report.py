@@ -17,7 +17,7 @@ from pairedit.measure import measures, page
 from pairedit.measure.charts import Series, bars, chart, legend
 from pairedit.measure.drawn import COSTS, GAINS, cost_of, effects, gain_of, losses, prices
 from pairedit.measure.evaluate import Result
-from pairedit.measure.families import comparisons, leading, value_of
+from pairedit.measure.families import comparisons, leading
 from pairedit.measure.findings import SEEN, found
 from pairedit.measure.table import comparable, heads, moved, table
 from pairedit.measure.tables import definitions, measured_table, missing, sliders_table
@@ -220,8 +220,8 @@ def _notes(result: Result) -> list[str]:
 
 def _unit(result: Result) -> float | None:
     """Return the scale that is worth one pair, as it is noted; None where none was reached."""
-    value = result.subject.unit or value_of(result, measures.calibration)
-    return None if value is None else float(f"{value:.2g}")
+    unit = result.subject.unit or result.unit
+    return None if unit is None else float(f"{unit.scale:.2g}")
 
 
 def _sides(result: Result) -> list[list[Image.Image]]:

@@ -11,6 +11,20 @@ from pairedit.settings import Local, Use
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Hold the scale that is worth one pair, and how sure that is."""
+
+    scale: float
+    error: float | None  # standard error of what it is worth, in pairs; None of one person
+    people: int  # that were read
+
+    def __str__(self) -> str:
+        """Say how sure it is."""
+        many = f"{self.people} {'person' if self.people == 1 else 'people'}"
+        return f"({many})" if self.error is None else f"± {100 * self.error:.0f} % ({many})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Subject:
     """Name one slider to evaluate; a plan holds it before the weights are read."""
 
@@ -23,7 +37,7 @@ class Subject:
     local: Local = False  # see `legs.Slider`, as the next
     lean: float = 0.0
     flowedit: bool = False
-    unit: float | None = None  # the scale worth one pair, where other seeds were read for it
+    unit: Unit | None = None  # the scale worth one pair, where other seeds were read for it
     open: bool = False  # how it is used was neither asked for nor found by trial
     family: str = ""  # the label without the seed: what several trainings have in common
     method: str = ""

@@ -15,6 +15,7 @@ from pairedit.measure.evidence import Column, Evidence, Measure
 from pairedit.measure.families import comparisons, families, spread, value_of
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
+from pairedit.measure.subject import Unit
 
 ABSENT = "–"
 USABLE = Column("usable scales", place=30)  # between two measures, so it is drawn here
@@ -129,6 +130,7 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
                         "mean": numbers(summary.mean),
                         "low": numbers(summary.low),
                         "high": numbers(summary.high),
+                        **(sureness(result.unit) if measured is measures.calibration else {}),
                     }
                     for measured, summary in result.summaries.items()
                 },
@@ -138,6 +140,14 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
             for result in results
         ],
     }
+
+
+def sureness(unit: Unit | None) -> dict[str, Any]:
+    """Say how sure the scale worth one pair is, as JSON values; nothing where there is none."""
+    if unit is None:
+        return {}
+    known = {} if unit.error is None else {"error": round(unit.error, 4)}
+    return {**known, "people": unit.people}
 
 
 def named(seen: Evidence) -> str:

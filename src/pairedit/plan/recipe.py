@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pairedit.lora.spec import size_of
+from pairedit.measure.subject import Unit
 from pairedit.plan.parse import is_number
 from pairedit.plan.use import NEAR, use_of
 from pairedit.settings import Local, Size, is_skip
@@ -26,6 +27,8 @@ class Recipe:
 
     scale: float | None  # worth one pair; None: nobody has measured it
     interval: tuple[float, float] | None  # of that scale, 95 %
+    sure: str  # how sure it is that it is worth one pair; empty where nobody knows
+    finished: bool  # it was measured with flowedit, on the finished picture
     skip: int | float | None  # the step or noise level from which on it acts; None: not said
     level: float | None  # the noise level of that step, where it is known
     steps: int  # of a whole run
@@ -65,6 +68,8 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
     return Recipe(
         scale=float(scale) if measured else None,
         interval=(float(ends[0]), float(ends[1])) if measured and whole else None,
+        sure=_sure(known) if measured else "",
+        finished=known.get("flowedit") is True,
         skip=skip,
         level=level,
         steps=steps,
@@ -76,6 +81,14 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
         prompt=prompt if isinstance(prompt, str) else None,
         tokens=tokens if isinstance(tokens, int) else None,
     )
+
+
+def _sure(known: Mapping[str, Any]) -> str:
+    """Say how sure a calibration is."""
+    scale, error, people = (known.get(name) for name in ("scale", "error", "people"))
+    if not isinstance(people, int):
+        return ""
+    return str(Unit(scale=scale, error=error if is_number(error) else None, people=people))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

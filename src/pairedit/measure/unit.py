@@ -1,0 +1,75 @@
+"""Own the scale that is worth one pair: how sure it is, and how many people make it surer.
+
+It is worth one pair on average. How far the people who come next are from that depends on how much
+people differ, and on how many of them were read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from pairedit.measure import measures
+from pairedit.measure.effect import due, effect
+from pairedit.measure.evidence import Evidence
+from pairedit.measure.intervals import at, summarise
+from pairedit.measure.subject import Unit
+
+SURE = 0.05  # of a pair: two such errors are the ten percent within which a calibrated slider lands
+STEP = 12  # people that are read at a time
+MOST = 96  # people in all
+
+
+def unit_of(seen: Evidence) -> Unit | None:
+    """Find the scale that is worth one pair; None where no scale is.
+
+    What it is worth is a ratio of two means over people: of what changes, and of what each is due.
+    Source of its standard error: the variance of an estimated ratio, by the delta method (Cochran,
+    Sampling Techniques, 1977, section 2.11).
+    """
+    if "pairs" not in seen.has:
+        return None
+    scale = float(measures.calibration(seen))
+    if math.isnan(scale):
+        return None
+    away = at(seen.scales, effect(seen).T, scale) - due(seen)
+    people = len(away)
+    error = float(away.std()) / people**0.5 if people > 1 else None
+    return Unit(scale=scale, error=error, people=people)
+
+
+def is_sure(unit: Unit) -> bool:
+    """Say whether it needs no more people."""
+    return unit.error is not None and unit.error <= SURE
+
+
+def needed(unit: Unit) -> int:
+    """Return how many people would make it sure, if they differ as much as those that were read."""
+    alone = (unit.error or 1.0) / SURE
+    return STEP * math.ceil(unit.people * alone**2 / STEP)
+
+
+def surer(seen: Evidence, more: Callable[[int], Evidence], most: int = MOST) -> Evidence:
+    """Read more people, a few at a time, until the unit is sure or there are enough of them.
+
+    Args:
+        seen: of the first people.
+        more: returns as many new people, or a few more, at the same scales.
+        most: people in all.
+    """
+    while (unit := unit_of(seen)) and not is_sure(unit) and (left := most - unit.people) > 0:
+        seen = seen.joined(more(min(STEP, left)))
+    return seen
+
+
+def around(seen: Evidence) -> Evidence:
+    """Return a slider at the scales that tell what is worth one pair: 0, and those about it.
+
+    About: as far as the scale's 95 % interval goes.
+    """
+    known = summarise(measures.calibration, seen)
+    low, high = float(known.low), float(known.high)
+    last = len(seen.scales) - 1
+    first = max((k for k, scale in enumerate(seen.scales) if scale <= low), default=last)
+    end = min((k for k, scale in enumerate(seen.scales) if scale >= high), default=last)
+    return seen.only(sorted({seen.zero, *range(first, end + 1)}))
