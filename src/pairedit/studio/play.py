@@ -19,6 +19,7 @@ QUICK: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 MOST_SEEDS = 2**31 - 1
 POSITION = "(...given) => [...given.slice(0, -1), window.pairedit.position('{}')]"
 EMPTY = "There is no slider of this base model yet. Train one in the next tab."
+SHIPPED = "These pictures ship with the slider. Whatever else you choose is rendered here."
 EARLY = "Wait until all pictures of this row are there."
 SAME = [gr.skip()] * 4
 COMMAND: dict[str, Any] = {"language": None, "lines": 1, "wrap_lines": True, "interactive": False}
@@ -233,7 +234,9 @@ def rendered(
         yield tuple(SAME)
         return
     found = [studio.rows.pictures(there) for there in places]
-    yield "", _element(key, shown, panes, found), shown, command
+    ships = any(studio.rows.have_shipped(there) for there in places)
+    yield markup.words(SHIPPED) if ships else "", _element(key, shown, panes, found), shown, command
+    studio.warm()
 
 
 def _count(row: Asked) -> int:

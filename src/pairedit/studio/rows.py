@@ -20,10 +20,11 @@ from typing import Any
 from pairedit.lora.file import inspect_lora
 from pairedit.plan.parse import is_number
 from pairedit.runs.words import line, listed, quoted, quoted_path
+from pairedit.studio import shipped
 from pairedit.studio.hand import Hand
+from pairedit.studio.shipped import ASKED, NOTES
 from pairedit.studio.tidying import use
 
-NOTES = "notes.json"  # written last, by `jobs.row`
 PAIRS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # positions in pairs' worth
 SCALES = (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)  # of a slider that nobody has measured
 CROSSED = 4  # of these on each side of a pad, from the second on
@@ -127,8 +128,10 @@ class Rows:
         return self.folder / hashlib.sha256(text.encode()).hexdigest()[:20]
 
     def is_there(self, asked: Asked) -> bool:
-        """Say whether a row has been rendered, and note that it is looked at."""
+        """Say whether a row has been rendered, here or before it shipped; note that it is used."""
         place = self.place(asked)
+        if not (place / NOTES).is_file():
+            shipped.lay_out(self._gen(asked), self._parts, place)
         there = (place / NOTES).is_file()
         if there:
             use(place)
@@ -159,6 +162,14 @@ class Rows:
                 if at is not None:
                     found.setdefault(at, Picture(at=at, path=path, note=_note(notes, at)))
         return [found[at] for at in sorted(found)]
+
+    def described(self, asked: Asked) -> dict[str, Any] | None:
+        """Say what a row shows, as its note does if it ships; see `shipped.asked_of`."""
+        return shipped.asked_of(self._gen(asked), self._parts)
+
+    def have_shipped(self, places: Sequence[Path]) -> bool:
+        """Say whether pictures of folders were rendered elsewhere."""
+        return any(ASKED in read_notes(place) for place in places)
 
     def command(self, asked: Asked, words: Sequence[str]) -> str:
         """Write the command that renders the same row."""

@@ -21,12 +21,12 @@ from pairedit.studio.desk import Desk, has_begun
 from pairedit.studio.hand import Hand
 from pairedit.studio.rows import Asked, Rows, Slider, slider_at
 from pairedit.studio.shelf import OWN, TRASH, WAITING, Run, Shelf
+from pairedit.studio.shipped import SLIDERS
 from pairedit.studio.tidying import inside, remove, tidy, use
 from pairedit.studio.uploads import Dropped, received, suffix_of, take_pairs
 
 log = logging.getLogger(__name__)
 
-SHIPPED = "pkg://data/sliders"
 PAUSE = 0.2  # seconds between two looks at a rendering
 NONE = "none"
 OFTEN = 50  # rows between two looks at how much there is
@@ -62,7 +62,7 @@ class Studio:
                     label += " "
                 with suppress(ValueError, OSError):
                     found[label] = slider_at(run.slider, run.name)
-        for path in sorted(locate(SHIPPED).glob("*.safetensors")):
+        for path in sorted(locate(SLIDERS).glob("*.safetensors")):
             if self._fits(path):
                 found[f"{path.stem} (shipped)"] = slider_at(path, path.stem)
         return found
@@ -71,7 +71,7 @@ class Studio:
         """Return what the page shows when it is opened; None where there is no slider."""
         sliders = list(self.sliders().values())
         # A shipped one comes at once for everybody; without one the newest.
-        shipped = [s for s in sliders if s.path.parent == locate(SHIPPED)]
+        shipped = [s for s in sliders if s.path.parent == locate(SLIDERS)]
         chosen = (shipped or sliders)[:1]
         return Asked(sliders=tuple(chosen)).first if chosen else None
 
@@ -82,6 +82,11 @@ class Studio:
                 for stage in asked.stages:
                     self._render(stage)
         self.tidy()
+
+    def warm(self) -> None:
+        """Let the worker import while a row is looked at: the next one is rendered the sooner."""
+        if self.desk.busy() is None:
+            threading.Thread(target=self.hand.start, name="warm", daemon=True).start()
 
     def look(self, who: str) -> Callable[[], bool]:
         """Begin to wait for pictures; return what says whether the same one still does.
