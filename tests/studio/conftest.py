@@ -98,20 +98,6 @@ class Site:
         self.process.send_signal(number)
         return self.process.wait(150)
 
-    def processor_seconds(self) -> list[float]:
-        """Return how long the server and its worker have computed, where /proc tells."""
-        found = []
-        for place in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = place.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            own = self.process.pid in (int(place.parent.name), int(fields[1]))
-            if own:
-                ticks = int(fields[11]) + int(fields[12])
-                found.append(ticks / os.sysconf("SC_CLK_TCK"))
-        return found
-
     def log(self) -> str:
         return (self.folder / "studio.log").read_text()
 

@@ -35,8 +35,8 @@ class Hand:
         with self._turn:
             self._open()
 
-    def do(self, job: str, **asked: Any) -> None:
-        """Have one job done.
+    def do(self, job: str, **asked: Any) -> list[str]:
+        """Have one job done; return what it has warned of.
 
         Raises:
             ValueError: says what was wrong with it.
@@ -52,8 +52,10 @@ class Hand:
             if not answer:
                 self._close()
                 raise ValueError(GONE.format(self._log))
-        if error := json.loads(answer)["error"]:
-            raise ValueError(error)
+        said = json.loads(answer)
+        if said["error"]:
+            raise ValueError(said["error"])
+        return said["warnings"]
 
     def rest(self) -> None:
         """End the worker once it is done; the next job starts another."""

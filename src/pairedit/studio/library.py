@@ -39,6 +39,7 @@ class Parts:
     delete: gr.Button
     layout: gr.Dropdown
     make: gr.Button
+    told: gr.HTML  # of the files
     files: gr.File
     other: gr.Dropdown
     comparison: gr.HTML
@@ -86,6 +87,7 @@ def _lay_out() -> Parts:
                     list(LAYOUTS), value="diffusers", label="Layout of the file", elem_id="layout"
                 )
                 make = gr.Button("Make the files", size="md", elem_id="export")
+                told = gr.HTML(elem_id="files-said", padding=False)
                 files = gr.File(
                     label="Files to take home", interactive=False, visible=False, elem_id="files"
                 )
@@ -101,6 +103,7 @@ def _lay_out() -> Parts:
         delete=delete,
         layout=layout,
         make=make,
+        told=told,
         files=files,
         other=other,
         comparison=gr.HTML(elem_id="compare", padding=False),
@@ -120,7 +123,7 @@ def _list_and_choose(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
     def choose(keys: list[str], event: gr.SelectData) -> tuple[Any, ...]:
         run = find(studio, keys[event.index] if event.index < len(keys) else None)
         if run is None:
-            return gr.update(visible=False), None, "", *[gr.skip()] * 5, "", False, DELETE
+            return gr.update(visible=False), None, "", *[gr.skip()] * 5, "", "", False, DELETE
         runs = studio.shelf.runs().values()
         others = [(caption(r), r.key) for r in runs if r.slider and r.key != run.key]
         path = picture_of(run)
@@ -134,13 +137,14 @@ def _list_and_choose(studio: Studio, tab: gr.Tab, parts: Parts) -> None:
             gr.update(choices=others, value=None),
             gr.update(value=None, visible=False),
             "",
+            "",
             False,
             DELETE,
         )
 
     tab.select(opened, None, [parts.gallery, parts.listed, parts.said], **QUICK)
     shown = [parts.details, parts.chosen, parts.about, parts.preview, parts.play, parts.go_on]
-    shown += [parts.other, parts.files, parts.comparison, parts.sure, parts.delete]
+    shown += [parts.other, parts.files, parts.told, parts.comparison, parts.sure, parts.delete]
     parts.gallery.select(choose, parts.listed, shown, **QUICK)
 
 
@@ -169,8 +173,9 @@ def _act(studio: Studio, parts: Parts) -> None:
         try:
             if run is None or run.slider is None:
                 raise ValueError("This run has no slider yet.")
-            made = [str(path) for path in make_files(studio, run, layout)]
-            return "", gr.update(value=made, visible=True)
+            made, warnings = make_files(studio, run, layout)
+            files = gr.update(value=[str(path) for path in made], visible=True)
+            return markup.words("\n".join(warnings)) if warnings else "", files
         except (ValueError, OSError) as error:
             return markup.problem(str(error)), gr.update(visible=False)
 
@@ -189,7 +194,7 @@ def _act(studio: Studio, parts: Parts) -> None:
     parts.delete.click(
         throw, [parts.chosen, parts.sure], [parts.said, parts.sure, parts.delete], **QUICK
     ).then(left, parts.chosen, [parts.details, parts.gallery, parts.listed], **QUICK)
-    parts.make.click(export, [parts.chosen, parts.layout], [parts.said, parts.files], **QUICK)
+    parts.make.click(export, [parts.chosen, parts.layout], [parts.told, parts.files], **QUICK)
     parts.other.input(compare, [parts.chosen, parts.other], [parts.said, parts.comparison], **QUICK)
 
 
@@ -221,8 +226,8 @@ def label_of(studio: Studio, key: str | None) -> str | None:
     return next((k for k, s in studio.sliders().items() if s.path == run.slider), None)
 
 
-def make_files(studio: Studio, run: Run, layout: str) -> list[Path]:
-    """Write a slider in a layout, with the workflow where ComfyUI reads it.
+def make_files(studio: Studio, run: Run, layout: str) -> tuple[list[Path], list[str]]:
+    """Write a slider in a layout, with the workflow where ComfyUI reads it; return warnings, too.
 
     Raises:
         ValueError: there is no such layout, or the modules do not fit it.
@@ -235,8 +240,8 @@ def make_files(studio: Studio, run: Run, layout: str) -> list[Path]:
     drawn = layout != "published" and studio.plan.model.names is USUAL.names
     folder.mkdir(parents=True, exist_ok=True)
     keys = {"lora": str(run.slider), "layout": layout, "out": str(out), "workflow": drawn}
-    studio.hand.do("export", keys=keys)
-    return [out, *([out.with_name(f"{out.stem}-workflow.json")] if drawn else [])]
+    warnings = studio.hand.do("export", keys=keys)
+    return [out, *([out.with_name(f"{out.stem}-workflow.json")] if drawn else [])], warnings
 
 
 def find(studio: Studio, key: str | None) -> Run | None:

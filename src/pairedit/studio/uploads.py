@@ -111,11 +111,12 @@ def suffix_of(path: Path) -> str:
 
 
 class Heard(logging.Handler):
-    """Keep what is said about data while they are read."""
+    """Keep what is warned of inside: about data while they are read, or whatever else is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, logger: str = LOGGER) -> None:
         """Hear nothing yet."""
         super().__init__(logging.WARNING)
+        self._logger = logging.getLogger(logger)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -125,9 +126,9 @@ class Heard(logging.Handler):
 
     def __enter__(self) -> Heard:
         """Begin to listen."""
-        logging.getLogger(LOGGER).addHandler(self)
+        self._logger.addHandler(self)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Stop listening."""
-        logging.getLogger(LOGGER).removeHandler(self)
+        self._logger.removeHandler(self)

@@ -1,7 +1,8 @@
 """Own the process that renders for the page, so that the server never waits and holds no weights.
 
 It reads a JSON object a line, `{"job": "row", ...}`, and answers each with `{"error": null}` or
-`{"error": "what is wrong"}`. It ends when its input ends, and so it ends with the server.
+`{"error": "what is wrong"}`, and with `warnings`, a list of lines. It ends when its input ends, and
+so it ends with the server.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pairedit.plan.export import plan_export
 from pairedit.plan.gen import plan_gen
 from pairedit.plan.options import composed
 from pairedit.plan.wording import describe
+from pairedit.studio.uploads import Heard
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +69,13 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         error = None
-        try:
-            JOBS[asked.pop("job")](**asked)
-        except Exception as caught:
-            log.debug("failed", exc_info=True)
-            error = describe(caught)
-        answers.write(json.dumps({"error": error}) + "\n")
+        with Heard("pairedit") as heard:
+            try:
+                JOBS[asked.pop("job")](**asked)
+            except Exception as caught:
+                log.debug("failed", exc_info=True)
+                error = describe(caught)
+        answers.write(json.dumps({"error": error, "warnings": heard.lines}) + "\n")
 
 
 if __name__ == "__main__":
