@@ -89,8 +89,9 @@ $(STUDIO)/.installed: $(STAMP)
 	@grep -v '^pillow' constraints.txt > $(STUDIO)/constraints.txt
 	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  -c $(STUDIO)/constraints.txt -e '.[studio]'
-	@# What a studio imports is compiled now, not while somebody waits for the page.
-	@$(OFFLINE) $(STUDIO)/bin/python -c \
+	@# What a studio imports is compiled now, not while somebody waits for the page, even in a
+	@# container that asks Python not to.
+	@env -u PYTHONDONTWRITEBYTECODE $(OFFLINE) $(STUDIO)/bin/python -c \
 	  'import gradio, pairedit.studio.page, pairedit.jobs.row, pairedit.bases.flux1.load'
 	@touch $@
 
