@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTHS = (1600, 390)
 FILM = 400  # px, the width of the animation
-COLOURS = 192  # of a screenshot; enough for a calm page
+COLOURS = 256  # of a screenshot; enough for a calm page
 MOVES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 # Whether a row has so many pictures, and nothing is rendered any more.
 WHOLE = """([place, count]) => {
@@ -151,7 +151,7 @@ def shoot(page: Any, name: str) -> None:
     image = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
     path = PICTURES / "studio" / f"{name}.png"
     path.parent.mkdir(exist_ok=True)
-    image.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.quantize(COLOURS, kmeans=1, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def film(page: Any) -> None:
