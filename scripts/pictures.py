@@ -40,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 QUALITY = 92
 PAIRS, CALIBRATED = "pairs=false", "calibrated=true"
-WORDS = "steps=86"  # of a text slider: what two cores do in about four minutes
+WORDS = "steps=86"  # of a text slider: what two cores do in about three minutes
 PEOPLE = "seeds=[12,10,15]"
 REAL = (1867, 1743, 220)  # drawn portraits of people that no training saw
 PORTRAITS = "image=[{}]".format(",".join(f"pkg://data/real/{n}.png" for n in REAL))

@@ -96,7 +96,7 @@ MISTAKES = {
     "mistyped pairs": (
         "train",
         ["dataset=folder", "pairs={folder}/pars"],
-        ["/pars: no such folder", "did you mean {pairs}?"],
+        ["pairs={folder}/pars: no such folder", "did you mean {pairs}?"],
     ),
     "bad pairs": (
         "train",
@@ -153,6 +153,7 @@ MISTAKES = {
         ["lora=/nowhere/x.safetensors"],
         ["lora=/nowhere/x.safetensors: no such"],
     ),
+    "an attribute of a training": ("train", ["attribute=none"], ["datasets.folder.attribute="]),
     "a mistyped LoRA": ("gen", ["lora={folder}/god.safetensors"], ["did you mean {lora}?"]),
     "a LoRA for a wider model": (
         "gen",

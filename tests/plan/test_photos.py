@@ -93,8 +93,14 @@ def test_images_are_found_by_file_folder_and_list(tmp_path):
     (tmp_path / "torn.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"torn\.png: not a readable"):
         find_images(tmp_path)
+    with pytest.raises(ValueError, match=r"^image=.*torn\.png: not a readable"):
+        find_photos(str(tmp_path / "torn.png"))
+    with pytest.raises(ValueError, match=r"^image=.*did you mean .*/a b\.png\?$"):
+        find_photos(str(tmp_path / "bb.png"))
 
 
 def test_a_missing_mask_is_named_with_its_key():
     with pytest.raises(ValueError, match=r"^mask=/nowhere\.png: no such file or folder$"):
         match_masks("/nowhere.png", [SHIPPED / "610.png"], [])
+    with pytest.raises(ValueError, match=r"^mask=.*610\.png: a mask in colours"):
+        match_masks(str(SHIPPED / "610.png"), [SHIPPED / "610.png"], [])

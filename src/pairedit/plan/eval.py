@@ -34,7 +34,8 @@ from pairedit.plan.model import (
     rendering_of,
     sizing_of,
 )
-from pairedit.plan.parse import check_pairs_folder, parse_prompts, parse_seeds, split_prompts
+from pairedit.plan.pairs import pairs_folder
+from pairedit.plan.parse import parse_prompts, parse_seeds, split_prompts
 from pairedit.plan.roles import check_base, inspect_role
 from pairedit.plan.use import AUTO, check_use, is_tried, use_of
 from pairedit.problems import Held, Problems
@@ -147,8 +148,7 @@ def _subjects(
         problems.attempt(lambda: check_attribute(config.attribute))
     given = None
     if config.pairs is not None:
-        problems.attempt(lambda: check_pairs_folder(config.pairs))
-        given = problems.attempt(lambda: find_pairs(expand_home(config.pairs))) or []
+        given = problems.attempt(lambda: find_pairs(pairs_folder(config.pairs))) or []
     usable = check_use(config.local, config.schedule, config.flowedit, problems)
     subjects, about = [], []
     read: dict[Dataset, Sequence[Pair]] = {}

@@ -18,12 +18,11 @@ from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate, near_path
 from pairedit.plan.usual import DEFAULT_SCALES, DEFAULT_SEEDS, GRID_SCALES
 from pairedit.problems import Problems, did_you_mean
-from pairedit.runs.words import as_one_text, shell
+from pairedit.runs.words import as_one_text
 from pairedit.schedules import ACCEPTED, is_schedule
 from pairedit.settings import SEED, Local, is_local, is_seed
 
 PROMPTS = "pkg://data/prompts"
-SIDES = ("source", "target")
 USE = ("skip", "local", "schedule", "flowedit")
 ENTRY = {"path", "scales", *USE}  # keys of an entry of `lora`
 MOST_SEEDS = 10_000  # a list of more is a slip, and one of 10**12 would fill the memory
@@ -236,22 +235,6 @@ def _is_like(first: str) -> Callable[[str], bool]:
     """Tell prompts that share half of their words with the first."""
     words = first.split()
     return lambda text: SequenceMatcher(None, words, text.split()).ratio() >= 0.5
-
-
-def check_pairs_folder(pairs: str) -> bool:
-    """Accept what may be a folder of pairs; refuse a folder that is one side of them.
-
-    Raises:
-        ValueError: names the folder that holds both.
-    """
-    folder = expand_home(pairs)
-    if folder.name in SIDES and not any((folder / side).is_dir() for side in SIDES):
-        both = folder.parent
-        if all((both / side).is_dir() for side in SIDES):
-            raise ValueError(
-                f"pairs={pairs}: holds one side of the pairs; write {shell(f'pairs={both}')}"
-            )
-    return True
 
 
 def choose_prompts(

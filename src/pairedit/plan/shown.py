@@ -13,9 +13,10 @@ from typing import Any
 
 from pairedit.data.examples import Pair
 from pairedit.data.glance import glance
-from pairedit.files import expand_home, locate
+from pairedit.files import locate
 from pairedit.plan.eval import origin
-from pairedit.plan.parse import Wanted, check_pairs_folder
+from pairedit.plan.pairs import pairs_folder
+from pairedit.plan.parse import Wanted
 from pairedit.plan.usual import SHARES
 from pairedit.problems import Problems
 
@@ -36,9 +37,8 @@ def pairs_shown(
     if asked in (False, None):
         return {}
     if asked is not True:
-        folder = expand_home(str(asked))
-        problems.attempt(lambda: check_pairs_folder(str(asked)))
-        found = problems.attempt(lambda: glance(folder))
+        folder = problems.attempt(lambda: pairs_folder(str(asked)))
+        found = folder and problems.attempt(lambda: glance(folder))
         return {folder.resolve().name: found} if found else {}
     shown: dict[str, Sequence[Pair]] = {}
     for path, metadata in headers.items():

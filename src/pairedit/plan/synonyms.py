@@ -106,6 +106,11 @@ NONE = {
         "prompts prompt prompts_file caption validation_prompt sample_prompts",
         "pairs are learnt without words; model.prompt= is that of the preview",
     ),
+    "attributes of a training": (
+        "train",
+        "attribute attributes attr",
+        "a dataset names what it changes, such as datasets.folder.attribute=smile",
+    ),
     "optimisers": (
         "train",
         "optimizer optim optimizer_type lr_scheduler scheduler weight_decay lr_warmup_steps",

@@ -32,7 +32,7 @@ from pairedit.plan.model import (
     trained_by,
     usual_skip,
 )
-from pairedit.plan.parse import check_pairs_folder
+from pairedit.plan.pairs import pairs_folder
 from pairedit.plan.starting import find_starts
 from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
@@ -199,7 +199,7 @@ def _examples(
         if "${images}" in values and config.images is None:
             problems.append("dataset=images: needs images=/path to a folder of photographs")
             continue
-        if "${pairs}" in values and not problems.attempt(lambda: check_pairs_folder(config.pairs)):
+        if "${pairs}" in values and not problems.attempt(lambda: pairs_folder(config.pairs)):
             continue
         dataset = problems.attempt(
             lambda key=key: build(config.datasets[key], f"datasets.{key}", Examples)
