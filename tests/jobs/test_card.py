@@ -233,6 +233,22 @@ def test_a_run_of_flux_dev_with_everything(export, tmp_path, monkeypatch):
     assert there["calibration"] == here["calibration"]
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_the_card_says_how_sure_the_scale_is_and_in_which_use_it_was_found(
+    export, tmp_path, monkeypatch, finished
+):
+    monkeypatch.chdir(tmp_path)
+    known = {"scale": 0.4, "error": 0.06, "people": 60, "skip": 14, "num_inference_steps": 28}
+    lora = written(tmp_path, calibration=known | {"flowedit": finished})
+    code, _, _ = export(f"lora={lora}", "card=true", "out=hub")
+    assert code == 0
+    text = (tmp_path / "hub/README.md").read_text()
+    assert "changes a picture as much as one training pair does ± 6 % (60 people)." in text
+    assert ("It was found with `flowedit=true` of pairedit" in text) is finished
+    found = " with flowedit=true of pairedit" * finished
+    assert f"scale = 0.4  # worth one pair{found}; 0 is the base model\n" in text
+
+
 def test_what_nobody_recorded_is_left_out_and_said(export, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pair = (torch.ones(2, 8), torch.ones(8, 2))

@@ -245,6 +245,7 @@ def test_a_noted_use_is_followed(export, lora):
     use = {"local": False, "schedule": -1.0, "flowedit": True, "by": "pairs"}
     nodes, out = written("z", use=use)
     assert out.count("best used with flowedit=true, which ComfyUI's own nodes cannot do") == 1
+    assert "its strength was found with flowedit=true" not in out
     assert factors(nodes) == pytest.approx(
         [0] * 8 + [strength(-1, k, 8, 20) for k in range(8, 20)], abs=1e-4
     )

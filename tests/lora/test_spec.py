@@ -95,6 +95,11 @@ def test_a_calibration_is_shown_and_leaves_the_checksum(path):
         "Strength 0.43 changes an image as much as one pair does. It was measured between 0.35 "
         "and 0.5. The first 14 of 28 steps run without it."
     )
+    annotate_lora(path, calibration={**CALIBRATION, "flowedit": True})
+    assert (
+        "This holds in pairedit, where it edits the finished picture."
+        in (texts(path)["modelspec.usage_hint"])
+    )
     assert read_lora(path).sha256 == before.sha256 == found["sshs_model_hash"]
     annotate_lora(path, calibration={**CALIBRATION, "scale": 0.5})
     assert texts(path)["lora_default_weight"] == "0.5"

@@ -107,6 +107,11 @@ def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
     assert float(Page(text).ranges[0]["value"]) == 0.4
 
 
+def test_a_scale_of_finished_pictures_says_so(written, pairs):
+    text = words(written({"age": [slider(pairs, flowedit=True)]}))
+    assert "scale 0.5 on the finished picture is worth one pair ± 0 % (3 people)" in text
+
+
 def test_few_people_are_shown_large():
     for people, across in ((1, 2), (2, 2), (3, 3), (4, 4), (8, 4)):
         text = page.stage({"e0-0": ["a"] * people}, SCALES, [""] * len(SCALES), None)

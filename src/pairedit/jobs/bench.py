@@ -116,8 +116,9 @@ class Bench:
             return witness(subject, images, scales, size, readers, self.plan.match)
 
         found = surer(few, more)
-        # Where the others do not get so far, what the first people say is all that is known.
-        if (unit := unit_of(found)) is None:
+        unit = unit_of(found)
+        # Beyond the scales that the others were read at, what the first people say is all we know.
+        if unit is None and few.scales[-1] < seen.scales[-1]:
             return result
         known = {measures.calibration: summarise(measures.calibration, found)}
         return replace(result, unit=unit, summaries={**result.summaries, **known})
