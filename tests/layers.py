@@ -34,6 +34,7 @@ def compiles(test):
         "Torchinductor does not support code generation for complex operators",
         "`torch.jit.script_method` is deprecated",  # torch's own compiler uses these two
         ".*autograd.function.Function'> should not be instantiated",
+        "The .grad attribute of a Tensor that is not a leaf Tensor is being accessed",
     ):
         test = pytest.mark.filterwarnings(f"ignore:{words}")(test)
     return test
