@@ -17,12 +17,14 @@ gc.disable()
 
 import torch  # noqa: E402
 
+from pairedit.bases import base as base_models  # noqa: E402
 from parsing import compose_once, parse_once  # noqa: E402
 from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs  # noqa: E402
 
 torch.set_num_threads(1)
 parse_once()
 compose_once()
+base_models.KEPT = 8  # tests take turns with a few tiny ones
 
 # Fixtures that take seconds and serve many tests: with `--dist loadgroup` one process runs those.
 SHARED = ("smile", "outcomes", "shop", "site", "wheel", "measured", "unbroken", "whole")
