@@ -170,8 +170,8 @@ def unseen() -> tuple[torch.Tensor, torch.Tensor]:
 
     held_out = 20_000_000  # the training script draws its faces from smaller seeds
     attributes = sample_attributes(12, torch.Generator().manual_seed(held_out))
-    images = (render(attributes) * 255).round() / 127.5 - 1
-    return attributes.float(), images.float()
+    attributes = attributes.float()  # a third of the time, and all but a few pixels the same
+    return attributes, (render(attributes) * 255).round() / 127.5 - 1
 
 
 @pytest.fixture(scope="session")
