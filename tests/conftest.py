@@ -8,26 +8,35 @@ import logging
 import shutil
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import torch
 
 # Hardly anything that is imported is garbage, and it is much: walking over it again and again took
 # a tenth of the suite's time. `pytest_collection_finish` ends the rest.
 gc.disable()
 
-import torch  # noqa: E402
-
 from pairedit.bases import base as base_models  # noqa: E402
 from parsing import compose_once, parse_once  # noqa: E402
 from tiny import QUICK, RESOLUTION, strong_lora, write_flux, write_pairs  # noqa: E402
 
-torch.set_num_threads(1)
 parse_once()
 compose_once()
 base_models.KEPT = 8  # tests take turns with a few tiny ones
 
 # Fixtures that take seconds and serve many tests: with `--dist loadgroup` one process runs those.
 SHARED = ("smile", "outcomes", "shop", "site", "wheel", "measured", "unbroken", "whole")
+
+
+def pytest_configure(config):
+    """Import torch where tests run: the process that spreads them over others needs none."""
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", None):
+        import torch
+
+        torch.set_num_threads(1)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -166,6 +175,8 @@ def mini():
 @pytest.fixture(scope="session")
 def unseen() -> tuple[torch.Tensor, torch.Tensor]:
     """Attributes and images in [-1, 1] of faces that no training saw."""
+    import torch
+
     from pairedit.mini.faces import render, sample_attributes
 
     held_out = 20_000_000  # the training script draws its faces from smaller seeds
