@@ -107,7 +107,7 @@ def test_ways_of_editing_a_photograph_are_measured(script, smile, tmp_path, monk
     assert published["passes"] == 24 + (2 * scales - 1) * steps
     assert ode["decibel"] > [40] > published["decibel"], "a LoRA of a smile is no content LoRA"
     assert f"| `published` | {published['passes']:.0f} |" in page
-    assert "60 steps in" in page
+    assert "30 steps in" in page
     # What is known is not measured again, and needs no LoRA.
     shutil.rmtree(work / "smile")
     assert script("real_table", tmp_path / "again.md", *words, "--known") == page

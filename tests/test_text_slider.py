@@ -106,8 +106,9 @@ def test_training_lowers_the_loss_and_the_seed_decides(flux, tmp_path):
         )
         return files["semantic"].read_bytes(), run.values
 
-    assert train("a")[0] == train("b")[0]
-    assert train("a")[0] != train("c", seed=1)[0]
+    found = train("a")[0]
+    assert found == train("b")[0]
+    assert found != train("c", seed=1)[0]
     # At step 0 every latent is pure noise, so the loss is of one function.
-    _, losses = train("d", steps=60, start_step=0, end_step=0, learning_rate=1e-2, rank=8)
+    _, losses = train("d", steps=30, start_step=0, end_step=0, learning_rate=1e-2, rank=8)
     assert sum(losses[-10:]) < 0.7 * sum(losses[:10])

@@ -187,7 +187,7 @@ def test_every_step_is_logged(train, tmp_path):
 def test_training_lowers_the_loss_on_what_it_sees(train, tmp_path):
     tracker = JsonLines(tmp_path / "metrics.jsonl")
     # One pair, one noise level: only the noise still varies.
-    train(tracker=tracker, steps=80, start_step=3, end_step=3, rank=8)
+    train(tracker=tracker, steps=60, start_step=3, end_step=3, rank=8)
     tracker.finish()
     losses = [
         json.loads(line)["loss/semantic"]
@@ -206,7 +206,7 @@ def test_steps_come_from_the_asked_range(flux, train):
             seen.append(step.sigma)
             return PairEdit(content=False).terms(step)
 
-    train(method=Spy(), steps=40, start_step=2, end_step=4)
+    train(method=Spy(), steps=16, start_step=2, end_step=4)
     grid = flux.sigmas((32, 32), 6)
     assert set(seen) == {float(grid[index]) for index in (2, 3, 4)}
 

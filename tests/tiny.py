@@ -1,6 +1,6 @@
 """Tiny things to test on: a random FLUX in a standard folder, its LoRAs, pairs and pictures.
 
-Diffusers and peft are imported where they are used: a test of a plan does not wait for them.
+What takes seconds to import is imported where it is used: a test of a plan does not wait for it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
@@ -33,6 +32,8 @@ SIZE = (SIDE, SIDE)
 
 def write_flux(folder: Path, *, guidance: bool = True) -> Path:
     """Save a random FLUX of 2 double and 2 single blocks as a diffusers FluxPipeline folder."""
+    import torch
+
     from pairedit.mini.untrained import TINY, networks, pipeline
 
     torch.manual_seed(0)
@@ -58,6 +59,8 @@ def open_flux(folder: Path, hardware: Hardware | None = None) -> Flux:
 
 def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:
     """Write a LoRA that visibly changes what the tiny model draws."""
+    import torch
+
     from pairedit.lora.adapters import Adapters
     from pairedit.lora.file import read_lora, write_lora
 
@@ -75,6 +78,8 @@ def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:
 
 def random_lora(flux, path, targets="attention", ranks=(3,), sigma=1.0) -> LoraFile:
     """Write a strong LoRA in our layout; its ranks take turns."""
+    import torch
+
     from pairedit.lora.adapters import find_modules
     from pairedit.lora.file import read_lora, write_lora
 
@@ -103,6 +108,8 @@ def attached(base, loras: Mapping[str, LoraFile]) -> Iterator[Adapters]:
 
 
 def assert_same_edit(left, right):
+    import torch
+
     assert set(left.weights) == set(right.weights)
     for module, (down, up) in left.weights.items():
         other_down, other_up = right.weights[module]

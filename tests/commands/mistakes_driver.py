@@ -15,7 +15,7 @@ from pairedit import cli
 
 sys.path.append(str(Path(__file__).parents[1]))
 
-from parsing import parse_once
+from parsing import compose_once, parse_once
 
 
 def run(command: str, words: list[str]) -> dict:
@@ -38,4 +38,5 @@ def run(command: str, words: list[str]) -> dict:
 
 if __name__ == "__main__":
     parse_once()
+    compose_once()
     print(json.dumps([run(command, words) for command, words in json.load(sys.stdin)]))

@@ -10,7 +10,7 @@ from pairedit.data.images import read_image
 from pairedit.lora.file import annotate_lora, read_lora, write_lora
 from pairedit.pictures.png import read_metadata
 from pairedit.runs.words import listed
-from tiny import picture
+from tiny import picture, strong_lora
 
 PROMPTS = ["an old man", 'it\'s "1", a=b, ${x}']
 
@@ -109,22 +109,42 @@ def test_what_shows_nothing_is_refused(command, words, says):
     assert says in err
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("rendered")
+
+
 @pytest.fixture
-def rendered(command, loras, tmp_path):
-    """Render two sliders with all that an image has to remember."""
-    age, smile = (lora.path for lora in loras)
-    annotate_lora(smile, use={"skip": 0.9, "local": False, "schedule": -1.0, "by": "probe"})
-    words = (
-        f"lora=[{{path: {age}, skip: 2, local: true}},{{path: {smile}, scales: [0.3]}}]",
-        "scales=[-0.5,0.7]",
-        "seeds=[5,8,9]",
-        f"prompts={listed(PROMPTS)}",
-        "skip=auto",
-        "batch_size=5",
-    )
-    code, _, err = command("gen", *words, f"hydra.run.dir={tmp_path}/first")
-    assert code == 0, err
-    return tmp_path / "first/images"
+def render(command, flux):
+    """Return what renders two sliders with all that an image has to remember, once in a folder."""
+
+    def run(folder):
+        if not (folder / "first").exists():
+            age, smile = (
+                strong_lora(flux, folder / name / "semantic.safetensors", seed=seed, rank=rank).path
+                for name, seed, rank in (("age", 0, 3), ("smile", 9, 5))
+            )
+            use = {"skip": 0.9, "local": False, "schedule": -1.0, "by": "probe"}
+            annotate_lora(smile, use=use)
+            words = (
+                f"lora=[{{path: {age}, skip: 2, local: true}},{{path: {smile}, scales: [0.3]}}]",
+                "scales=[-0.5,0.7]",
+                "seeds=[5,8,9]",
+                f"prompts={listed(PROMPTS)}",
+                "skip=auto",
+                "batch_size=5",
+            )
+            code, _, err = command("gen", *words, f"hydra.run.dir={folder}/first")
+            assert code == 0, err
+        return folder / "first/images"
+
+    return run
+
+
+@pytest.fixture
+def rendered(render, shared):
+    """Lay such images where all may read them."""
+    return render(shared)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +175,7 @@ def test_an_edited_picture_is_edited_again(command, lora, tmp_path):
     assert f"again: the same pixels as {image}" in out
 
 
-def test_words_behind_it_change_what_they_name(command, rendered, loras, tmp_path):
+def test_words_behind_it_change_what_they_name(command, rendered, tmp_path):
     image = rendered / "prompt00_seed000005_scale-0.5_+0.3.png"
     code, out, err = command(
         "gen", f"again={image}", "seeds=[8]", f"hydra.run.dir={tmp_path}/again"
@@ -168,9 +188,9 @@ def test_words_behind_it_change_what_they_name(command, rendered, loras, tmp_pat
     assert abs(pixels(found) - pixels(other)).max() <= 1
 
 
-def test_a_lora_that_has_changed_or_gone_is_said(command, rendered, loras, tmp_path):
-    image = rendered / "prompt00_seed000005_scale-0.5_+0.3.png"
-    age = loras[0].path
+def test_a_lora_that_has_changed_or_gone_is_said(command, render, tmp_path):
+    image = render(tmp_path) / "prompt00_seed000005_scale-0.5_+0.3.png"
+    age = tmp_path / "age/semantic.safetensors"
     annotate_lora(age, use={"local": False, "schedule": 1.0, "by": "probe"})
     code, out, err = command("gen", f"again={image}", f"hydra.run.dir={tmp_path}/noted")
     assert (code, err) == (0, ""), "a note changes no weight, and the image's own use counts"

@@ -123,7 +123,7 @@ def _context() -> multiprocessing.context.BaseContext:
     context = multiprocessing.get_context("forkserver")
     jobs = ["pairedit.jobs.train", "pairedit.jobs.gen", "pairedit.jobs.eval"]
     base = "pairedit.bases.flux1.load"  # which jobs import only once they open a model
-    context.set_forkserver_preload(["still", "pairedit.cli", *jobs, base, "peft", "child"])
+    context.set_forkserver_preload(["still", "pairedit.cli", *jobs, base, "peft", "child", "warm"])
     return context
 
 

@@ -1,8 +1,6 @@
 """Broken, lying and hostile files: one line that names the file, and nothing in them runs."""
 
-import io
 import json
-import os
 import pickle
 import struct
 
@@ -11,6 +9,7 @@ import pytest
 import torch
 from child import run
 from folders import check_untouched, contents
+from hostile import Bomb, image_bytes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -20,7 +19,6 @@ from pairedit.data.examples import find_pairs
 from pairedit.files import read_yaml
 from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.runs.checkpoints import Checkpoint, read_checkpoint, write_checkpoint
-from tiny import write_pairs
 
 MODULE = "transformer_blocks.0.attn.to_q"
 
@@ -53,12 +51,6 @@ def lora_bytes() -> bytes:
         for side, shape in (("A", (2, 8)), ("B", (8, 2)))
     }
     return save(tensors, metadata={"pairedit": json.dumps({"base_model": "flux-mini"})})
-
-
-def image_bytes(kind: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise((32, 32), 60).convert("RGB").save(buffer, kind)
-    return buffer.getvalue()
 
 
 def read_pairs(path):
@@ -134,16 +126,6 @@ def test_no_mutated_checkpoint_is_ever_used(tmp_path):
         assert not path.exists(), "put aside"
 
     check()
-
-
-class Bomb:
-    """Write a file when it is unpickled."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
 
 
 def header(entry, data=b"\0" * 256) -> bytes:
@@ -258,80 +240,6 @@ def test_a_pickle_in_a_model_folder_never_runs(tiny_flux_folder, tmp_path):
     assert outcome.err.count("\n") == 1
     assert str(model) in outcome.err
     assert not (tmp_path / "executed").exists(), "a pickle ran"
-
-
-def png_bomb() -> bytes:
-    """A small file that says it is 60,000 px a side."""
-    buffer = io.BytesIO()
-    Image.new("1", (16, 16)).save(buffer, "PNG")
-    content = bytearray(buffer.getvalue())
-    content[16:24] = struct.pack(">II", 60_000, 60_000)
-    return bytes(content)
-
-
-def gif(frames=1) -> bytes:
-    buffer = io.BytesIO()
-    pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue", "green")]
-    pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:frames])
-    return buffer.getvalue()
-
-
-def apng() -> bytes:
-    buffer = io.BytesIO()
-    pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "blue")]
-    pictures[0].save(buffer, "PNG", save_all=True, append_images=pictures[1:])
-    return buffer.getvalue()
-
-
-def small() -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-IMAGES = {
-    "broken": (lambda: b"no image", "not a readable"),
-    "cut": (lambda: image_bytes("PNG")[:200], "damaged or truncated"),
-    "a decompression bomb": (png_bomb, "p0.png: "),
-    "tiny": (small, "8 x 8 px"),
-    "moving, by another name": (lambda: gif(3), "animated (3 frames)"),
-    "animated": (apng, "animated (2 frames)"),
-    "a pickle": (lambda: pickle.dumps(Bomb("/nowhere/executed")), "not a readable"),
-}
-
-
-@pytest.mark.parametrize("what", IMAGES)
-def test_bad_images_are_named(what, tmp_path):
-    make, reason = IMAGES[what]
-    pairs = write_pairs(tmp_path / "pairs")
-    (pairs / "source/p0.png").write_bytes(make())
-    figures.COUNTS["files"] += 1
-    with pytest.raises(ValueError, match=r"source/p0\.png: ") as refused:
-        find_pairs(pairs)
-    figures.COUNTS["files refused"] += 1
-    assert reason in str(refused.value)
-    assert "\n" not in str(refused.value)
-
-
-def test_the_same_pair_under_two_names_is_refused(tmp_path):
-    pairs = write_pairs(tmp_path / "pairs")
-    for side in ("source", "target"):
-        content = (pairs / side / "p0.png").read_bytes()
-        (pairs / side / "copy.png").write_bytes(content)
-    with pytest.raises(ValueError, match=r"copy\.png and source/p0\.png: the same pair twice"):
-        find_pairs(pairs)
-
-
-def test_unusual_but_good_images_are_read(tmp_path):
-    pairs = write_pairs(tmp_path / "pairs", count=3)
-    noise = Image.effect_noise((32, 32), 60)
-    noise.convert("CMYK").save(pairs / "source/p0.jpg")
-    (pairs / "source/p0.png").unlink()
-    Image.new("I;16", (32, 32), 40_000).save(pairs / "source/p1.png")
-    buffer = io.BytesIO()
-    noise.convert("RGB").save(buffer, "JPEG")
-    (pairs / "source/p2.png").write_bytes(buffer.getvalue())
-    assert len(find_pairs(pairs)) == 3
 
 
 def test_an_honest_file_is_read(tmp_path):

@@ -24,6 +24,7 @@ def words(tiny_overrides, pair_folder) -> list[str]:
         "save_every=4",
         "lora.rank=3",
         "preview=false",
+        "report=false",
         *tiny_overrides,
     ]
 

@@ -43,18 +43,18 @@ def test_prompts_are_obeyed(mini):
     assert float(without) < 0.35
 
 
-def test_sixty_steps_raise_the_smile(mini, smile):
+def test_thirty_steps_raise_the_smile(mini, smile):
     samples = list(
         generate(
             mini,
             sliders=[Slider(lora=read_lora(smile), scales=(0.0, 1.0))],
             prompts=["image of a person"],
-            seeds=range(4, 12),
+            seeds=range(4, 8),
             rendering=Rendering(skip=4, **COMMON),
         )
     )
     values = read(torch.stack([to_tensor(sample.image) for sample in samples]))
-    before, after = values.unflatten(0, (8, 2))[..., INDEX["smile"]].mean(0)
+    before, after = values.unflatten(0, (4, 2))[..., INDEX["smile"]].mean(0)
     assert float(after - before) > 0.1
 
 

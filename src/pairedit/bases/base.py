@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from pairedit.lora.names import Names
     from pairedit.machine.hardware import Hardware
 
+KEPT = 1  # models of one architecture in a process: a large one leaves no room for another
+
 
 @dataclass(frozen=True, kw_only=True)
 class Model:

@@ -16,6 +16,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
+from pairedit.bases import base as base_models
 from pairedit.bases.plain import PLAIN
 from pairedit.bases.quiet import quiet
 from pairedit.machine.hardware import AUTO, PROFILES, Hardware, choose
@@ -71,7 +72,7 @@ def loader(
         parts: reads what is not read as diffusers reads it, given a path and a type.
     """
 
-    @functools.lru_cache(maxsize=1)
+    @functools.lru_cache(maxsize=base_models.KEPT)
     def load(
         path: str,
         *,
@@ -81,7 +82,7 @@ def loader(
         hardware: Hardware = PLAIN,
         changes: tuple[tuple[str, Any], ...] = (),
     ) -> B:
-        """Load a model, or return the one loaded last if it is the same.
+        """Load a model, or return it if it is the one loaded last.
 
         Args:
             path: a folder of the pipeline, or a model hub id.

@@ -15,8 +15,7 @@ from pairedit.lora.targets import match_targets
 from pairedit.machine.devices import make_accelerator, memory_advice
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import SEMANTIC
-from pairedit.plan.eval import EvalPlan
-from pairedit.plan.gen import GenPlan
+from pairedit.plan.model import Plan
 from pairedit.plan.roles import checkpoint_step
 from pairedit.problems import keyed
 from pairedit.runs.checkpoints import parse_checkpoint
@@ -26,7 +25,7 @@ PLAIN = Hardware()
 
 
 @contextmanager
-def at_work(plan: GenPlan | EvalPlan, folder: Path) -> Iterator[None]:
+def at_work(plan: Plan, folder: Path) -> Iterator[None]:
     """Keep a folder to a job that renders, and say what to try where memory does not suffice."""
     alone = plan.changes.get("batch_size") == 1
     advice = "a smaller resolution" if alone else "a smaller batch_size"

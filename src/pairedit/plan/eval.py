@@ -18,7 +18,6 @@ from pairedit.data.examples import Pair, find_pairs
 from pairedit.data.sets import Dataset
 from pairedit.files import expand_home, locate
 from pairedit.lora.file import CONTROL
-from pairedit.machine.hardware import Hardware
 from pairedit.measure.readers import Reader
 from pairedit.measure.subject import Subject
 from pairedit.methods import SEMANTIC
@@ -27,6 +26,7 @@ from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
 from pairedit.plan.labels import told_apart
 from pairedit.plan.model import (
+    Plan,
     build_hardware,
     build_model,
     check_keys,
@@ -48,10 +48,9 @@ FIELDS = ("folder", "source", "target", "attribute")  # of a dataset, in a LoRA'
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalPlan:
+class EvalPlan(Plan):
     """Hold one checked evaluation."""
 
-    model: Any  # a `bases.base.Loadable`
     readers: Mapping[str, Reader]
     tracker: Tracker
     subjects: Sequence[Subject]
@@ -62,11 +61,6 @@ class EvalPlan:
     match: float
     calibrate: bool
     rendering: Rendering
-    device: str
-    hardware: Hardware
-    changes: Mapping[str, Any]  # fields of the hardware set apart from it
-    resolved: Mapping[str, Any]
-    notes: Sequence[str]
 
 
 def plan_eval(config: DictConfig) -> EvalPlan:

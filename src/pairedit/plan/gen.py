@@ -13,7 +13,6 @@ from pairedit.data.examples import Pair
 from pairedit.data.shapes import Sizing
 from pairedit.edits import OWN_NOISE, Edit, RealImage
 from pairedit.files import expand_home
-from pairedit.machine.hardware import Hardware
 from pairedit.measure.subject import Subject
 from pairedit.methods import CONTENT, SEMANTIC
 from pairedit.plan.again import Batch, read_batch
@@ -22,6 +21,7 @@ from pairedit.plan.choosing import choose
 from pairedit.plan.eval import subject
 from pairedit.plan.keys import GenConfig
 from pairedit.plan.model import (
+    Plan,
     build_hardware,
     build_model,
     check_keys,
@@ -46,10 +46,9 @@ from pairedit.settings import Rendering, is_skip, skips
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenPlan:
+class GenPlan(Plan):
     """Hold one checked sampling job."""
 
-    model: Any  # a `bases.base.Loadable`
     edit: Edit
     photos: Sequence[tuple[Path, Path | None]]  # with the content LoRA of each
     masks: Sequence[Path | None]  # of each photograph
@@ -62,11 +61,6 @@ class GenPlan:
     rendering: Rendering
     sizing: Sizing  # of photographs
     animate: bool
-    device: str
-    hardware: Hardware
-    changes: Mapping[str, Any]
-    resolved: Mapping[str, Any]
-    notes: Sequence[str]
     snapshots: Mapping[int, Path]  # of the one slider, by step; empty for other renderings
     overview: Subject | None  # the slider, where many seeds are shown in order
     again: Batch | None  # of the image that is rendered once more with nothing changed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -36,6 +36,18 @@ SET_ASIDE = {
 SQUARE = (512, 512)  # where `size` is bad
 DEVICES = ("auto", "cpu", "cuda", "mps")
 GRAPHED = 3  # sizes of image that CUDA graphs are captured for; each takes 11 GiB of FLUX.1-dev
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Hold what every checked job has that runs a model; each command has more."""
+
+    model: Any  # a `bases.base.Loadable`
+    device: str
+    hardware: Hardware
+    changes: Mapping[str, Any]  # fields of the hardware set apart from it
+    resolved: Mapping[str, Any]  # the configuration that files note, JSON values
+    notes: Sequence[str]  # what the user should know, such as options without effect
 
 
 def build_model(config: DictConfig, problems: Problems) -> Any:

@@ -19,12 +19,12 @@ from pairedit.data.examples import Contrast, Example, NoSides, Pair, Single
 from pairedit.data.sets import Examples
 from pairedit.data.shapes import Sizing, usual
 from pairedit.lora.targets import match_targets
-from pairedit.machine.hardware import Hardware
 from pairedit.methods import Method
 from pairedit.plan.build import build, keys_in
 from pairedit.plan.keys import LoraKeys, TrainConfig
 from pairedit.plan.model import (
     SQUARE,
+    Plan,
     build_hardware,
     build_model,
     check_keys,
@@ -51,12 +51,11 @@ SAVE_EVERY = 100  # steps; a minute or less of training on a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainPlan:
+class TrainPlan(Plan):
     """Hold one checked training job."""
 
     method: Method
     pairs: Mapping[str, Sequence[Example]]  # by dataset name, single images by file stem
-    model: Any  # a `bases.base.Loadable`
     tracker: Tracker
     training: Training
     stop: bool  # where a quick measure no longer rises
@@ -66,13 +65,8 @@ class TrainPlan:
     preview_every: int  # steps between rows that are rendered meanwhile; 0: none unasked
     report: bool
     scored: bool  # a search compares it with others: all read the same seeds
-    device: str
-    hardware: Hardware
-    changes: Mapping[str, Any]  # fields of the hardware set apart from it
     method_name: str
     resume: bool  # go on with what is in the folder
-    resolved: Mapping[str, Any]  # the whole configuration without resume, JSON values
-    notes: Sequence[str]  # what the user should know, such as options without effect
 
 
 def plan_train(config: DictConfig, *, method_name: str) -> TrainPlan:
