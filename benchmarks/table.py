@@ -2,9 +2,9 @@
 
     python benchmarks/table.py [RESULT.json ...] [--page docs/performance.md]
 
-Without names the newest run at full size counts; variants that it lacks come from the runs on the
-same GPU before it, and the page says so. A variant is compared with the naive one of its own run,
-as that swings with the machine, or else with the newest before it.
+Without names the newest run at full size that timed something counts; what it lacks comes from
+the other runs on the same GPU, the newest first, and the page says so. A variant is compared with
+the naive one of its own run, as that swings with the machine, or else with the newest before it.
 """
 
 from __future__ import annotations
@@ -62,20 +62,25 @@ def read(paths: Sequence[Path]) -> tuple[dict[str, Any], dict[str, Any], dict[st
     """Merge runs, the newest first.
 
     Returns:
-        The newest run, the results by variant, and the variants taken from each file.
+        The newest run that timed something, the results by variant, and where those that are not
+        its own come from: the variants taken from each other file, after a word for its age.
     """
     runs = [(path, json.loads(path.read_text(encoding="utf-8"))) for path in paths]
     runs.sort(key=lambda run: run[1]["date"], reverse=True)
-    newest = runs[0][1]
+    newest = next((run for _, run in runs if _timed(run)), runs[0][1])
     alike = (newest["size"], _device(newest))
     runs = [(path, run) for path, run in runs if (run["size"], _device(run)) == alike]
     results: dict[str, Any] = {}
     sources: dict[str, list[str]] = {}
     for index, (path, run) in enumerate(runs):
         for name, result in _with_naive([run for _, run in runs[index:]]).items():
+            if name == "ceiling" and run is not newest:
+                continue  # shares are of the ceiling of their own run
             if name not in results and "error" not in result:
                 results[name] = result
-                sources.setdefault(path.name, []).append(name)
+                if run is not newest:
+                    age = "later" if run["date"] > newest["date"] else "earlier"
+                    sources.setdefault(f"{age} run `{path.name}`", []).append(name)
     # In the order of the newest run; what failed everywhere is told by its error.
     return newest, newest["results"] | results, sources
 
@@ -101,6 +106,11 @@ def _with_naive(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def base_of(path: Path) -> str:
     """Name the base model of a run; the first runs knew FLUX.1 alone."""
     return json.loads(path.read_text(encoding="utf-8")).get("base", "flux1")
+
+
+def _timed(run: Mapping[str, Any]) -> bool:
+    """Say whether a run holds seconds of a step or a row."""
+    return any("seconds" in result for result in run["results"].values())
 
 
 def _device(run: Mapping[str, Any]) -> str:
@@ -213,8 +223,8 @@ def page(paths: Sequence[Path]) -> str:
         f"- {name}: {found['error']}\n" for name, found in results.items() if "error" in found
     ]
     parts.append("".join(failed))
-    for file, names in list(sources.items())[1:]:
-        parts.append(f"From the earlier run `{file}`: {', '.join(names)}.\n")
+    for run, names in sources.items():
+        parts.append(f"From the {run}: {', '.join(names)}.\n")
     return "\n".join(part for part in parts if part)
 
 

@@ -173,6 +173,29 @@ def test_a_page_keeps_bases_apart_and_compares_within_a_run(tmp_path, monkeypatc
     assert "wanted" not in klein
 
 
+def test_a_later_run_that_times_nothing_leaves_the_ceiling_to_the_one_that_does(
+    tmp_path, monkeypatch
+):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import table
+
+    def note(path: Path, rate: float, **more: dict) -> Path:
+        run = json.loads(path.read_text())
+        ceiling = {"device": "GPU", "tflops": {"bf16": {"median": rate}}}
+        run["results"] |= {"ceiling": ceiling, **more}
+        path.write_text(json.dumps(run))
+        return path
+
+    one = {"device": "GPU", "unit": "agreement"}
+    timed = note(a_run(tmp_path / "1.json", "2026-01-01", train_80gb=0.5), 700.0, agreement=one)
+    later = note(a_run(tmp_path / "2.json", "2026-01-02"), 600.0, agreement=one | {"new": True})
+    newest, results, sources = table.read([timed, later])
+    assert newest["date"] == "2026-01-01"
+    assert results["ceiling"]["tflops"]["bf16"]["median"] == 700
+    assert sources == {"later run `2.json`": ["agreement"]}
+    assert "From the later run `2.json`: agreement." in table.page([timed, later])
+
+
 def test_the_semantic_pass_leaves_the_content_lora_alone(modules):
     _, naive, sizes = modules
     model = naive.Naive(sizes.TINY, torch.device("cpu"))

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -121,6 +122,53 @@ def test_a_note_that_is_torn_counts_as_none(tmp_path):
     (tmp_path / "job.json").write_text(json.dumps({"launch": "a"})[:-2])
     assert outcome.read(tmp_path) is None
     assert outcome.begin(tmp_path, "a").starts == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("hydra.launcher.n_jobs=two", "a number from 1 on, or null for as many as fit"),
+        ("hydra.launcher.n_jobs=0", "a number from 1 on, or null for as many as fit"),
+        ("hydra.launcher.tries=0", "a number from 1 on"),
+    ],
+)
+def test_a_number_that_nothing_can_be_counted_by_is_refused(sweep, word, expected):
+    _, code, err = sweep("seed=0,1", "hydra/launcher=joblib", word)
+    assert code == 1
+    assert err == f"error: {word}: expected {expected}\n"
+
+
+@pytest.mark.parametrize(("known", "keys"), [(["5"], {}), (["5", "7"], {"n_jobs": 1})])
+def test_one_worker_keeps_its_gpu_from_other_sweeps_too(monkeypatch, known, keys):
+    site = SimpleNamespace(jobs=SimpleNamespace(gpus=known), keys=keys)
+    claimed = []
+    monkeypatch.setattr(engines.gpus, "claim", claimed.append)
+    monkeypatch.setattr(engines, "run_here", lambda site, planned: {0: claimed[:]})
+    job = Planned(number=0, overrides=(), folder=None)
+    assert engines.run_joblib(site, [job]) == {0: [["5"]]}, "claimed before the first job"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["hydra/launcher=joblib"], ["0", "1"]),
+        (["hydra/launcher=submitit", "hydra.launcher.executor=local"], ["0", "1"]),
+        (["hydra/launcher=submitit"], ()),
+    ],
+)
+def test_processes_of_this_machine_divide_its_gpus(sweep, monkeypatch, words, told):
+    seen = []
+
+    def run(site, planned):
+        seen.append(site.jobs.gpus)
+        return engines.run_here(site, planned)
+
+    monkeypatch.setattr("pairedit.sweeps.resources.needs_of", lambda configs: Needs())
+    monkeypatch.setattr("pairedit.sweeps.gpus.known", lambda: ["0", "1"])
+    monkeypatch.setitem(engines.ENGINES, words[0].partition("=")[2], run)
+    _, code, err = sweep("seed=0,1", *words)
+    assert (code, err) == (0, "")
+    assert seen == [told]
 
 
 def test_what_slurm_is_asked_for():

@@ -39,7 +39,7 @@ def test_names_need_no_quotes_and_never_collide(tmp_path):
 
 
 def test_the_same_job_twice_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="two jobs are the same"):
+    with pytest.raises(ValueError, match=r"two jobs are the same: seed=0; write each value once"):
         names(tmp_path, "seed=0", "seed=0", "seed=1")
 
 

@@ -98,19 +98,19 @@ def run_here(site: Site, planned: Sequence[Planned]) -> Found:
 
 def run_joblib(site: Site, planned: Sequence[Planned]) -> Found:
     """Run jobs in processes of this machine: one for each GPU, or core where there is none."""
-    site.jobs.gpus = gpus.known() if site.needs.gpus else ()
     most = len(site.jobs.gpus) or os.cpu_count() or 1
     asked = site.keys.get("n_jobs") or most
     workers = min(asked, most) if site.jobs.gpus else asked
     count = min(workers, len(planned))
     if workers == 1:
+        gpus.claim(site.jobs.gpus[:1])  # the one that this process takes by itself
         return run_here(site, planned)
     keys = {key: value for key, value in site.keys.items() if value is not None}
     # joblib would run a single job in this process, which would then keep a GPU for itself.
     launcher = plugin("joblib", site, **{**keys, "n_jobs": max(count, 2)})
     # It would list every word of every job.
     logging.getLogger("hydra_plugins").setLevel(logging.WARNING)
-    log.info("%d jobs, %d at a time", len(planned), count)
+    log.info("%d %s, %d at a time", len(planned), "job" if count == 1 else "jobs", count)
     try:
         with site.jobs.stopping.held(), _passed_on(site, planned):
             returns = launcher.launch([job.overrides for job in planned], planned[0].number)
@@ -207,13 +207,14 @@ def run_submitit(site: Site, planned: Sequence[Planned]) -> Found:
     )
     state = Singleton.get_state()
     rows = [(list(j.overrides), "hydra.sweep.dir", j.number, "", state) for j in planned]
-    running = dict(
-        zip(executor.map_array(launcher, *zip(*rows, strict=True)), planned, strict=True)
-    )
+    sent = executor.map_array(launcher, *zip(*rows, strict=True))
+    running = dict(zip(sent, planned, strict=True))
+    ids = " ".join(sorted({one.job_id.split("_")[0] for one in running}))
+    place = f"in Slurm's queue as {ids}" if cluster == "slurm" else "side by side on this machine"
+    log.info("%d jobs, %s", len(planned), place)
     try:
         return _wait(running, site, queued if cluster == "slurm" else None)
     except Stopped:
-        ids = " ".join(sorted({one.job_id.split("_")[0] for one in running}))
         if cluster == "slurm":
             log.warning("the jobs go on under Slurm; `scancel %s` ends them", ids)
         else:

@@ -19,6 +19,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from pairedit.sweeps import gpus
 from pairedit.sweeps.composed import Composed, Planned
 from pairedit.sweeps.naming import Names
 from pairedit.sweeps.search import scored, searches, take_up
@@ -73,7 +74,11 @@ class SweepLauncher(Launcher):
         for words in job_overrides:  # before any is named: a word may be wrong
             loader.load_sweep_config(self._config, words)
         if not self._searches:
-            return self.run_planned(self._name(job_overrides, initial_job_idx))
+            returned = self.run_planned(self._name(job_overrides, initial_job_idx))
+            if self._engine != "basic":
+                # Their own messages are in files.
+                log.info("all jobs have ended; their folders are in %s", self._folder)
+            return returned
         # A search may draw the same values twice at once.
         once = list(dict.fromkeys(map(tuple, job_overrides)))
         found = dict(zip(once, self.run_planned(self._name(once, initial_job_idx)), strict=True))
@@ -111,6 +116,11 @@ class SweepLauncher(Launcher):
         from pairedit.sweeps.resources import needs_of
         from pairedit.sweeps.watch import Watch
 
+        _check_counts({"tries": self._tries, **self._keys})
+        needs = needs_of(configs)
+        # Workers of this machine share its GPUs; a cluster tells its jobs which to take.
+        here = self._engine == "joblib" or self._keys.get("executor") == "local"
+        self._jobs.gpus = gpus.known() if here and needs.gpus else ()
         self._jobs.launch, self._jobs.tries = secrets.token_hex(4), self._tries
         quiet = self._engine == "basic" and sys.stderr.isatty()
         watch = Watch(planned, self._jobs.launch, quiet=quiet)
@@ -118,7 +128,7 @@ class SweepLauncher(Launcher):
             context=self._context,
             config=self._config,
             jobs=self._jobs,
-            needs=needs_of(configs),
+            needs=needs,
             keys=_plain(self._keys),
             left=watch.left,
         )
@@ -156,6 +166,20 @@ class SweepLauncher(Launcher):
             if not self._searches:
                 found.status, found.return_value = JobStatus.COMPLETED, None
         return found
+
+
+def _check_counts(keys: Mapping[str, Any]) -> None:
+    """Refuse numbers that nothing can be counted by.
+
+    Raises:
+        ValueError: names the key and what it takes.
+    """
+    for key in ("tries", "n_jobs"):
+        value = keys.get(key)
+        number = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not number and (key == "tries" or value is not None):
+            usual = "" if key == "tries" else ", or null for as many as fit"
+            raise ValueError(f"hydra.launcher.{key}={value}: expected a number from 1 on{usual}")
 
 
 def _plain(keys: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,7 +53,8 @@ class Names:
         names = [kept[tuple(words)] for words in plain]
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
-            raise ValueError(f"-m: two jobs are the same, {twice[0]}; name each value once")
+            words = " ".join(plain[names.index(twice[0])])
+            raise ValueError(f"-m: two jobs are the same: {words}; write each value once")
         known = {**self._known, **dict(zip(names, plain, strict=True))}
         if known != self._known:
             write_yaml(self._path, known)

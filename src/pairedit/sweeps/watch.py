@@ -44,7 +44,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End, and say how it ended."""
+        """End."""
         self._ended.set()
         if self._thread.is_alive():
             self._thread.join()
