@@ -65,7 +65,6 @@ SENTENCES = {
     r"four images took (\d\.\d) s": "four images, flux-dev 80gb",
     r"the scale that 12 seeds find is worth (\.\d+ to \d\.\d+)": "calibrated by 12 seeds",
     r"took (\d\.\d) GiB of the card": "training GiB, flux-dev 8gb",
-    r"(\d\.\d) GiB may not fit": "training GiB, flux-dev 8gb",
     r"(\d\.\d) GiB are a little more": "training GiB, flux-dev 8gb",
     r"all reach \+0\.4 is (\.\d{4}) for `full`": "precisely, full",
     r"and (\.\d{4}) for `graded` as chosen\. That is": "precisely, ours",
