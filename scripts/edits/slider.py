@@ -84,21 +84,6 @@ def measure(
     job: Job, uses: Sequence[str], path: Path, plan: TrainPlan, seeds: int
 ) -> dict[str, dict]:
     """Measure one slider in several uses."""
-    return {
-        found.subject.label: figures(found) | {"use": written(found.subject.use)}
-        for found in look(job, uses, path, plan, seeds)
-    }
-
-
-def look(
-    job: Job,
-    uses: Sequence[str],
-    path: Path,
-    plan: TrainPlan,
-    seeds: int,
-    scales: Sequence[float] = SCALES,
-) -> list[Result]:
-    """Render and read one slider in several uses, which label what is found."""
     model, size = plan.model, plan.preview_at.size
     base = open_model(model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
     readers = {"probe": AttributeProbe().open(model=locate(model.path), size=size, device="cpu")}
@@ -121,15 +106,19 @@ def look(
         first = by_pairs(base, slider.pairs, size)
         choice = by_trial(base, slider, lora, first=first, setting=setting, readers=readers)
         asked |= {"chosen": choice.use, "whole": replace(choice.use, local=False)}
-    return evaluate(
+    found = evaluate(
         base,
         [replace(slider.used(asked[use]), label=use) for use in uses],
         {path: lora},
-        scales=scales,
+        scales=SCALES,
         setting=setting,
         readers=readers,
         missing={},
     )
+    return {
+        result.subject.label: figures(result) | {"use": written(asked[result.subject.label])}
+        for result in found
+    }
 
 
 def figures(result: Result) -> dict:
