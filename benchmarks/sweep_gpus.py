@@ -30,7 +30,7 @@ TRAIN = "from pairedit.cli import train; train()"
 
 
 def main() -> None:
-    """Run all four sweeps and write what they took."""
+    """Run the sweeps and write what they took."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="a folder for models and sweeps")
     parser.add_argument(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from html import escape
 
-from page_tables import CARDS, DOCS, fourbit, measured
+from page_tables import CARDS, DOCS, measured
 
 PICTURE = DOCS / "pictures/cards.svg"
 WIDTH, LEFT, RIGHT = 480, 10, 124  # units; right of the bars stand the figures
@@ -29,7 +29,7 @@ def chart() -> str:
     lines = [
         (card, model, profile, found)
         for card, model, profile, base in CARDS
-        if (found := measured(base).get(f"train-{profile}")) and not fourbit(profile, found)
+        if (found := measured(base).get(f"train-{profile}"))
     ]
     most = max(found["seconds"]["median"] for *_, found in lines)
     height = HEAD + ROW * len(lines) + FOOT

@@ -64,16 +64,11 @@ def measured(base: str) -> Mapping[str, Mapping]:
 def cell(base: str, variant: str) -> str:
     """Write the seconds of one variant, and the GiB that its process takes."""
     found = measured(base).get(variant)
-    if found is None or fourbit(variant, found):
+    if found is None:
         return UNKNOWN
     seconds = found["seconds"]["median"]
     shown = f"{seconds:.2f}" if seconds < 1 else f"{seconds:.1f}"
     return f"{shown} s, {found['peak']['process']:.1f} GiB"
-
-
-def fourbit(variant: str, found: Mapping) -> bool:
-    """Say whether a result is one of hardware=8gb from when it meant 4 bits."""
-    return variant.endswith("8gb") and found["date"] < "2026-11-26 16"
 
 
 def cards() -> str:

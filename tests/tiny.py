@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
+    from pairedit.bases.base import Base
     from pairedit.bases.flux1.flux import Flux
     from pairedit.edits import Edit, Photo
     from pairedit.lora.adapters import Adapters
@@ -55,6 +56,22 @@ def open_flux(folder: Path, hardware: Hardware | None = None) -> Flux:
         max_sequence_length=32,
         hardware=hardware or Hardware(),
     )
+
+
+def check_latents(base: Base, size: tuple[int, int]) -> None:
+    """Compare encoding and decoding with a VAE whose latents have one shift and one factor."""
+    import torch
+
+    images = torch.rand(2, 3, *size) * 2 - 1
+    posterior, vae = base.encode(images), base.pipeline.vae
+    with torch.no_grad():
+        raw = vae.encode(images).latent_dist
+        expected = (raw.mode() - vae.config.shift_factor) * vae.config.scaling_factor
+        decoded = vae.decode(raw.mode(), return_dict=False)[0]
+    torch.testing.assert_close(posterior.mean, expected)
+    torch.testing.assert_close(posterior.std, raw.std * vae.config.scaling_factor)
+    torch.testing.assert_close(base.decode(posterior.mean), decoded, rtol=1e-4, atol=1e-5)
+    assert posterior.mean.shape[1:] == base.latent_shape(size)
 
 
 def strong_lora(flux, path, seed=0, rank=3) -> LoraFile:

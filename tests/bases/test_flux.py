@@ -9,7 +9,7 @@ from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_tim
 from pairedit.bases.base import velocity
 from pairedit.bases.flux1.latents import image_ids, pack, unpack
 from pairedit.bases.flux1.load import load
-from tiny import write_flux
+from tiny import check_latents, write_flux
 
 
 @pytest.fixture(scope="module")
@@ -67,17 +67,7 @@ def test_noise_is_that_of_diffusers(flux, pipeline):
 
 
 def test_latents_are_normalised_and_decode_inverts_it(flux):
-    images = torch.rand(2, 3, 32, 32) * 2 - 1
-    posterior = flux.encode(images)
-    vae = flux.pipeline.vae
-    with torch.no_grad():
-        raw = vae.encode(images).latent_dist
-        expected = (raw.mode() - vae.config.shift_factor) * vae.config.scaling_factor
-        decoded = vae.decode(raw.mode(), return_dict=False)[0]
-    torch.testing.assert_close(posterior.mean, expected)
-    torch.testing.assert_close(posterior.std, raw.std * vae.config.scaling_factor)
-    torch.testing.assert_close(flux.decode(posterior.mean), decoded, rtol=1e-4, atol=1e-5)
-    assert posterior.mean.shape[1:] == flux.latent_shape((32, 32))
+    check_latents(flux, (32, 32))
 
 
 def test_guidance_is_neither_dropped_nor_invented(flux, tmp_path):

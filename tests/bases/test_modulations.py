@@ -10,6 +10,7 @@ from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.machine.hardware import Hardware
 from pairedit.machine.tabled import Tabled
+from tiny import open_flux
 
 MODULATING = ["norm1.linear", "norm1_context.linear", "norm.linear"]
 ROWS = [
@@ -21,14 +22,7 @@ ROWS = [
 
 def run(folder, fused):
     """Return three rows' velocities and the gradients of a LoRA on every modulating layer."""
-    load.cache_clear()
-    flux = load(
-        str(folder),
-        device="cpu",
-        precision="float32",
-        max_sequence_length=32,
-        hardware=Hardware(fused=fused),
-    )
+    flux = open_flux(folder, Hardware(fused=fused))
     load.cache_clear()
     sigmas, text = flux.sigmas((32, 32), 4), flux.text(["", "a", ""])
     flux.prepare(sigmas, text, 3.5)

@@ -18,7 +18,7 @@ from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider
 from pairedit.settings import Training
 from pairedit.train import fit
-from tiny import random_lora, running
+from tiny import check_latents, random_lora, running
 from tiny_z_image import LENGTH, NEGATIVE, PROMPTS, STEPS, apart, drawn, ours
 
 WEIGHTS = {"rtol": 1e-3, "atol": 1e-6}
@@ -107,16 +107,7 @@ def test_prompts_are_encoded_as_by_diffusers_without_their_padding(z_image, z_im
 
 
 def test_latents_are_normalised_and_decode_inverts_it(z_image):
-    images = torch.rand(2, 3, 32, 48) * 2 - 1
-    posterior, vae = z_image.encode(images), z_image.pipeline.vae
-    with torch.no_grad():
-        raw = vae.encode(images).latent_dist
-        expected = (raw.mode() - vae.config.shift_factor) * vae.config.scaling_factor
-        decoded = vae.decode(raw.mode(), return_dict=False)[0]
-    torch.testing.assert_close(posterior.mean, expected)
-    torch.testing.assert_close(posterior.std, raw.std * vae.config.scaling_factor)
-    torch.testing.assert_close(z_image.decode(posterior.mean), decoded, rtol=1e-4, atol=1e-5)
-    assert posterior.mean.shape[1:] == z_image.latent_shape((32, 48))
+    check_latents(z_image, (32, 48))
     with pytest.raises(ValueError, match=r"32 x 24 px: expected multiples of 16 px"):
         z_image.latent_shape((24, 32))
 

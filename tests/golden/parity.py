@@ -29,6 +29,7 @@ from pairedit.noising import ContentPreserving
 from pairedit.runs.tracking import Silent
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering, Training
+from tiny import open_flux as open_tiny
 from tiny import running
 
 FILE = Path(__file__).with_name("pairedit-parity.safetensors")
@@ -59,14 +60,7 @@ class Trained:
 
 def open_flux(folder, fused):
     """Open the tiny model with their weights and embeddings, apart from all others."""
-    load.cache_clear()
-    flux = load(
-        str(folder),
-        device="cpu",
-        precision="float32",
-        max_sequence_length=32,
-        hardware=Hardware(name="fused", fused=True) if fused else Hardware(),
-    )
+    flux = open_tiny(folder, Hardware(name="fused", fused=True) if fused else Hardware())
     load.cache_clear()
     flux.transformer.load_state_dict(part_of("transformer"))
 
