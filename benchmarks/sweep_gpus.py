@@ -55,6 +55,9 @@ def main() -> None:
     parser.add_argument(
         "--large-jobs", type=int, default=4, help="how many trainings of the large model"
     )
+    parser.add_argument(
+        "--more", nargs="+", default=[], help="words for every training, such as compile=false"
+    )
     parser.add_argument("--parts", default="flux-mini,large", help="flux-mini, large, or both")
     given = parser.parse_args()
     tiny = given.size == "tiny"
@@ -78,6 +81,7 @@ def main() -> None:
     }
     for name in parts:
         jobs, words = sweeps[name]
+        words += given.more
         # Files are read, kernels built and all cards woken once for all sweeps.
         most = max(given.gpus)
         warm = [*_last([*words, "steps=2"]), f"seed=range(99,{99 + most})"]
