@@ -154,7 +154,10 @@ def run(
     report = folder / "found.json"
     reason = "cut off: out of time" if late else f"ended with code {process.returncode}"
     found = json.loads(report.read_text()) if report.exists() else {"error": reason}
-    found["peak"] = found.get("peak", {}) | card.peak()
+    held, seen = found.get("peak", {}), card.peak()
+    if seen.get("process", 0.0) < held.get("reserved", 0.0):
+        seen = {}  # it is looked at four times a second, and the peak fell between
+    found["peak"] = held | seen
     return {**found, "took": time.monotonic() - started}
 
 
