@@ -69,9 +69,11 @@ $(DEMO)/smile/sheet.png: export TQDM_POSITION := 1
 demo: $(STAMP) ## train an age and a smile slider on flux-mini and render sheets
 	rm -rf $(DEMO)
 	@$(MAKE) --no-print-directory -j $(CORES) $(DEMOS)
-	@printf '\nThe sheets are here:\n  %s\n  %s\n' $(addprefix "$(CURDIR)"/,$(DEMOS))
-	@printf 'Reports to open in a browser:\n  %s\n  %s\n' \
+	@printf '\nLook at the sheets. They show the pairs, then new people at rising strength:\n  %s\n  %s\n' \
+	  $(addprefix "$(CURDIR)"/,$(DEMOS))
+	@printf 'Open the reports in a browser. They say how well each slider works:\n  %s\n  %s\n' \
 	  "$(CURDIR)/$(DEMO)/train-age/age/report.html" "$(CURDIR)/$(DEMO)/train-smile/smile/report.html"
+	@printf 'Then drag the sliders yourself:\n  make studio\n'
 
 $(DEMOS): $(DEMO)/%/sheet.png:
 	$(OFFLINE) $(BIN)/pairedit-train dataset=$* preview=false hydra.run.dir=$(DEMO)/train-$*
@@ -95,13 +97,17 @@ $(STUDIO)/.installed: $(STAMP)
 	  'import gradio, pairedit.studio.page, pairedit.jobs.row, pairedit.bases.flux1.load'
 	@touch $@
 
+# Ctrl-C is the usual end of it, and no error. The trap keeps the shell until the studio has saved.
 studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the slider, edit a photo
-	$(OFFLINE) $(STUDIO)/bin/pairedit-studio
+	@trap : INT; $(OFFLINE) $(STUDIO)/bin/pairedit-studio \
+	  || { code=$$?; test $$code -eq 130 || exit $$code; }
 
 docs: $(STAMP) ## build the pages as a site in build/site; every link is checked
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict
 	@printf 'The site is here:\n  %s\n' "$(CURDIR)/build/site/index.html"
+	@printf 'To search it, run this and open the address that it prints:\n  %s\n' \
+	  '$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site'
 
 test: $(STAMP) ## run the tests, heavy ones apart: about 8 minutes on two cores
 	$(TESTS)
