@@ -10,6 +10,8 @@ from edits.slider import FIGURES, FIRST_SEED, FLOOR, MATCHED, MISSES
 
 # Of a page: whose figures are shown beside the table of off-target changes.
 SHOWN = (("full-500", "plain"), ("graded-150", "chosen"), ("graded-150-one", "chosen"))
+# On pages a slider is calibrated once its scale is known; this is what that scale then does.
+SAID = {"calibrated": "lands at"}
 
 Known = dict[tuple[str, str], dict[str, list[dict]]]  # (recipe, use): edit: a result for each seed
 
@@ -96,7 +98,7 @@ def readable(args: argparse.Namespace) -> str:
         for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
             if any(value is not None for value in cells.values()):
-                lines.append(row((f"{words(recipe)}, {use}", name), cells, edits))
+                lines.append(row((f"{words(recipe)}, {use}", SAID.get(name, name)), cells, edits))
     return "\n".join(lines) + "\n\n"
 
 
@@ -117,7 +119,7 @@ def table(args: argparse.Namespace) -> str:
     for (recipe, use), by_edit in known.items():
         for name in (*FIGURES, "calibrated", *MISSES):
             cells = {edit: mean(found, name) for edit, found in by_edit.items()}
-            lines.append(row((f"{recipe}, {use}", name), cells, edits))
+            lines.append(row((f"{recipe}, {use}", SAID.get(name, name)), cells, edits))
     lines += ["", "How sliders chose to be used, by training seed:", ""]
     lines += [
         f"- {recipe}, {edit}: {'; '.join(each['use'] for each in found)}"
