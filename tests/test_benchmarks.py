@@ -285,10 +285,13 @@ def test_blocks_share_memory_only_where_weights_do_not_matter(modules):
 @pytest.mark.heavy
 def test_what_a_launcher_and_a_large_report_cost_is_measured(tmp_path):
     words = ["--work", tmp_path, "--jobs", 2, "--launchers", "basic"]
-    found = json.loads(run("sweep_overhead.py", *words))
-    assert found["seconds inside a job"] < found["seconds a job"]
-    found = json.loads(run("sweep_overhead.py", "--work", tmp_path, "--sliders", 30))
-    assert 0 < found["report, MB"] < 10
+    jobs = json.loads(run("sweep_overhead.py", *words))["basic"]
+    assert jobs["seconds inside a job"] < jobs["seconds a job"]
+    report = json.loads(run("sweep_overhead.py", "--work", tmp_path, "--sliders", 30))["report"]
+    assert 0 < report["report, MB"] < 10
+    noted = json.loads((tmp_path / "sweep_overhead.json").read_text())
+    assert noted["basic"].items() >= jobs.items()
+    assert noted["report"].items() >= report.items()
 
 
 def test_the_demo_is_read_from_the_makefile(monkeypatch):

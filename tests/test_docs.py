@@ -145,11 +145,20 @@ def test_the_lines_for_python_run(tmp_path, tiny_flux_folder, monkeypatch, capsy
     assert {path.name for path in tmp_path.rglob("*.safetensors")} >= {"semantic.safetensors"}
 
 
+def headings(page: Path) -> list[str]:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    return re.findall(r"^#+ (.+)$", text, re.M)
+
+
 def anchors(page: Path) -> set[str]:
     """Return what a link may name behind `#`, as GitHub makes it of headings."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
-    heads = re.findall(r"^#+ (.+)$", text, re.M)
-    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in headings(page)}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *DOCS.glob("*.md")], ids=lambda p: p.stem)
+def test_no_two_headings_of_a_page_are_alike(page):
+    heads = headings(page)
+    assert len(heads) == len(set(heads))
 
 
 def test_links_lead_somewhere():

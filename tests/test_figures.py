@@ -173,6 +173,20 @@ def test_the_table_of_photographs_is_that_of_the_committed_faces(monkeypatch):
     assert f"({age[0]} instead of {age[1]})" in said
 
 
+def test_the_page_of_sweeps_says_how_many_seeds_a_test_needs():
+    from pairedit.measure.families import SURE, signed_rank
+
+    rows = re.findall(
+        r"^\| (pairs|the least possible p) \| (.+) \|$", PAGES["sweep.md"].read_text(), re.M
+    )
+    counts, least = (row.split(" | ") for _, row in rows)
+    for count, shown in zip(map(int, counts), map(float, least), strict=True):
+        exact = signed_rank(range(1, count + 1))
+        assert shown == pytest.approx(exact, rel=0.03), count
+        assert (exact < SURE) is (count >= 6)
+    assert signed_rank([-1, 2, 3, 4, 5, 6]) > SURE > signed_rank([-1, 2, 3, 4, 5, 6, 7])
+
+
 def test_every_table_of_figures_says_when_and_how():
     """A page with a generated table names a date, and a command that makes it."""
     for name, page in PAGES.items():
@@ -180,6 +194,16 @@ def test_every_table_of_figures_says_when_and_how():
         if "begin -->" in text:
             assert re.search(r"2\d{3}-\d\d-\d\d", text), f"{name}: no date"
             assert re.search(r"(?:python|pairedit-\w+|make) \S+", text), f"{name}: no command"
+
+
+def test_what_sweeps_cost_is_what_was_measured(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    script = import_module("sweep_overhead")
+    newest = sorted(script.RESULTS.glob("overhead-*.json"))[-1]
+    _, rest = PAGES["sweep.md"].read_text().split(script.BEGIN)
+    shown, after = rest.split(script.END)
+    assert shown == script.text(json.loads(newest.read_text())), "sweep_overhead.py --write"
+    assert newest.name in after
 
 
 def test_dates_of_shared_tables_are_not_older_than_the_results(tables):
