@@ -41,12 +41,15 @@ def text() -> str:
         edit: tuple(mean([one[key] for one in each]) for key in (SCALE, MOST))
         for edit, each in found.items()
     }
-    lines = ["| edit | scale worth one pair | at most, in pairs' worth |", "|---|---|---|"]
+    lines = ["| edit | scale worth one pair | of each training | at most, in pairs' worth |"]
+    lines.append("|---|---|---|---|")
     for edit, (scale, most) in sorted(means.items(), key=lambda one: one[1][0] or 9):
         shown = "not reached" if scale is None else f"{scale:.2f}"
         if scale is not None and most < 1:
             shown += ", the person is lost before"
-        lines.append(f"| {edit} | {shown} | {most:.2f} |")
+        scales = sorted(one[SCALE] for one in found[edit] if one[SCALE] is not None)
+        each = ", ".join(f"{one:.2f}" for one in scales) or "–"
+        lines.append(f"| {edit} | {shown} | {each} | {most:.2f} |")
     return "\n".join(lines) + "\n"
 
 
