@@ -25,18 +25,18 @@ from omegaconf import DictConfig, OmegaConf
 from pairedit.files import CONF
 from pairedit.jobs.export import run_export
 from pairedit.machine.collector import collector_at_rest
+from pairedit.plan import checked
 from pairedit.plan.again import expand_again
 from pairedit.plan.composition import compose_problems
 from pairedit.plan.eval import plan_eval
 from pairedit.plan.export import plan_export
-from pairedit.plan.gen import plan_gen
 from pairedit.plan.keys import register
 from pairedit.plan.once import composed_once
 from pairedit.plan.published import expand
 from pairedit.plan.studio import plan_studio
-from pairedit.plan.train import plan_train
 from pairedit.plan.typed import arrange, place
 from pairedit.plan.wording import describe, on_its_lines
+from pairedit.runs import leftovers
 from pairedit.runs.folder import check_again
 from pairedit.runs.resume import (
     again_folder,
@@ -59,7 +59,7 @@ def train() -> None:
     """Run pairedit-train."""
     again = again_folder(sys.argv[1:])
     task = partial(_train, again=again)
-    _command("train", task, lambda config: plan_train(config, method_name="?"))
+    _command("train", task, checked.training)
 
 
 def commands() -> None:
@@ -75,22 +75,22 @@ def commands() -> None:
 
 def gen() -> None:
     """Run pairedit-gen."""
-    _command("gen", _gen, plan_gen)
+    _command("gen", _gen, checked.rendering)
 
 
 def eval() -> None:
     """Run pairedit-eval."""
-    _command("eval", _eval, plan_eval)
+    _command("eval", _eval, checked.evaluation)
 
 
 def export() -> None:
     """Run pairedit-export."""
-    _command("export", _export, plan_export)
+    _command("export", _export, checked.export)
 
 
 def studio() -> None:
     """Run pairedit-studio."""
-    _command("studio", _studio, plan_studio)
+    _command("studio", _studio, checked.studio)
 
 
 COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export, "studio": studio}
@@ -99,14 +99,13 @@ COMMANDS = {"train": train, "gen": gen, "eval": eval, "export": export, "studio"
 def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) -> float | None:
     """Check, also that a run that is repeated is still the same, then train; return its score."""
     hydra_config = HydraConfig.get()
-    plan = plan_train(config, method_name=hydra_config.runtime.choices.get("method", "?"))
+    plan = checked.training(config, hydra_config, _folder())
     if again:
         check_again(again, plan.resolved)
     with collector_at_rest():
-        from pairedit.jobs.scoring import check_score, score_of
+        from pairedit.jobs.scoring import score_of
         from pairedit.jobs.train import run_training
 
-    check_score(config.score)
     overrides, sources = hydra_config.overrides, hydra_config.runtime.config_sources
     options = hydra_options(sources, list(overrides.hydra))
     words = [*options, *overrides.task]
@@ -116,7 +115,7 @@ def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) ->
 
 def _gen(config: DictConfig, stopping: Stopping) -> None:
     """Check, then sample."""
-    plan = plan_gen(config)
+    plan = checked.rendering(config, None, _folder())
     with collector_at_rest():
         from pairedit.jobs.gen import run_sampling
 
@@ -125,7 +124,7 @@ def _gen(config: DictConfig, stopping: Stopping) -> None:
 
 def _eval(config: DictConfig, stopping: Stopping) -> None:
     """Check, then measure; the sliders of a sweep side by side where a launcher is named."""
-    plan = plan_eval(config)
+    plan = checked.evaluation(config, None, _folder())
     spread = spread_with(config, _eval_part, stopping)
     with collector_at_rest():
         from pairedit.jobs.eval import run_evaluation
@@ -166,17 +165,18 @@ def _folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> None:
+def _command(name: str, task: Task, check: Callable[..., object]) -> None:
     """Run a command; on failure say why on stderr and exit with 1.
 
     Args:
         name: of the file in conf/.
         task: does one job.
-        check: raises ValueError on a configuration that composes but cannot run.
+        check: raises ValueError on a configuration that composes but cannot run; a `Check` that
+            needs no more than the configuration.
     """
     _spell_anything()
     full = os.environ.get(FULL) == "1"
-    jobs = Jobs(task, full)
+    jobs = Jobs(task, full, check)
     # A log file on a full disk must not print tracebacks.
     logging.raiseExceptions = full
     register()
@@ -207,6 +207,7 @@ def _command(name: str, task: Task, check: Callable[[DictConfig], object]) -> No
         finally:
             if not full:
                 del os.environ[FULL]
+            leftovers.clear(begun=bool(jobs.launch))
     except Stopped as stopped:
         sys.stderr.write(f"{stopped}\n")
         if jobs.folder is not None and has_begun(jobs.folder):

@@ -165,6 +165,7 @@ def test_processes_of_this_machine_divide_its_gpus(sweep, monkeypatch, words, to
 
     monkeypatch.setattr("pairedit.sweeps.resources.needs_of", lambda configs: Needs())
     monkeypatch.setattr("pairedit.sweeps.gpus.known", lambda: ["0", "1"])
+    monkeypatch.setattr("pairedit.sweeps.plugins.plugin_class", lambda engine: None)
     monkeypatch.setitem(engines.ENGINES, words[0].partition("=")[2], run)
     _, code, err = sweep("seed=0,1", *words)
     assert (code, err) == (0, "")

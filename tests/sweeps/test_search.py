@@ -9,7 +9,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from pairedit.files import write_yaml
-from pairedit.jobs.scoring import check_score, score_of
+from pairedit.jobs.scoring import score_of
+from pairedit.plan.scores import check_score
 from pairedit.sweeps.search import go_on, scored, take_up
 
 

@@ -8,24 +8,12 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from pairedit.measure.measures import MEASURES
+from pairedit.plan.scores import AUTO
 
 log = logging.getLogger(__name__)
 
 USUAL = "matched off-target"
 WITHOUT_PROBE = "matched identity"  # what any pairs allow to measure
-AUTO = "auto"
-
-
-def check_score(name: str | None) -> None:
-    """Refuse a measure that does not exist.
-
-    Raises:
-        ValueError: names those that there are.
-    """
-    if name not in (None, AUTO, *MEASURES):
-        known = ", ".join(MEASURES)
-        raise ValueError(f"score={name}: no such measure; there is auto, {known}")
 
 
 def score_of(folders: Iterable[Path], name: str | None) -> float | None:

@@ -67,6 +67,15 @@ class LoraFile:
         return max(len(down) for down, _ in self.weights.values())
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """Hold what the header of a LoRA file tells."""
+
+    metadata: dict[str, Any]  # of `write_lora`; empty for a file of another origin
+    role: str | None  # see `role_of`
+    width: int | None  # features of a token in its model, where that can be told
+
+
 def write_lora(
     path: Path,
     weights: Mapping[str, tuple[Tensor, Tensor]],
@@ -143,56 +152,36 @@ def role_of(path: Path) -> str | None:
     Raises:
         ValueError: not a readable file, or its entry is damaged.
     """
-    header = _header(path)
-    if header is None:
-        # The published code writes its content LoRA under this name.
-        return "content" if path.stem.endswith("_0") else None
-    if CHECKPOINT in header.texts:
-        return CHECKPOINT
-    return _entry(path, header).get("role")
+    return _role(path, _header(path))
 
 
 def inspect_lora(path: Path, names: Names = UNKNOWN) -> dict[str, Any]:
+    """Check a LoRA file as `look_into` does; return its metadata."""
+    return look_into(path, names).metadata
+
+
+def look_into(path: Path, names: Names = UNKNOWN) -> Inside:
     """Check what can be checked of a LoRA file without loading weights or torch.
 
     Args:
         path: a .safetensors or .pt file; of the latter only that it is one.
         names: see `read_lora`.
 
-    Returns:
-        The metadata of `write_lora`; empty for a file of another origin.
-
     Raises:
         ValueError: names the file and the first thing wrong with it.
     """
     header = _header(path)
     if header is None:
-        return {}
+        return Inside(metadata={}, role=_role(path, header), width=None)
     keys, _ = _keys(path, header.shapes, names, header.texts)
     try:
         check_types({key: header.types[key] for key in keys.used}, header.texts)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    return _entry(path, header)
-
-
-def width_of(path: Path, names: Names) -> int | None:
-    """Return how many features a token has in the model of a LoRA, by the header of its file.
-
-    Args:
-        path: of a file that `inspect_lora` accepts, or of a checkpoint.
-        names: of the modules of the base model.
-
-    Returns:
-        None where the header does not tell.
-    """
-    header = _header(path)
-    if header is None or CHECKPOINT in header.texts:
-        return None
-    keys, _ = _keys(path, header.shapes, names, header.texts)
     ends = re.compile(rf".*\.({names.reads})")
     read = (e for e in keys.entries if all(map(ends.fullmatch, e.part.modules[:1])))
-    return next((header.shapes[entry.down][1] for entry in read), None)
+    width = next((header.shapes[entry.down][1] for entry in read), None)
+    return Inside(metadata=_entry(path, header), role=_role(path, header), width=width)
 
 
 def read_lora(path: Path, names: Names = UNKNOWN) -> LoraFile:
@@ -269,6 +258,14 @@ def _header(path: Path) -> Header | None:
             raise
         kind = path.suffix.lower()
         raise ValueError(f"{path}: not a readable {kind} file of torch.save") from error
+
+
+def _role(path: Path, header: Header | None) -> str | None:
+    """Say what a file is for by its header, or where it has none by its name."""
+    if header is None:
+        # The published code writes its content LoRA under this name.
+        return "content" if path.stem.endswith("_0") else None
+    return CHECKPOINT if CHECKPOINT in header.texts else _entry(path, header).get("role")
 
 
 def _entry(path: Path, header: Header | None) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from pairedit.plan.model import (
 )
 from pairedit.plan.pairs import pairs_folder
 from pairedit.plan.parse import parse_prompts, parse_seeds, split_prompts
-from pairedit.plan.roles import check_base, inspect_role
+from pairedit.plan.roles import inspect_role
 from pairedit.plan.use import AUTO, check_use, is_tried, use_of
 from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
@@ -148,11 +148,10 @@ def _subjects(
     read: dict[Dataset, Sequence[Pair]] = {}
     for path in paths:
         metadata = problems.attempt(
-            lambda p=path: inspect_role(p, names_of(model), notes, checkpoints=False)
+            lambda p=path: inspect_role(p, names_of(model), notes, checkpoints=False, model=model)
         )
         if metadata is None:
             continue
-        problems.attempt(lambda p=path, m=metadata: check_base(p, m, model, notes))
         found = subject(path, metadata, given, config.attribute, skip, notes, read)
         if usable:
             asked = {key: config[key] for key in ("skip", "local", "schedule", "flowedit")}

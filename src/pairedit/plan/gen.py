@@ -38,7 +38,7 @@ from pairedit.plan.parse import (
     split_prompts,
 )
 from pairedit.plan.photos import match_masks, read_photos
-from pairedit.plan.roles import check_base, inspect_role
+from pairedit.plan.roles import inspect_role
 from pairedit.plan.shown import in_pairs, pairs_shown
 from pairedit.plan.use import Use, known_unit, one_way, unit_of, uses_of
 from pairedit.problems import Problems
@@ -239,13 +239,9 @@ def _headers(
         role, key = (SEMANTIC, "lora") if path in sliders else (CONTENT, "content_lora")
         known[path] = problems.attempt(
             lambda path=path, role=role, key=key: inspect_role(
-                path, names_of(model), notes, role, key=key
+                path, names_of(model), notes, role, key=key, model=model
             )
         )
-        if known[path] is not None:
-            problems.attempt(
-                lambda path=path, key=key: check_base(path, known[path], model, notes, key)
-            )
     return known
 
 

@@ -67,8 +67,10 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
     read = [_wanted(entry) for entry in entries]
     if scales is not None:
         # An interpolation may put anything here, whatever type the key has.
-        if not len(scales) or not all(map(is_number, scales)):
-            raise ValueError(f"scales={list(scales)}: expected at least one finite number")
+        wrong = [str(scale) for scale in scales if not is_number(scale)]
+        if wrong or not len(scales):
+            named = f", not {', '.join(wrong)}" if wrong else ""
+            raise ValueError(f"scales={list(scales)}: expected at least one finite number{named}")
         if all(entry.scales for entry in read):
             reason = "every LoRA has its own" if read else "no lora is given"
             raise ValueError(f"scales={list(scales)}: has no effect; {reason}")
@@ -93,10 +95,11 @@ def _wanted(entry: Any) -> Wanted:
     named = {key: entry[key] for key in USE if entry.get(key) is not None}
     if not isinstance(path, str):
         raise ValueError(f"lora: path {path!r} is not a path")
-    if own is not None and (
-        not isinstance(own, list) or not own or not all(is_number(scale) for scale in own)
-    ):
-        raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers")
+    if own is not None:
+        wrong = [str(o) for o in own if not is_number(o)] if isinstance(own, list) else []
+        if wrong or not isinstance(own, list) or not own:
+            named = f": {', '.join(wrong)}" if wrong else ""
+            raise ValueError(f"lora: scales {own!r} of {path} are not a list of numbers{named}")
     expected = {
         "skip": (is_number, "a step or a noise level"),
         "local": (is_local, "true, pixels or false"),
@@ -152,7 +155,9 @@ def parse_seeds(seeds: Any) -> list[int]:
         found = list(DEFAULT_SEEDS)
     elif _is_whole(seeds):
         found = [seeds]
-    elif isinstance(seeds, list) and seeds and all(_is_whole(seed) for seed in seeds):
+    elif isinstance(seeds, list) and seeds:
+        if wrong := [str(seed) for seed in seeds if not _is_whole(seed)]:
+            raise ValueError(f"seeds={seeds}: expected whole numbers, not {', '.join(wrong)}")
         found = seeds
     elif isinstance(seeds, dict) and all(_is_whole(value) for value in seeds.values()):
         if max(seeds.get("random", 0), seeds.get("count", 0)) > MOST_SEEDS:
@@ -196,8 +201,10 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
         found = [default]
     else:
         found = prompts if isinstance(prompts, list) else [prompts]
-        if not found or not all(isinstance(prompt, str) for prompt in found):
-            raise ValueError(f"prompts={prompts}: expected text or a list of texts")
+        wrong = [str(prompt) for prompt in found if not isinstance(prompt, str)]
+        if wrong or not found:
+            named = f", not {', '.join(wrong)}" if wrong and found is prompts else ""
+            raise ValueError(f"prompts={prompts}: expected text or a list of texts{named}")
         for prompt in found:
             if re.fullmatch(r"\S+\.txt", prompt):
                 raise ValueError(f"prompts={prompt}: is a file's name; say prompts_file={prompt}")

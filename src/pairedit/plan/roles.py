@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pairedit.files import near_path
-from pairedit.lora.file import inspect_lora, role_of, width_of
+from pairedit.lora.file import Inside, inspect_lora, look_into, role_of
 from pairedit.lora.names import Names
 from pairedit.methods import CONTENT, SEMANTIC
 from pairedit.plan.folders import options
@@ -24,8 +24,9 @@ def inspect_role(
     role: str = SEMANTIC,
     checkpoints: bool = True,
     key: str = "lora",
+    model: Any = None,
 ) -> Mapping[str, Any]:
-    """Check a LoRA file as `inspect_lora` does, and check that it has the wanted role.
+    """Check a LoRA file as `look_into` does, and check that it has the wanted role.
 
     Args:
         path: of the file; a checkpoint counts as the LoRA of that role which it holds.
@@ -34,12 +35,13 @@ def inspect_role(
         role: what it is to do.
         checkpoints: take them, too.
         key: that names the file.
+        model: the base model that it is for; None while none is known.
 
     Returns:
         The metadata.
 
     Raises:
-        ValueError: see `inspect_lora`.
+        ValueError: see `look_into`; or its layers are of another width than those of the model.
     """
     step = checkpoint_step(present(path, key))
     if step is not None:
@@ -50,10 +52,13 @@ def inspect_role(
             )
         notes.append(f"{path}: is a checkpoint; the {role} LoRA of step {step} is taken from it")
         return {"role": role, "step": step}
-    known = inspect(path, names, key)
-    if role == SEMANTIC:
-        note_content(path, notes)
-    return known
+    with given_by(key, path):
+        inside = look_into(path, names)
+    if role == SEMANTIC and inside.role == CONTENT:
+        notes.append(_note(path))
+    if model:
+        _check_base(path, inside, model, notes, key)
+    return inside.metadata
 
 
 def inspect(path: Path, names: Names, key: str = "lora") -> Mapping[str, Any]:
@@ -79,25 +84,10 @@ def note_content(path: Path, notes: list[str]) -> None:
         notes.append(_note(path))
 
 
-def check_base(
-    path: Path, metadata: Mapping[str, Any], model: Any, notes: list[str], key: str = "lora"
-) -> None:
-    """Refuse a LoRA whose base model is of another size; note any other base model.
-
-    Args:
-        path: of the file.
-        metadata: of the file.
-        model: the base model that is asked for; None while none is known.
-        notes: receives that the LoRA was trained on another base model.
-        key: that names the file.
-
-    Raises:
-        ValueError: its layers are of another width than those of the model.
-    """
-    base = metadata.get("base_model")
-    if not model:
-        return
-    there, here = width_of(path, model.names), model.width()
+def _check_base(path: Path, inside: Inside, model: Any, notes: list[str], key: str) -> None:
+    """Refuse a LoRA whose base model is of another size; note any other base model."""
+    base = inside.metadata.get("base_model")
+    there, here = inside.width, model.width()
     if there and here and there != here:
         other = base and base != model.name
         whose = f"was trained on {base}" if other else "belongs to another model"

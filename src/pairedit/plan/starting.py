@@ -10,7 +10,7 @@ from pairedit.files import expand_home
 from pairedit.lora.file import role_of
 from pairedit.lora.header import read_header
 from pairedit.plan.model import names_of
-from pairedit.plan.roles import check_base, checkpoint_step, inspect_role
+from pairedit.plan.roles import checkpoint_step, inspect_role
 from pairedit.runs.folder import CHECKPOINTS, STATE
 
 Parts = dict[str, Path]  # by role
@@ -43,8 +43,7 @@ def find_starts(
         found[dataset] = parts
         known |= {(role, part): None for role, part in parts.items()}
     for role, part in known:
-        about = inspect_role(part, names_of(model), notes, role, key="init")
-        check_base(part, about, model, notes, key="init")
+        inspect_role(part, names_of(model), notes, role, key="init", model=model)
     return found
 
 

@@ -33,6 +33,7 @@ from pairedit.plan.model import (
     usual_skip,
 )
 from pairedit.plan.pairs import pairs_folder
+from pairedit.plan.scores import check_score
 from pairedit.plan.starting import find_starts
 from pairedit.problems import Held, Problems
 from pairedit.runs.tracking import Tracker
@@ -103,6 +104,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         f"resume={config.resume}: expected one run's folder, or auto",
     )
     problems.expect(config.stop in (None, "auto"), f"stop={config.stop}: expected auto, or null")
+    problems.attempt(lambda: check_score(config.score))
     notes: list[str] = []
     init = {name: {} for name in pairs}
     if config.init is not None and method and pairs:

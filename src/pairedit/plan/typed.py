@@ -15,10 +15,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from pairedit.data import kinds
-from pairedit.files import expand_home
+from pairedit.files import CONF, expand_home
 from pairedit.lora.file import READABLE
 from pairedit.plan.synonyms import SIDES, THEIRS, keys_of, meant, written
-from pairedit.runs.resume import has_begun
+from pairedit.problems import did_you_mean
+from pairedit.runs import leftovers
+from pairedit.runs.resume import DIRECTORY, SEARCHED, has_begun
 from pairedit.runs.words import key_of, line, quoted_path
 
 TEXTS = ("prompts", "prompts_file")  # values that may need quotes of their own
@@ -56,8 +58,9 @@ def place(words: Sequence[str]) -> list[str]:
     """Let the folder that a command line names hold for one run and for several.
 
     Raises:
-        ValueError: it is no folder to write into.
+        ValueError: it is no folder to write into, or what would write there is not ours.
     """
+    _check_launcher(words)
     named = {key: word for word in words if (key := key_of(word)) in FOLDERS}
     found: list[str] = []
     for word in words:
@@ -66,6 +69,25 @@ def place(words: Sequence[str]) -> list[str]:
         if key in named and other not in named and _is_readable(folder := _folder(named[key])):
             found.append(f"{other}={folder.partition('=')[2]}")
     return found
+
+
+def _check_launcher(words: Sequence[str]) -> None:
+    """Refuse launchers that Hydra's plugins offer: their jobs know no resuming and no summary.
+
+    Raises:
+        ValueError: names ours.
+    """
+    known = sorted(path.stem for path in (CONF / "hydra/launcher").glob("*.yaml"))
+    if any(word.split("=")[0] in (*DIRECTORY, SEARCHED) for word in words):
+        return  # the user's own options, which may use ours by other names
+    for word in words:
+        key, _, value = word.partition("=")
+        if key != "hydra/launcher" or value in known or not re.fullmatch(r"\w+", value):
+            continue
+        near = did_you_mean(value, known)
+        if (executor := value.removeprefix("submitit_")) != value:
+            near = f"; write hydra/launcher=submitit hydra.launcher.executor={executor}"
+        raise ValueError(f"{word}: expected {', '.join(known[:-1])} or {known[-1]}{near}")
 
 
 def _check_text(word: str) -> None:
@@ -220,7 +242,7 @@ def _is_readable(word: str) -> bool:
 
 
 def _folder(word: str) -> str:
-    """Check one word that names a folder to write into; write ~ as what it means."""
+    """Check one word that names a folder to write into, and note it; write ~ as what it means."""
     key, _, text = word.partition("=")
     text = text.strip()
     if "${" in text:
@@ -240,4 +262,5 @@ def _folder(word: str) -> str:
     for part in (path, *path.parents):
         if part.exists() and not part.is_dir():
             raise ValueError(f"{shown}; {part} is a file")
+    leftovers.note(path)
     return f"{key}={text}"

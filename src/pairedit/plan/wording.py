@@ -89,6 +89,9 @@ def describe_composition(
     if isinstance(error, OverrideParseException):
         return _unreadable(override or error.override)
     said = reason(cause or text)
+    entry = re.search(r"Value '(.*?)' of type '\w+' could not be converted", cause or text)
+    if entry and override and _listed(override):
+        said += f", not {entry[1]}"
     if override and said == WANTED["to string"] and (texts := _listed(override)):
         said += f"; for one text with commas write {as_one_text(key_of(override), texts)}"
     key, _, value = (override or "").partition("=")

@@ -14,9 +14,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -53,12 +53,7 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+", encoding="utf-8") as file:
         try:
-            if fcntl:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            who = file.read(20).strip() or "unknown"
-            raise ValueError(f"{folder}: another run is at work here (process {who})") from error
+            _lock(folder, file)
         except OSError as error:
             log.warning("%s: cannot be locked (%s); start no second run in it", folder, error)
         file.truncate(0)
@@ -66,6 +61,37 @@ def locked(folder: Path) -> Iterator[None]:
         file.flush()
         remove_temporaries(folder)
         yield
+
+
+def check_free(folder: Path, resolved: Mapping[str, Any]) -> None:
+    """Refuse a folder in which a command cannot work, before what takes long; change nothing.
+
+    Args:
+        folder: of the run to come; it may be missing.
+        resolved: its configuration.
+
+    Raises:
+        ValueError: another process is at work in it, or it belongs to another command.
+    """
+    with suppress(OSError), (folder / LOCK).open("r+", encoding="utf-8") as file:
+        _lock(folder, file)
+    check_kind(folder, resolved)
+
+
+def _lock(folder: Path, file: TextIO) -> None:
+    """Lock a folder by its file until that is closed.
+
+    Raises:
+        ValueError: another process has done so.
+        OSError: the disk knows no locks.
+    """
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.seek(0)
+        who = file.read(20).strip() or "unknown"
+        raise ValueError(f"{folder}: another run is at work here (process {who})") from error
 
 
 def begin(
@@ -89,6 +115,34 @@ def begin(
         The configuration as the run began with it: the same, though a path may be spelt otherwise.
 
     Raises:
+        ValueError: see `check_begin`.
+    """
+    known = check_begin(folder, names=names, resolved=resolved, resume=resume)
+    if known is None:
+        if resume:
+            log.info("%s: nothing saved yet, training starts from the beginning", folder)
+        known = resolved
+        _note(folder, known, words)
+    elif known != read_yaml(folder / CONFIG, dict):
+        _note(folder, known, words)
+    return known
+
+
+def check_begin(
+    folder: Path, *, names: Iterable[str], resolved: Mapping[str, Any], resume: bool
+) -> Mapping[str, Any] | None:
+    """Check that a run may begin or go on in a folder; change nothing.
+
+    Args:
+        folder: of the run; it may be missing.
+        names: of the datasets, which name the folders inside.
+        resolved: its configuration.
+        resume: go on with what is there.
+
+    Returns:
+        The configuration that it goes on with; None where nothing is there yet.
+
+    Raises:
         ValueError: names what is there already, or how the configurations differ.
     """
     check_kind(folder, resolved)
@@ -97,10 +151,7 @@ def begin(
     names = list(names)
     results = [path for n in names for one in kept for path in (folder / n).glob(one)]
     if not results and not any(folder.glob(f"*/{CHECKPOINTS}/*.safetensors")):
-        if resume:
-            log.info("%s: nothing saved yet, training starts from the beginning", folder)
-        _note(folder, resolved, words)
-        return resolved
+        return None
     if not resume:
         raise ValueError(
             f"{folder}: holds a run already; continue it with {resume_command(folder)}, "
@@ -119,7 +170,6 @@ def begin(
     if further:
         for name in names:
             check_state(folder / name, there["steps"], resolved["steps"])
-        _note(folder, expected, words)
     return expected
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from pairedit.files import CONF, expand_home, near_path, read_yaml
+from pairedit.runs import leftovers
 from pairedit.runs.words import key_of, line, pasteable, quoted_path
 
 WORDS = "overrides.yaml"
@@ -121,9 +122,11 @@ def fresh_folder(parent: str | Path) -> Path:
     """Make a folder named by the time, which nobody else gets in the same second."""
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     path = Path(parent, name)
+    leftovers.note(path.parent)
     for number in range(2, 1000):
         try:
             path.mkdir(parents=True)
+            leftovers.add(path)
             break
         except FileExistsError:
             path = Path(parent, f"{name}_{number}")

@@ -6,7 +6,6 @@ an error, or a text where the job was lost with its process.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import os
 import signal
@@ -28,18 +27,13 @@ from pairedit.runs.stopping import Stopped
 from pairedit.sweeps import gpus, outcome
 from pairedit.sweeps.composed import Planned
 from pairedit.sweeps.jobs import Jobs
+from pairedit.sweeps.plugins import plugin_class
 from pairedit.sweeps.resources import Needs
 
 log = logging.getLogger(__name__)
 
 Found = dict[int, JobReturn | str]  # by the job's number
 
-PLUGINS = {  # module of the launcher, its class, and the extra that brings it
-    "joblib": ("hydra_joblib_launcher.joblib_launcher", "JoblibLauncher", "joblib"),
-    "ray": ("hydra_ray_launcher.ray_launcher", "RayLauncher", "ray"),
-    "slurm": ("hydra_submitit_launcher.submitit_launcher", "SlurmLauncher", "slurm"),
-    "local": ("hydra_submitit_launcher.submitit_launcher", "LocalLauncher", "slurm"),
-}
 LOST_AFTER = 3  # looks at Slurm's queue that do not find a job which left no result
 GENERAL = ("submitit_folder", "timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node")
 GENERAL = (*GENERAL, "mem_gb", "nodes", "name", "stderr_to_stdout")  # known to every cluster
@@ -59,20 +53,8 @@ class Site:
 
 
 def plugin(engine: str, site: Site, **keys: Any) -> Any:
-    """Set up Hydra's launcher for an engine.
-
-    Raises:
-        ValueError: it is not installed; says how to.
-    """
-    module, name, extra = PLUGINS[engine]
-    try:
-        launcher = getattr(importlib.import_module(f"hydra_plugins.{module}"), name)(**keys)
-        importlib.import_module({"joblib": "joblib", "ray": "ray"}.get(engine, "submitit"))
-    except ImportError as error:
-        asked = "submitit" if extra == "slurm" else extra
-        raise ValueError(
-            f"hydra/launcher={asked}: not installed ({error.name}); pip install 'pairedit[{extra}]'"
-        ) from error
+    """Set up Hydra's launcher for an engine."""
+    launcher = plugin_class(engine)(**keys)
     launcher.setup(hydra_context=site.context, task_function=site.jobs.attempt, config=site.config)
     return launcher
 
@@ -250,13 +232,13 @@ def _gone(job: Planned, site: Site) -> JobReturn | str:
     """Return what became of a job that Slurm no longer knows; only what was killed is lost."""
     note = outcome.read(job.folder)
     if note is None or note.launch != site.jobs.launch:
-        return _failed(job, "was taken from the queue before it began")
+        return failed(job, "was taken from the queue before it began")
     if note.status == outcome.STOPPED:
-        return _failed(job, f"{note.text}; continue with: {resume_command(job.folder.parent)}")
+        return failed(job, f"{note.text}; continue with: {resume_command(job.folder.parent)}")
     return _noted(job, site, "its process was killed")
 
 
-def _failed(job: Planned, text: str) -> JobReturn:
+def failed(job: Planned, text: str) -> JobReturn:
     """Return what a job returns that failed."""
     known = JobReturn(overrides=job.overrides)
     known.status, known.return_value = JobStatus.FAILED, RuntimeError(text)
@@ -282,7 +264,7 @@ def _noted(job: Planned, site: Site, why: str) -> JobReturn | str:
         known.status, known.return_value = JobStatus.COMPLETED, note.score
         return known
     if note.status == outcome.FAILED:
-        return _failed(job, note.text)
+        return failed(job, note.text)
     return why
 
 

@@ -30,6 +30,8 @@ from pairedit.sweeps import gpus, outcome
 log = logging.getLogger(__name__)
 
 Task = Callable[[DictConfig, Stopping], float | None]
+# Raises ValueError on a configuration that cannot run: given that of Hydra and the job's folder.
+Check = Callable[[DictConfig, Any, Path | None], object]
 REQUEUES = "SUBMITIT_EXECUTOR"  # set where a signal can put the job back into a queue
 OURS = ("SIGUSR1", "SIGUSR2")  # of Slurm, before a node or the time is taken away
 
@@ -47,8 +49,15 @@ class JobStopped(JobFailed):
 class Jobs:
     """Do the jobs of one command, and remember which failed."""
 
-    def __init__(self, task: Task, full: bool) -> None:
-        """Take what does one job, and whether its error is to be shown with a traceback."""
+    def __init__(self, task: Task, full: bool, check: Check | None = None) -> None:
+        """Take what does one job.
+
+        Args:
+            task: does it.
+            full: its error is to be shown with a traceback.
+            check: finds what is wrong with several, before the first begins.
+        """
+        self.check = check
         self._task, self._full, self._mode = task, full, RunMode.RUN
         self.stopping = Stopping()
         self.folder: Path | None = None  # of the run or sweep, once there is one

@@ -19,9 +19,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from pairedit.sweeps import gpus
+from pairedit.plan.wording import on_its_lines
+from pairedit.runs import leftovers
+from pairedit.runs.resume import SWEEP
+from pairedit.sweeps import gpus, outcome
 from pairedit.sweeps.composed import Composed, Planned
-from pairedit.sweeps.naming import Names
+from pairedit.sweeps.naming import JOBS, Names
 from pairedit.sweeps.search import scored, searches, take_up
 
 log = logging.getLogger(__name__)
@@ -46,6 +49,8 @@ class SweepLauncher(Launcher):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Take over what Hydra gives to a launcher; fix the sweep's folder."""
+        from pairedit.sweeps.plugins import check_engine
+
         if not isinstance(hydra_context.config_loader, Composed):
             hydra_context.config_loader = Composed(hydra_context.config_loader)  # type: ignore[assignment]
         self._context, self._config = hydra_context, config
@@ -56,7 +61,11 @@ class SweepLauncher(Launcher):
         self._folder = folder
         self._jobs.several(folder)
         self._searches = self._jobs.repeats = searches(config)
+        check_engine(self._engine, {"tries": self._tries, **self._keys})
+        for name in (SWEEP, JOBS):
+            leftovers.keep(folder / name)
         if self._searches:
+            self._check_usual()
             folder.mkdir(parents=True, exist_ok=True)
             take_up(config, folder)
 
@@ -74,7 +83,7 @@ class SweepLauncher(Launcher):
         for words in job_overrides:  # before any is named: a word may be wrong
             loader.load_sweep_config(self._config, words)
         if not self._searches:
-            returned = self.run_planned(self._name(job_overrides, initial_job_idx))
+            returned = self._launch(self._name(job_overrides, initial_job_idx))
             if self._engine != "basic":
                 # Their own messages are in files.
                 log.info("all jobs have ended; their folders are in %s", self._folder)
@@ -83,6 +92,42 @@ class SweepLauncher(Launcher):
         once = list(dict.fromkeys(map(tuple, job_overrides)))
         found = dict(zip(once, self.run_planned(self._name(once, initial_job_idx)), strict=True))
         return [found[tuple(words)] for words in job_overrides]
+
+    def _launch(self, planned: Sequence[Planned]) -> Sequence[JobReturn]:
+        """Check jobs, then run those that can."""
+        from pairedit.sweeps.checking import wrong_jobs
+        from pairedit.sweeps.engines import failed
+
+        loader, wrong = self._context.config_loader, {}
+        if self._jobs.check and not self._jobs.launch:  # later it would end what has begun
+            jobs = [(job, loader.load_sweep_config(self._config, job.overrides)) for job in planned]
+            wrong = wrong_jobs(self._jobs.check, jobs, self._folder)
+        refused = {job.number: job for job in planned if job.number in wrong}
+        for job in refused.values():
+            log.error("%s is left out: %s", job.folder.name, on_its_lines(wrong[job.number]))
+            outcome.refuse(job.folder, wrong[job.number])
+        returned = iter(self.run_planned([job for job in planned if job.number not in wrong]))
+        return [
+            self._returned(job, failed(job, wrong[job.number]))
+            if job.number in wrong
+            else next(returned)
+            for job in planned
+        ]
+
+    def _check_usual(self) -> None:
+        """Refuse a search whose other values cannot be, whatever is drawn.
+
+        Raises:
+            ValueError: says what is wrong.
+        """
+        from pairedit.sweeps.checking import problem_of
+
+        if self._jobs.check is None:
+            return
+        text = problem_of(self._jobs.check, self._config, None)
+        drawn = [str(key) for key in self._config.hydra.sweeper.get("params") or ()]
+        if text and not any(key in text for key in drawn):
+            raise ValueError(text)
 
     def run_planned(self, planned: Sequence[Planned]) -> Sequence[JobReturn]:
         """Run jobs that have their folders; see `launch`."""
@@ -116,7 +161,6 @@ class SweepLauncher(Launcher):
         from pairedit.sweeps.resources import needs_of
         from pairedit.sweeps.watch import Watch
 
-        _check_counts({"tries": self._tries, **self._keys})
         needs = needs_of(configs)
         # Workers of this machine share its GPUs; a cluster tells its jobs which to take.
         here = self._engine == "joblib" or self._keys.get("executor") == "local"
@@ -166,20 +210,6 @@ class SweepLauncher(Launcher):
             if not self._searches:
                 found.status, found.return_value = JobStatus.COMPLETED, None
         return found
-
-
-def _check_counts(keys: Mapping[str, Any]) -> None:
-    """Refuse numbers that nothing can be counted by.
-
-    Raises:
-        ValueError: names the key and what it takes.
-    """
-    for key in ("tries", "n_jobs"):
-        value = keys.get(key)
-        number = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if not number and (key == "tries" or value is not None):
-            usual = "" if key == "tries" else ", or null for as many as fit"
-            raise ValueError(f"hydra.launcher.{key}={value}: expected a number from 1 on{usual}")
 
 
 def _plain(keys: Mapping[str, Any]) -> dict[str, Any]:

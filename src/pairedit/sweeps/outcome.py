@@ -60,6 +60,11 @@ def end(
     write(folder, replace(outcome, status=status, text=text, score=score, seconds=seconds))
 
 
+def refuse(folder: Path, text: str) -> None:
+    """Note that a job never began because it cannot run."""
+    end(folder, begin(folder, ""), FAILED, text=text)
+
+
 def write(folder: Path, outcome: Outcome) -> None:
     """Replace the note; a full disk must not hide why a job failed."""
     with suppress(OSError), replacing(folder / NAME) as temporary:

@@ -1,0 +1,79 @@
+"""What is wrong with a sweep is said before its first job starts, and once."""
+
+import pytest
+
+from pairedit.measure.measures import MEASURES
+from pairedit.plan.scores import measures
+from pairedit.sweeps import outcome
+from tiny import QUICK
+
+
+@pytest.fixture
+def sweep(command, pair_folder, monkeypatch):
+    """Run a sweep over words on the discs, on whatever engine; none of its jobs may begin."""
+
+    def run(*words):
+        given = ["-m", "dataset=folder", f"pairs={pair_folder}", "report=false", "preview=false"]
+        return command("train", *given, *QUICK, *words)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["score=autto"], "score=autto: no such measure; there is auto, image change"),
+        (["images=/nowhere"], "images=/nowhere: has no effect"),
+        (["init=/nowhere"], "init=/nowhere: no such LoRA file"),
+        (["precision=fp4,fp5", "end_step=9"], "3 problems with the sweep:\n  - end_step=9: "),
+    ],
+)
+def test_what_is_wrong_with_all_jobs_is_said_once(sweep, tmp_path, words, problem):
+    code, out, err = sweep("seed=0,1" if len(words) == 1 else "seed=0", *words)
+    assert code == 1
+    assert err.startswith(f"error: {problem}")
+    assert len(err.splitlines()) == (1 if len(words) == 1 else 4)
+    assert out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_wrong_with_one_job_names_it_before_the_others_run(sweep, tmp_path):
+    code, out, err = sweep("precision=float32,fp4", "hydra.sweep.dir=sweep")
+    assert code == 1
+    assert err.startswith("error: 1 job failed:\n")
+    assert "precision-fp4: precision=fp4: expected" in err
+    assert out.index("precision-fp4 is left out: precision=fp4") < out.index("job 1 of 1:")
+    states = {p.parent.name: outcome.read(p.parent).status for p in tmp_path.glob("sweep/*/*.json")}
+    assert states == {"precision-float32": "done", "precision-fp4": "failed"}
+
+
+def test_a_sweep_in_the_folder_of_another_is_refused_once(sweep, tmp_path):
+    words = ("seed=0,1", "hydra.sweep.dir=sweep")
+    assert sweep(*words)[0] == 0
+    code, out, err = sweep(*words)
+    place = tmp_path / "sweep"
+    assert code == 1
+    assert err.startswith(f"error: {place}: holds a run already; continue it with pairedit-train ")
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert (place / "multirun.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("submitit_local", "write hydra/launcher=submitit hydra.launcher.executor=local"),
+        ("joblibb", "did you mean joblib?"),
+        ("ray_aws", ""),
+    ],
+)
+def test_launchers_of_the_plugins_are_refused_for_ours(sweep, tmp_path, name, way):
+    code, _, err = sweep("seed=0,1", f"hydra/launcher={name}")
+    end = f"; {way}" if way else ""
+    ours = "basic, joblib, ray or submitit"
+    assert (code, err) == (1, f"error: hydra/launcher={name}: expected {ours}{end}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_measures_are_known_without_torch():
+    assert measures() == list(MEASURES)
