@@ -34,7 +34,7 @@ from pairedit.plan.keys import register
 from pairedit.plan.once import composed_once
 from pairedit.plan.published import expand
 from pairedit.plan.studio import plan_studio
-from pairedit.plan.typed import arrange, place
+from pairedit.plan.typed import arrange, left_out, place
 from pairedit.plan.wording import describe, on_its_lines
 from pairedit.runs import leftovers
 from pairedit.runs.folder import check_again
@@ -244,8 +244,8 @@ def _words(name: str, words: list[str], parser: ArgumentParser) -> list[str]:
     Raises:
         ValueError: says what cannot be.
     """
-    notes: list[str] = []
     words = arrange(name, words, parser)
+    notes = left_out(words)
     if name == "train":
         words = go_on(expand_resume(words))
     if name == "gen":

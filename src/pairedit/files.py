@@ -39,6 +39,8 @@ def expand_home(path: str | Path) -> Path:
 
 def near_path(path: Path) -> str:
     """Write the end of a message on a missing path: the one that was probably meant, or nothing."""
+    if path.exists():  # it is of another kind
+        return ""
     for part in (path, *path.parents):
         if part.parent.is_dir():
             found = nearest(part.name, _names(part.parent))

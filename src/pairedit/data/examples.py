@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -237,8 +238,10 @@ def pick_images(folder: Path, image_ids: Any = None) -> dict[str, Path]:
                 f"image_ids=['{stems[0]}'], it is the stem as it is written"
             )
     picked = [stem for _, (stem,) in named]
-    if not picked or len(set(picked)) < len(picked):
-        raise ValueError(f"image_ids={image_ids}: expected distinct file stems")
+    twice = ", ".join(stem for stem, count in Counter(picked).items() if count > 1)
+    if not picked or twice:
+        named = f"; {twice} is there twice" if twice else ""
+        raise ValueError(f"image_ids={image_ids}: expected distinct file stems{named}")
     return {stem: images[stem] for stem in picked}
 
 

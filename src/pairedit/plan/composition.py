@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.files import CONF
 from pairedit.plan.options import searching
-from pairedit.plan.wording import describe_composition, name_comma
+from pairedit.plan.wording import describe, describe_composition, name_comma
 from pairedit.problems import ITEM, Problems
 from pairedit.runs.words import key_of
 
@@ -93,8 +93,8 @@ def compose_problems(
             check(composed(good))
         except (HydraException, OmegaConfBaseException):
             pass  # The remaining overrides only make sense together with the refused ones.
-        except ValueError as wrong:
-            head, *rest = str(wrong).split(ITEM)
+        except (ValueError, OSError) as wrong:
+            head, *rest = describe(wrong).split(ITEM)
             # What names a refused key may only be missing.
             doubtful = [rf"(?<![\w.]){re.escape(key)}(?![\w.])" for key in refused]
             problems += [p for p in rest or [head] if not any(re.search(d, p) for d in doubtful)]

@@ -7,6 +7,7 @@ once. Where a slider comes from is read from the metadata of its file.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,8 +182,8 @@ def find_sliders(lora: Any, sweep: str | None, notes: list[str]) -> list[Path]:
         entries = lora if isinstance(lora, list) else [lora]
         if not entries or not all(isinstance(entry, str) for entry in entries):
             raise ValueError(f"lora={lora}: expected a path or a list of paths")
-        if len(set(entries)) < len(entries):
-            raise ValueError(f"lora={lora}: a path is there twice")
+        if twice := [path for path, count in Counter(entries).items() if count > 1]:
+            raise ValueError(f"lora={lora}: a path is there twice: {', '.join(twice)}")
         return [expand_home(entry) for entry in entries]
     folder = expand_home(sweep)
     if not folder.is_dir():

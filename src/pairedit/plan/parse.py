@@ -81,7 +81,8 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
     rows = list(zip(*(entry.scales for entry in wide), strict=True))
     if len(set(rows)) < len(rows):
         what = "cell" if grid else "column"
-        raise ValueError(f"scales: a {what} is there twice in {[list(row) for row in rows]}")
+        named = " with ".join(f"{scale:g}" for scale in _twice(rows))
+        raise ValueError(f"scales: a {what} is there twice in {list(map(list, rows))}: {named}")
     return wide
 
 
@@ -175,7 +176,7 @@ def parse_seeds(seeds: Any) -> list[int]:
     problems = Problems()
     for seed in found:
         problems.expect(is_seed(seed), f"seeds={seed}: expected {SEED}")
-    problems.expect(len(set(found)) == len(found), f"seeds={found}: a seed is there twice")
+    problems.expect(len(set(found)) == len(found), f"seeds={found}: {_twice(found)} is there twice")
     problems.done()
     return found
 
@@ -209,7 +210,7 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
             if re.fullmatch(r"\S+\.txt", prompt):
                 raise ValueError(f"prompts={prompt}: is a file's name; say prompts_file={prompt}")
     if len(set(found)) < len(found):
-        raise ValueError(f"prompts={found}: a prompt is there twice")
+        raise ValueError(f"prompts={found}: {_twice(found)} is there twice")
     return found
 
 
@@ -284,6 +285,11 @@ def _prompts_path(name: str) -> Path:
 def is_number(value: Any) -> bool:
     """Say whether a value is a finite number; true and false are none."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _twice(values: Sequence[Any]) -> Any:
+    """Return the first of the values that has come before; None if none has."""
+    return next((value for place, value in enumerate(values) if value in values[:place]), None)
 
 
 def _is_whole(value: Any) -> bool:

@@ -25,6 +25,8 @@ from pairedit.runs.words import key_of, line, quoted_path
 
 TEXTS = ("prompts", "prompts_file")  # values that may need quotes of their own
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+# Keys of which two values may both be meant.
+SEVERAL = ("lora", "content_lora", "image", "mask", "merge", "prompts", "dataset", "reader")
 
 
 def arrange(command: str, words: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
@@ -52,6 +54,30 @@ def arrange(command: str, words: Sequence[str], parser: argparse.ArgumentParser)
     if any(word.startswith("-") for word in fixed):
         raise ValueError(f"{named}: no such option; {rule}; --help lists all options")
     raise ValueError(f"{named}: {rule}; write: {line(f'pairedit-{command}', [*options, *fixed])}")
+
+
+def left_out(words: Sequence[str]) -> list[str]:
+    """Note values that Hydra drops without a word: of one key the last holds, of options one each.
+
+    Args:
+        words: as they were typed.
+    """
+    notes: list[str] = []
+    given: dict[str, str] = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in SEVERAL:
+            continue
+        before = given.get(key, value)
+        if before != value:
+            both = "" if {before[:1], value[:1]} & set("[{'\"") else f"[{before},{value}]"
+            way = f"; for both write {key}={both}" if both else ""
+            notes.append(f"{key}={before}: is left out, because {word} stands behind it{way}")
+        given[key] = value
+        names = re.findall(r"\w+", value) if key in ("dataset", "reader") else []
+        twice = dict.fromkeys(name for name in names if names.count(name) > 1)
+        notes += [f"{word}: {name} is there twice and counts once" for name in twice]
+    return notes
 
 
 def place(words: Sequence[str]) -> list[str]:
