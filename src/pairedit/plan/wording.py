@@ -90,7 +90,7 @@ def describe_composition(
         return _unreadable(override or error.override)
     said = reason(cause or text)
     entry = re.search(r"Value '(.*?)' of type '\w+' could not be converted", cause or text)
-    if entry and override and _listed(override):
+    if entry and override and len(_listed(override)) > 1:
         said += f", not {entry[1]}"
     if override and said == WANTED["to string"] and (texts := _listed(override)):
         said += f"; for one text with commas write {as_one_text(key_of(override), texts)}"

@@ -7,6 +7,7 @@ began, its files are as they were.
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from pathlib import Path
 
@@ -44,5 +45,14 @@ def clear(*, begun: bool) -> None:
     for folder in reversed(_made):
         with suppress(OSError):  # it holds something, or is not there
             folder.rmdir()
+            # Whoever runs one command after the other must not log into a folder that is gone.
+            for handler in _logs_in(folder):
+                logging.root.removeHandler(handler)
     _made.clear()
     _before.clear()
+
+
+def _logs_in(folder: Path) -> list[logging.Handler]:
+    """List the handlers that write files in a folder."""
+    files = [one for one in logging.root.handlers if isinstance(one, logging.FileHandler)]
+    return [one for one in files if Path(one.baseFilename).parent == folder]
