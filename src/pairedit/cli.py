@@ -209,6 +209,7 @@ def _command(name: str, task: Task, check: Callable[..., object]) -> None:
                 del os.environ[FULL]
             leftovers.clear(begun=bool(jobs.launch))
     except Stopped as stopped:
+        logging.getLogger("torch").setLevel(logging.WARNING)  # half imported, it lists its caches
         sys.stderr.write(f"{stopped}\n")
         if jobs.folder is not None and has_begun(jobs.folder):
             sys.stderr.write(f"continue with: {resume_command(jobs.folder)}\n")

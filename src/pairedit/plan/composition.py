@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import copy
+import pickle
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -111,7 +111,7 @@ class Compositions:
     def __init__(self, name: str, groups: Collection[str]) -> None:
         """Take the command's file in conf/, and the names of all groups."""
         self._name, self._groups = name, groups
-        self._merged: dict[tuple[str, ...], DictConfig] = {}
+        self._merged: dict[tuple[str, ...], bytes] = {}
 
     def __call__(self, overrides: Sequence[str]) -> DictConfig:
         """Compose with the words of one list."""
@@ -119,8 +119,8 @@ class Compositions:
         keys = [override for override in parsed if self._sets_akey_of(override)]
         chosen = tuple(str(override.input_line) for override in parsed if override not in keys)
         if chosen not in self._merged:
-            self._merged[chosen] = compose(self._name, overrides=list(chosen))
-        config = copy.deepcopy(self._merged[chosen])
+            self._merged[chosen] = pickle.dumps(compose(self._name, overrides=list(chosen)))
+        config = pickle.loads(self._merged[chosen])  # a sixth of the time of a deep copy
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
         return config
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from pairedit.data.prompts import read_prompts
 from pairedit.files import expand_home, locate, near_path
 from pairedit.plan.usual import DEFAULT_SCALES, DEFAULT_SEEDS, GRID_SCALES
-from pairedit.problems import Problems, did_you_mean
+from pairedit.problems import Problems, did_you_mean, given_by
 from pairedit.runs.words import as_one_text
 from pairedit.schedules import ACCEPTED, is_schedule
 from pairedit.settings import SEED, Local, is_local, is_seed
@@ -197,7 +197,8 @@ def parse_prompts(prompts: Any, file: str | None, default: str) -> list[str]:
     if file is not None:
         if prompts is not None:
             raise ValueError(f"prompts and prompts_file={file}: expected one of them")
-        found = read_prompts(_prompts_path(file))
+        with given_by("prompts_file", path := _prompts_path(file)):
+            found = read_prompts(path)
     elif prompts is None:
         found = [default]
     else:

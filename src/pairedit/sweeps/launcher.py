@@ -6,6 +6,7 @@ lost with their process are tried again and go on from their last checkpoint.
 
 from __future__ import annotations
 
+import copy
 import logging
 import secrets
 import sys
@@ -124,7 +125,7 @@ class SweepLauncher(Launcher):
 
         if self._jobs.check is None:
             return
-        text = problem_of(self._jobs.check, self._config, None)
+        text = problem_of(self._jobs.check, copy.deepcopy(self._config), None)
         drawn = [str(key) for key in self._config.hydra.sweeper.get("params") or ()]
         if text and not any(key in text for key in drawn):
             raise ValueError(text)
