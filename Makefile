@@ -11,6 +11,9 @@ DEMO := outputs/demo
 # core slow each other down many times.
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 export OMP_NUM_THREADS ?= $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES))
+# What is imported is compiled once and kept in .venv, even in a container that asks Python not to:
+# there every command would compile torch and diffusers again, for 13 seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # Nothing here needs a model hub: flux-mini is in the package.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
 
@@ -91,9 +94,8 @@ $(STUDIO)/.installed: $(STAMP)
 	@grep -v '^pillow' constraints.txt > $(STUDIO)/constraints.txt
 	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	  -c $(STUDIO)/constraints.txt -e '.[studio]'
-	@# What a studio imports is compiled now, not while somebody waits for the page, even in a
-	@# container that asks Python not to.
-	@env -u PYTHONDONTWRITEBYTECODE $(OFFLINE) $(STUDIO)/bin/python -c \
+	@# What a studio imports is compiled now, not while somebody waits for the page.
+	@$(OFFLINE) $(STUDIO)/bin/python -c \
 	  'import gradio, pairedit.studio.page, pairedit.jobs.row, pairedit.bases.flux1.load'
 	@touch $@
 

@@ -130,9 +130,10 @@ def run(words: list[str], place: Path) -> dict[str, float]:
     Raises:
         ValueError: it failed.
     """
-    cores = min(4, ((os.cpu_count() or 2) + 1) // 2)  # as in the Makefile
+    cores = min(4, ((os.cpu_count() or 2) + 1) // 2)  # all of this as in the Makefile
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     environment = {"OMP_NUM_THREADS": str(cores), **os.environ, **offline}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     with tempfile.NamedTemporaryFile(suffix=".json", dir=place, delete=False) as file:
         out, started = Path(file.name), time.monotonic()
     command = [sys.executable, __file__, "--one", str(started), str(out), *words]

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -307,3 +309,11 @@ def test_the_demo_is_read_from_the_makefile(monkeypatch):
         (folder,) = (word.partition("=")[2] for word in trained if "run.dir" in word)
         assert f"lora={folder}/{edit}/semantic.safetensors" in rendered
         assert f"hydra.run.dir=/x/{edit}" in rendered
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_what_make_starts_keeps_its_bytecode():
+    command = ["make", "-s", "-C", ROOT, '--eval=seen: ; @echo "[$$PYTHONDONTWRITEBYTECODE]"']
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([*command, "seen"], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
