@@ -47,8 +47,8 @@ def text() -> str:
         shown = "not reached" if scale is None else f"{scale:.2f}"
         if scale is not None and most < 1:
             shown += ", the person is lost before"
-        scales = sorted(one[SCALE] for one in found[edit] if one[SCALE] is not None)
-        each = ", ".join(f"{one:.2f}" for one in scales) or "–"
+        scales = sorted((one[SCALE] for one in found[edit]), key=lambda each: each or 9)
+        each = ", ".join("–" if one is None else f"{one:.2f}" for one in scales)
         lines.append(f"| {edit} | {shown} | {each} | {most:.2f} |")
     return "\n".join(lines) + "\n"
 

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import sys
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,15 @@ def anchors(page: Path) -> set[str]:
 def test_no_two_headings_of_a_page_are_alike(page):
     heads = headings(page)
     assert len(heads) == len(set(heads))
+
+
+def test_lists_are_lists_on_the_site_too():
+    """GitHub is content with two spaces below an item; the site's Markdown wants four."""
+    for page in [ROOT / "README.md", *DOCS.glob("*.md")]:
+        lines = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S).splitlines()
+        for above, line in pairwise(lines):
+            assert above or not re.match(r" {1,3}\S", line), f"{page.name}: {line}"
+            assert not (above.startswith("    ") and line.startswith("- ")), f"{page.name}: {line}"
 
 
 def test_links_lead_somewhere():

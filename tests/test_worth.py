@@ -47,7 +47,7 @@ def test_an_edit_that_one_training_does_not_reach_has_no_scale(worth, monkeypatc
     known |= {"graded-150-one-age-0": figures(9.0), "full-500-age-0": figures(9.0)}
     monkeypatch.setattr(worth, "newest", lambda: known)
     assert worth.text().splitlines()[2:] == [
-        "| tilt | 0.40, the person is lost before | 0.50 |",
-        "| age | 0.60 | 1.00 |",
-        "| smile | not reached | 1.00 |",
+        "| tilt | 0.40, the person is lost before | 0.40 | 0.50 |",
+        "| age | 0.60 | 0.50, 0.70 | 1.00 |",
+        "| smile | not reached | 0.90, – | 1.00 |",
     ]
