@@ -26,15 +26,19 @@ def taken(trained, tmp_path):
     return trained(tmp_path / "run", "preview=false", "report=false")
 
 
-def test_a_folder_that_is_taken_is_refused_before_torch(taken, tmp_path, tiny_overrides):
+def test_a_folder_that_is_taken_is_refused_before_torch(
+    taken, tmp_path, tiny_overrides, pair_folder
+):
     before = {path: path.stat().st_mtime_ns for path in taken.rglob("*")}
     place = f"hydra.run.dir={taken}"
-    calls = [["train", [place, *tiny_overrides]], ["gen", [place, *tiny_overrides]]]
-    train, gen = drive(*calls)
+    pairs = ["dataset=folder", f"pairs={pair_folder}"]
+    train, gen = drive(
+        ["train", [place, *pairs, *tiny_overrides]], ["gen", [place, *tiny_overrides]]
+    )
     assert train["err"].startswith(f"error: {taken}: holds a run already; continue it with ")
     assert gen["err"] == f"error: {taken}: holds a training; choose another hydra.run.dir\n"
     with locked(tmp_path / "busy"):
-        (busy,) = drive(["train", [f"hydra.run.dir={tmp_path}/busy", *tiny_overrides]])
+        (busy,) = drive(["train", [f"hydra.run.dir={tmp_path}/busy", *pairs, *tiny_overrides]])
     assert busy["err"].startswith(f"error: {tmp_path}/busy: another run is at work here (process")
     assert train["heavy"] == gen["heavy"] == busy["heavy"] == []
     assert {path: path.stat().st_mtime_ns for path in taken.rglob("*")} == before

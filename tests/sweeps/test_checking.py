@@ -1,16 +1,21 @@
 """What is wrong with a sweep is said before its first job starts, and once."""
 
+from contextlib import nullcontext
+
 import pytest
+from omegaconf import OmegaConf
 
 from pairedit.measure.measures import MEASURES
 from pairedit.plan.scores import measures
 from pairedit.sweeps import outcome
+from pairedit.sweeps.jobs import Jobs
+from pairedit.sweeps.launcher import SweepLauncher
 from tiny import QUICK
 
 
 @pytest.fixture
-def sweep(command, pair_folder, monkeypatch):
-    """Run a sweep over words on the discs, on whatever engine; none of its jobs may begin."""
+def sweep(command, pair_folder):
+    """Run a sweep of trainings on the discs."""
 
     def run(*words):
         given = ["-m", "dataset=folder", f"pairs={pair_folder}", "report=false", "preview=false"]
@@ -73,6 +78,26 @@ def test_launchers_of_the_plugins_are_refused_for_ours(sweep, tmp_path, name, wa
     ours = "basic, joblib, ray or submitit"
     assert (code, err) == (1, f"error: hydra/launcher={name}: expected {ours}{end}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "refused"), [("score=x: no 'violated steps'", True), ("steps=0: no", False)]
+)
+def test_a_search_is_refused_for_what_is_not_drawn(text, refused):
+    """`steps` is drawn, so its usual value may be wrong."""
+    launcher = SweepLauncher(engine="basic")
+    launcher._config = OmegaConf.create(
+        {"hydra": {"sweeper": {"params": {"steps": "choice(1,2)"}}}}
+    )
+
+    def check(config, hydra, folder):
+        assert "hydra" not in config
+        raise ValueError(text)
+
+    launcher._jobs = Jobs(None, full=False, check=check)
+    with pytest.raises(ValueError, match=text) if refused else nullcontext():
+        launcher._check_usual()
+    assert "hydra" in launcher._config
 
 
 def test_measures_are_known_without_torch():

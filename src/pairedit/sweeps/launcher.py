@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
@@ -127,7 +128,7 @@ class SweepLauncher(Launcher):
             return
         text = problem_of(self._jobs.check, copy.deepcopy(self._config), None)
         drawn = [str(key) for key in self._config.hydra.sweeper.get("params") or ()]
-        if text and not any(key in text for key in drawn):
+        if text and not any(re.search(rf"(?<![\w.]){re.escape(key)}=", text) for key in drawn):
             raise ValueError(text)
 
     def run_planned(self, planned: Sequence[Planned]) -> Sequence[JobReturn]:
