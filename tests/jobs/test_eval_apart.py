@@ -128,6 +128,7 @@ def test_a_launcher_s_jobs_leave_the_bytes_of_one_after_the_other(
         return engines.run_here(site, planned)
 
     monkeypatch.setitem(engines.ENGINES, engine, run)
+    monkeypatch.setattr("pairedit.sweeps.plugins.plugin_class", lambda engine: None)
     code, out, err, files = evaluate_sweep("spread", f"hydra/launcher={engine}")
     assert (code, err) == (0, "")
     assert started == [["a_disc", "b_disc", "b_other"], ["disc"]]
@@ -143,6 +144,7 @@ def test_a_launcher_s_jobs_leave_the_bytes_of_one_after_the_other(
 def test_jobs_of_a_launcher_that_fail_are_named(evaluate_sweep, counted, monkeypatch):
     _, failing = counted
     monkeypatch.setitem(engines.ENGINES, "joblib", engines.run_here)
+    monkeypatch.setattr("pairedit.sweeps.plugins.plugin_class", lambda engine: None)
     failing |= {"semantic": RuntimeError("no luck"), "b": RuntimeError("no luck")}
     code, _, err, files = evaluate_sweep("eval", "hydra/launcher=joblib")
     assert code == 1
