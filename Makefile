@@ -12,7 +12,7 @@ DEMO := outputs/demo
 CORES := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 export OMP_NUM_THREADS ?= $(shell test $(CORES) -gt 4 && echo 4 || echo $(CORES))
 # What is imported is compiled once and kept in .venv, even in a container that asks Python not to:
-# there every command would compile torch and diffusers again, for 13 seconds.
+# there every command would compile torch and diffusers again, for 14 seconds.
 unexport PYTHONDONTWRITEBYTECODE
 # Nothing here needs a model hub: flux-mini is in the package.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1
