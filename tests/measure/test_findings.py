@@ -19,7 +19,7 @@ def test_of_an_edit_that_no_reader_knows_nothing_is_guessed(tmp_path):
     assert "reader=probe was not asked for" not in result.missing.values()
     guessed = " ".join(found([slider(pairs, attribute=None)]))
     assert "age is a guess" in guessed
-    assert "attribute=none if the probe does not know the edit" in guessed
+    assert "if the probe does not know the edit, say attribute=none." in guessed
     elsewhere = replace(result, verdict=replace(result.verdict, name="unlike"))
     assert found([elsewhere])[0] == (
         "It changes something, but the pictures do not change where those of the pairs do."

@@ -101,7 +101,8 @@ class Bench:
         """
         unit, seen, subject = result.unit, result.seen, result.subject
         readers = {name: one for name, one in self.readers[0].items() if one.columns}
-        if not is_worth_noting(result) or is_sure(unit) or not {"probe", "attribute"} <= seen.has:
+        named = {"probe", "attribute"} <= seen.has and not seen.guessed
+        if not is_worth_noting(result) or is_sure(unit) or not named:
             return result
         log.info("%s; reading more people, at most %d in all", worth(result), MOST)
         few, size = around(seen), self.setting.rendering.size

@@ -34,10 +34,10 @@ from pairedit.measure.families import comparisons
 from pairedit.measure.findings import in_order
 from pairedit.measure.grids import grid_png
 from pairedit.measure.report import Plate, Shown, write_report
-from pairedit.measure.table import heads, named, numbers, table, text_table, to_json
+from pairedit.measure.table import heads, numbers, table, text_table, to_json
 from pairedit.measure.tidy import write_tidy
 from pairedit.measure.unit import is_sure, needed
-from pairedit.measure.verdict import NAME_IT
+from pairedit.measure.verdict import guess
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.plan.eval import EvalPlan
 from pairedit.runs.folder import CONFIG
@@ -170,9 +170,10 @@ def _say(results: Sequence[Result]) -> None:
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
-            log.warning("%s: measured by %s; %s", name, named(result.seen), NAME_IT)
+            log.warning("%s: %s", name, guess(result.seen))
         if result.verdict.advice:
-            log.warning("%s: %s, %s", name, result.verdict.name, result.verdict.advice)
+            advice = result.verdict.advise(str(result.subject.path))
+            log.warning("%s: %s, %s", name, result.verdict.told, advice)
 
 
 def _more(result: Result) -> str:

@@ -69,7 +69,7 @@ def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> No
             subject,
             sigmas,
             interval=[numbers(summary.low), numbers(summary.high)],
-            attribute=result.seen.attribute,
+            attribute=None if result.seen.guessed else result.seen.attribute,
             model=settings["model"],
         )
     if note is not None or subject.path.suffix != ".safetensors":

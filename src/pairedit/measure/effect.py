@@ -17,7 +17,8 @@ def worth(seen: Evidence) -> float | None:
     """Return one pair's worth: the mean change of the attribute that the pairs show.
 
     Returns:
-        In units of the attribute's range, signed; None without pairs or attribute.
+        In units of the attribute's range, signed; None without pairs or attribute, or where that
+        is a guess.
     """
     left = _left(seen)
     return None if left is None else float(left.mean())
@@ -29,7 +30,7 @@ def _left(seen: Evidence) -> Tensor | None:
     Where a person is nearer to the after images than a pair is wide, no more than what is left
     counts: who smiles already cannot smile as much more as the pairs do.
     """
-    if not {"probe", "pairs", "attribute"} <= seen.has:
+    if seen.guessed or not {"probe", "pairs", "attribute"} <= seen.has:
         return None
     lanes, before, after = (
         seen.probe.of(values, seen.attribute)[..., 0]
@@ -54,9 +55,9 @@ def due(seen: Evidence) -> Tensor:
 def effect(seen: Evidence) -> Tensor:
     """Return how much of one pair's worth happens at each scale, by the best reader there is.
 
-    The attribute's change by the probe, else the change along the pairs' CLIP direction, else,
-    where somebody said that no reader knows the edit, that of the pictures along the pairs' change,
-    else the image distance, which has no sign of its own and takes the scale's.
+    The named attribute's change by the probe, else the change along the pairs' CLIP direction,
+    else, where a probe could read attributes but nobody named one of them, that of the pictures
+    along the pairs' change, else the image distance, which takes its sign from the scale.
 
     Returns:
         [N, K]; 1 is as much as the pairs show; without pairs the attribute's full range, or
@@ -69,7 +70,7 @@ def effect(seen: Evidence) -> Tensor:
         direction = (reading.after - reading.before).mean(0)
         moved = reading.lanes - reading.lanes[:, [seen.zero]]
         return moved @ direction / direction.square().sum()
-    if seen.unread and {PICTURE, "pairs"} <= seen.has:
+    if seen.by_pictures and {PICTURE, "pairs"} <= seen.has:
         return along(seen)
     if seen.pair_distance is None and {"probe", "attribute"} <= seen.has:
         return seen.attributes(seen.attribute)[..., 0]

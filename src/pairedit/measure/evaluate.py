@@ -25,7 +25,7 @@ from pairedit.measure.measures import MEASURES
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.unit import unit_of
-from pairedit.measure.verdict import NO_PAIRS, NOT_ASKED, NOT_KNOWN, Verdict, judge
+from pairedit.measure.verdict import NO_PAIRS, NOT_ASKED, Verdict, judge, not_known
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
 
@@ -258,7 +258,7 @@ def _lack(measured: Measure, seen: Evidence, missing: Mapping[str, str]) -> str:
     known: dict[str, Any] = {
         "pairs": NO_PAIRS,
         "attribute": "no probe reads the edited attribute",
-        **({"probe": NOT_KNOWN, "attribute": NOT_KNOWN} if seen.unread else {}),
+        **(dict.fromkeys(("probe", "attribute"), not_known(seen)) if seen.unread else {}),
         **missing,
     }
     # By name besides: the order of a set differs from process to process.

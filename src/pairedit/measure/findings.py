@@ -10,7 +10,7 @@ from pairedit.measure.evidence import Measure
 from pairedit.measure.families import families, spread, value_of
 from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.table import comparable, moved
-from pairedit.measure.verdict import NAME_IT, NOT_KNOWN
+from pairedit.measure.verdict import guess, not_known
 
 SEEN = 0.05  # of an attribute's range: what moves less is not named
 NAMED = 3  # attributes that move besides the edit
@@ -40,10 +40,7 @@ def _of_one(result: Result) -> list[str]:
     """Say what one slider does and what else moves."""
     sentences = [_does(result), _besides(result)]
     if result.seen.guessed:
-        sentences.append(
-            f"Nobody named what the pairs change: {result.seen.attribute} is a guess, because it "
-            f"is what they move most; {NAME_IT}."
-        )
+        sentences.append(f"{capital(guess(result.seen))}.")
     return [sentence for sentence in sentences if sentence]
 
 
@@ -52,7 +49,8 @@ def _does(result: Result) -> str:
     verdict, seen = result.verdict, result.seen
     last = seen.scales[-1]
     if verdict.name in FAILED:
-        moves = f"moves {seen.attribute}" if seen.attribute else "changes something"
+        named = seen.attribute and not seen.guessed
+        moves = f"moves {seen.attribute}" if named else "changes something"
         return FAILED[verdict.name].format(last=last, moves=moves)
     paired = "pairs" in seen.has
     start, unit, here = value_of(result, measures.usable_from), result.unit, result.subject.unit
@@ -83,18 +81,15 @@ def _scaled(subject: Subject, unit: Unit) -> str:
 def _what(result: Result) -> tuple[str, str]:
     """Say what changes, and what of it nothing here has read."""
     seen = result.seen
-    if seen.attribute:
-        how = " as its pairs do" * ("pairs" in seen.has)
-        if seen.guessed:
-            return f"It seems to change {seen.attribute}{how} (a guess: nobody named the edit)", ""
-        return f"It changes {seen.attribute}{how}", ""
+    if seen.attribute and not seen.guessed:
+        return f"It changes {seen.attribute}{' as its pairs do' * ('pairs' in seen.has)}", ""
+    along = "It changes the pictures in the direction of its pairs"
+    if seen.guessed and seen.attribute:
+        along += f" (is it {seen.attribute}? a guess: nobody named the edit)"
     if "clip" in seen.has:
-        return "It changes the pictures in the direction of its pairs", ", as CLIP reads it"
-    if seen.unread and "pairs" in seen.has:
-        return (
-            "It changes the pictures in the direction of its pairs",
-            ", as the pictures themselves tell",
-        )
+        return along, ", as CLIP reads it"
+    if seen.by_pictures and "pairs" in seen.has:
+        return along, ", as the pictures themselves tell"
     return "It changes the pictures", ", but nothing here reads what changes"
 
 
@@ -104,7 +99,7 @@ def _besides(result: Result) -> str:
         return ""
     seen, change = result.seen, moved(result)
     if seen.unread:
-        return f"What else moves is not known ({NOT_KNOWN})."
+        return f"What else moves is not known ({not_known(seen)})."
     if not change:
         return "What else moves is not known, because nothing here reads attributes."
     own = {seen.attribute, *seen.tied}
@@ -148,10 +143,8 @@ def _of_several(group: Sequence[Result]) -> list[str]:
                     "Their 95 % intervals overlap, so this does not show that they differ."
                 )
             break
-    if any(result.seen.guessed for result in group):
-        name = next(r.seen.attribute for r in group if r.seen.guessed)
-        sentences.append(f"Nobody named what the pairs change: {name} is a guess; {NAME_IT}.")
-    return sentences
+    guesses = [guess(result.seen) for result in group if result.seen.guessed]
+    return sentences + [f"{capital(text)}." for text in guesses[:1]]
 
 
 def _costs(group: Sequence[Result], measured: Measure) -> dict[str, float]:
@@ -172,6 +165,11 @@ def _overlap(group: Sequence[Result], measured: Measure, least: str, most: str) 
     if least not in known or most not in known:
         return False  # several trainings of each are compared by a test
     return float(known[most].low) <= float(known[least].high)
+
+
+def capital(text: str) -> str:
+    """Begin a sentence."""
+    return text[0].upper() + text[1:]
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from pairedit.measure.charts import Series, bars, chart, legend
 from pairedit.measure.drawn import COSTS, GAINS, cost_of, effects, gain_of, losses, prices
 from pairedit.measure.evaluate import Result
 from pairedit.measure.families import comparisons, leading
-from pairedit.measure.findings import SEEN, found
+from pairedit.measure.findings import SEEN, capital, found
 from pairedit.measure.table import comparable, heads, moved, table
 from pairedit.measure.tables import definitions, measured_table, missing, sliders_table
 from pairedit.runs.losses import Curve
@@ -87,8 +87,8 @@ def _found(edit: str, group: Sequence[Result]) -> str:
     """Write what was found of one edit."""
     lead = f"<b>{escape(edit)}.</b> " if edit else ""
     if len(group) == 1:
-        name = group[0].verdict.name
-        lead += f"<b class='{name.split()[0]}'>{name.capitalize()}.</b> "
+        verdict = group[0].verdict
+        lead += f"<b class='{verdict.name.split()[0]}'>{capital(verdict.told)}.</b> "
     return f"<p class=found>{lead}{escape(_kept(' '.join(found(group))))}</p>"
 
 

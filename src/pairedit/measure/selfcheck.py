@@ -115,10 +115,11 @@ def check_slider(
             "seed" if len(lanes) == 1 else "seeds",
         )
     level = logging.WARNING if verdict.advice else logging.INFO
-    advice = f": {verdict.advice}" if verdict.advice else ""
-    log.log(level, "%s: verdict %s%s", subject.dataset, verdict.name, advice)
+    advice = f": {verdict.advise(str(subject.path))}" if verdict.advice else ""
+    log.log(level, "%s: verdict %s%s", subject.dataset, verdict.told, advice)
     content = {
         "verdict": verdict.name,
+        "doubt": verdict.doubt,
         "advice": verdict.advice,
         "updates": {role: asdict(update) for role, update in updates.items()},
         "seeds": [lane[0].seed for lane in lanes],

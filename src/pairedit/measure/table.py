@@ -35,7 +35,7 @@ def table(results: Sequence[Result]) -> list[tuple[str, ...]]:
     rows = []
     for family in families(results):
         alone = family.members[0] if len(family.members) == 1 else None
-        verdicts = Counter(result.verdict.name for result in family.members)
+        verdicts = Counter(result.verdict.told for result in family.members)
         rows.append(
             (
                 family.dataset,
@@ -123,6 +123,7 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
                 "flowedit": result.subject.flowedit,
                 "guessed": result.seen.guessed,
                 "verdict": result.verdict.name,
+                "doubt": result.verdict.doubt,
                 "advice": result.verdict.advice,
                 "scales": list(result.seen.scales),
                 "measures": {

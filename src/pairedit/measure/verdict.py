@@ -19,7 +19,7 @@ UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is blac
 ALIKE = 0.5
 # A number of steps means the reverse of a noise level, so the advice names the level.
 LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
-LARGER = "render larger scales (pairedit-gen lora=FILE 'scales={larger}')"
+LARGER = "render larger scales (pairedit-gen lora={lora} 'scales={larger}')"
 ADVICE = {
     "no-op": f"the images stay as they are: {LARGER}, {LONGER}, train longer (steps=), or raise "
     "learning_rate or cfg_eta",
@@ -36,11 +36,8 @@ ADVICE = {
     "name what should change (attribute=, for flux-mini)",
     "works": "",
 }
-NAME_IT = (
-    "if it is wrong, evaluate the slider with the right name (pairedit-eval attribute=NAME), or "
-    "with attribute=none if the probe does not know the edit"
-)
 NOT_KNOWN = "attribute=none: no reader knows the edit"
+NOTHING_STANDS_OUT = "no attribute stands out in the pairs"
 NO_PAIRS = "the pairs were not found; name them with pairs="
 NOT_ASKED = "reader={} was not asked for"
 
@@ -54,25 +51,36 @@ class Verdict:
     best: float  # largest effect before identity is lost, in pairs' worth
     lost_at: float | None  # scale at which identity is lost
     last: float  # the largest scale that was tried
+    doubt: str = ""  # what it rests on, where no attribute was named that a probe reads
+
+    @property
+    def told(self) -> str:
+        """Name it, with its doubt."""
+        return f"{self.name} ({self.doubt})" if self.doubt else self.name
 
     @property
     def advice(self) -> str:
         """Say what to do."""
+        return self.advise("FILE")
+
+    def advise(self, lora: str) -> str:
+        """Say what to do with a LoRA file, in commands that can be typed."""
         larger = ",".join(f"{share * self.last:.2g}" for share in (0, 1, 1.5, 2, 2.5))
-        return ADVICE[self.name].format(larger=f"[{larger}]")
+        return ADVICE[self.name].format(larger=f"[{larger}]", lora=lora)
 
 
 def judge(seen: Evidence) -> Verdict:
     """Judge a slider by its positive scales.
 
     no-op: the images hardly change. destructive: identity is lost by the first scale, or before
-    anything of the edit is seen. reversed: the attribute moves the other way. off target: less
-    than a tenth of one pair's worth. weak: less than `Evidence.match` of it. works: more.
-    unlike: either of these by the attribute, which does not tell what else the pairs show, while
-    at no scale the images change where the pairs differ; the same of an edit that no reader knows.
-    Without a reader that tells directions apart, the image distance alone decides. Without pairs
-    the attribute's range stands for their worth and nothing is weak; without either, what is
-    neither a no-op nor destructive merely changes.
+    anything of the edit is seen. reversed: the edit moves the other way. off target: less than a
+    tenth of one pair's worth. weak: less than `Evidence.match` of it. works: more. unlike: either
+    of these by the attribute, which does not tell what else the pairs show, while at no scale the
+    images change where the pairs differ; the same of an edit that no reader knows. Where nobody
+    named the attribute, the pictures tell all of this, and those that change elsewhere reverse
+    nothing. Without a reader that tells directions apart, the image distance alone decides.
+    Without pairs the attribute's range stands for their worth and nothing is weak; without
+    either, what is neither a no-op nor destructive merely changes.
     """
     scales = seen.scales
     up = [k for k, scale in enumerate(scales) if scale > 0]
@@ -90,7 +98,7 @@ def judge(seen: Evidence) -> Verdict:
         name = "destructive"
     elif not paired and "attribute" not in seen.has:
         name = "changes"
-    elif best < NOTICED and float(shares[kept].min()) < -NOTICED / 2:
+    elif best < NOTICED and float(shares[kept].min()) < -NOTICED / 2 and _tells(seen, kept):
         name = "reversed"
     elif best < NOTICED:
         name = "destructive" if gone == gone else "off target"
@@ -104,7 +112,40 @@ def judge(seen: Evidence) -> Verdict:
         best=best,
         lost_at=gone if not torch.tensor(gone).isnan() else None,
         last=scales[-1],
+        doubt=_doubt(seen),
     )
+
+
+def guess(seen: Evidence) -> str:
+    """Say that nobody named the edit, what was made of it, and how to name it."""
+    if seen.attribute:
+        return (
+            f"nobody named what the pairs change, so the pictures decide; {seen.attribute} is a "
+            "guess, because it is what they move most; if it is right, name it (pairedit-eval "
+            f"attribute={seen.attribute}); if the probe does not know the edit, say attribute=none"
+        )
+    return (
+        f"nobody named what the pairs change, and {NOTHING_STANDS_OUT}, so the pictures alone "
+        "decide; if the probe reads the edit, name it (pairedit-eval attribute=NAME)"
+    )
+
+
+def not_known(seen: Evidence) -> str:
+    """Say why no attribute of an edit is read."""
+    return NOTHING_STANDS_OUT if seen.guessed else NOT_KNOWN
+
+
+def _doubt(seen: Evidence) -> str:
+    """Say what a verdict rests on where it is no attribute that somebody named."""
+    if not seen.by_pictures:
+        return ""
+    by = "by CLIP" if "clip" in seen.has else "by the pictures alone"
+    return f"{by}; nobody named the edit" if seen.guessed else by
+
+
+def _tells(seen: Evidence, kept: list[int]) -> bool:
+    """Say whether the other way is known to be that of the edit."""
+    return not seen.by_pictures or _alike(seen, kept)
 
 
 def _alike(seen: Evidence, kept: list[int]) -> bool:
