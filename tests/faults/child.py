@@ -139,11 +139,11 @@ def _run(command: str, words: list[str], folder: str, log: str, faults: Mapping[
     import torch
 
     from pairedit import cli
-    from pairedit.jobs import closing
+    from pairedit.jobs import shooting
 
     torch.set_num_threads(1)
     # A report shows more people where there is time for it: on a busy machine not the same ones.
-    closing.further_lanes = lambda *_: 0
+    shooting.further_lanes = lambda *_: 0
     sys.argv = [f"pairedit-{command}", *words]
     _suffer(**faults)
     getattr(cli, command)()

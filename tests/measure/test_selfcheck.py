@@ -8,8 +8,11 @@ import re
 import pytest
 
 from composing import composed
+from pairedit.jobs import shooting
 from pairedit.jobs.train import run_training
+from pairedit.lora.file import inspect_lora
 from pairedit.measure.selfcheck import LANES, Update, further_lanes, update_of
+from pairedit.measure.verdict import Verdict
 from pairedit.plan.train import plan_train
 from tiny import strong_lora
 
@@ -22,11 +25,11 @@ def test_training_ends_with_evidence(train_disc, tmp_path):
         assert re.search(
             rf"disc: {role} LoRA changes the weights of {modules} modules by [\d.e-]+ %", out
         )
-    assert re.search(r"disc: image change at scale -0\.2: \+0\.0\d\d, 0\.2: .* \(\d seeds?\)", out)
+    assert re.search(r"disc: image change at scale -0\.5: \+0\.0\d\d, 0\.5: .* \(\d seeds?\)", out)
     found = json.loads((tmp_path / "a/disc/report.json").read_text(), parse_constant=pytest.fail)
     assert f"disc: verdict {found['verdict']}" in out
     assert found["updates"]["semantic"]["norm"] > 0
-    assert found["scales"] == [-0.2, 0, 0.2, 0.4, 0.6]
+    assert found["scales"] == [-0.5, 0, 0.5, 1, 1.5], "at the usual scales hardly anything shows"
     code, out, _ = train_disc(tmp_path / "b", "report=false")
     assert code == 0
     assert "verdict" not in out
@@ -41,6 +44,27 @@ def test_training_without_effect_is_called_so(train_disc, tmp_path):
     (line,) = [line for line in out.splitlines() if "verdict" in line]
     assert line.startswith("disc: verdict no-op: ")
     assert "raise learning_rate" in line
+    lora = tmp_path / "a/disc/semantic.safetensors"
+    assert f"(pairedit-gen lora={lora} 'scales=[0,1.5,2.2,3,3.8]')" in line, "ready to be typed"
+    assert "disc: little shows up to scale 0.6, so the preview goes on to 1.5, and so does" in out
+    assert inspect_lora(lora)["shown"] == [-0.5, 0, 0.5, 1, 1.5]
+    report = (lora.parent / "report.html").read_text()
+    assert "lora=FILE" in report
+    assert str(tmp_path) not in report
+
+
+@pytest.mark.parametrize(("name", "lost"), [("works", None), ("destructive", 0.2), ("weak", 0.4)])
+def test_what_shows_or_loses_the_person_is_not_shown_further(
+    train_disc, tmp_path, monkeypatch, name, lost
+):
+    found = Verdict(name=name, change=1.0, best=1.0, lost_at=lost, last=0.6)
+    monkeypatch.setattr(shooting, "judge", lambda seen: found)
+    code, out, _ = train_disc(tmp_path / "a", "preview=false")
+    assert code == 0
+    assert "little shows" not in out
+    found = json.loads((tmp_path / "a/disc/report.json").read_text())
+    assert found["scales"] == [-0.2, 0, 0.2, 0.4, 0.6]
+    assert "shown" not in inspect_lora(tmp_path / "a/disc/semantic.safetensors")
 
 
 @pytest.mark.heavy

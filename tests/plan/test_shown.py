@@ -5,7 +5,7 @@ import pytest
 from composing import composed
 from pairedit.lora.file import annotate_lora
 from pairedit.plan.gen import plan_gen
-from pairedit.plan.usual import DEFAULT_SCALES, GRID_SCALES
+from pairedit.plan.usual import DEFAULT_SCALES, FURTHER_SCALES, GRID_SCALES
 
 USE = {"skip": 0.6, "local": True, "schedule": 1.0, "by": "probe"}
 WORTH = {
@@ -81,6 +81,21 @@ def test_each_of_several_sliders_in_its_own_pairs(plan, calibrated, loras):
     own = f"[{calibrated},{{path: {other}, scales: [0.4]}}]"
     assert scales(plan(path=own)) == [SHARED, (0.4,) * 5]
     assert scales(plan("grid=true", path=both))[0] == GRID_SCALES * 4
+
+
+def test_a_slider_that_hardly_shows_is_shown_as_in_its_preview(plan, lora, loras):
+    further = [-0.5, 0, 0.5, 1, 1.5]
+    annotate_lora(lora.path, shown=further)
+    assert scales(found := plan()) == [FURTHER_SCALES]
+    assert found.worth is None, "nobody knows what one pair is"
+    assert scales(plan("scales=[0,0.3]")) == [(0.0, 0.3)]
+    both = f"[{lora.path},{loras[1].path}]"
+    assert scales(plan(path=both)) == [DEFAULT_SCALES] * 2, "the other one shows at these"
+    annotate_lora(lora.path, use=USE, calibration=WORTH)
+    assert scales(plan()) == [SHARED], "what was measured holds"
+    for strange in ("1", [0, 1], [0, 1, 2, 3, "4"], [0, 1, 2, 3, None]):
+        annotate_lora(lora.path, calibration=None, shown=strange)
+        assert scales(plan()) == [DEFAULT_SCALES]
 
 
 def test_pairs_are_those_of_the_file_where_they_are_there(plan, lora, pair_folder, tmp_path):

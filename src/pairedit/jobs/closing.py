@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from pairedit.data.images import load_image
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
 from pairedit.jobs.noting import calibration
+from pairedit.jobs.shooting import PREVIEW_LANES, first_lanes
 from pairedit.lora.file import LoraFile, annotate_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
 from pairedit.measure.choice import Choice, by_trial
@@ -23,28 +23,25 @@ from pairedit.measure.evaluate import Setting
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
 from pairedit.measure.report import Shown, write_report
 from pairedit.measure.selfcheck import (
-    LANES,
     check_content,
     check_slider,
-    further_lanes,
     update_of,
 )
 from pairedit.measure.subject import Subject, Unit
-from pairedit.pictures.lanes import PLAIN, Look, draw_emblem, draw_sheet, lanes_of
+from pairedit.pictures.lanes import PLAIN, Look, draw_emblem, draw_sheet
 from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
-from pairedit.plan.shown import shares_of
+from pairedit.plan.shown import SHOWN, shares_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted, written
-from pairedit.plan.usual import DEFAULT_SCALES
+from pairedit.plan.usual import DEFAULT_SCALES, FURTHER_SCALES
 from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample, Slider, generate
 
 log = logging.getLogger(__name__)
 
-PREVIEW_LANES = 2  # seeds 0 and 1
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 REPORT = "report.html"
 MATCH = 0.5  # share of a pair's worth at which what else moves is told, as by `check_slider`
@@ -102,7 +99,8 @@ def show_and_check_slider(
         lean=subject.lean,
         flowedit=subject.flowedit,
     )
-    lanes = _few_lanes(base, plan, slider, seconds)
+    lanes = first_lanes(base, plan, subject, slider, readers, seconds, settled=unit is not None)
+    entries |= {SHOWN: list(FURTHER_SCALES)} if lanes[0][-1].scales[0] != scales[-1] else {}
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
         bands = [band_of(subject.pairs, plan.training.size)] if subject.pairs else []
@@ -200,28 +198,6 @@ def _choose(
 def _short(unit: Unit) -> Unit:
     """Give a scale that few people tell as many digits as they can tell."""
     return replace(unit, scale=float(f"{unit.scale:.2g}"))
-
-
-def _few_lanes(base: Base, plan: TrainPlan, slider: Slider, seconds: float) -> list[list[Sample]]:
-    """Render as many seeds as the preview needs, and more for the report while time is left."""
-
-    def shoot(seeds: Sequence[int]) -> list[list[Sample]]:
-        samples = generate(
-            base,
-            sliders=[slider],
-            prompts=[plan.model.prompt],
-            seeds=seeds,
-            rendering=plan.preview_at,
-        )
-        return lanes_of(list(samples))
-
-    first = PREVIEW_LANES if plan.preview else 1
-    started = time.perf_counter()
-    lanes = shoot(range(first))
-    spent = time.perf_counter() - started
-    more = LANES - first if plan.scored else further_lanes(spent, first, seconds)
-    more = more if plan.report else 0
-    return lanes + shoot(range(first, first + more)) if more else lanes
 
 
 def _show(

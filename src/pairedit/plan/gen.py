@@ -101,7 +101,7 @@ def plan_gen(config: DictConfig) -> GenPlan:
     uses = one_way(uses_of(config, sliders, headers, edit, problems), paths, notes)
     units, pairwise = _units(config, paths, headers, uses, rendering, problems, notes)
     if not config.grid:
-        sliders = in_pairs(sliders, pairwise)
+        sliders = in_pairs(sliders, pairwise, headers)
     pairs = pairs_shown(config.pairs, dict(zip(paths, headers, strict=True)), problems, notes)
     problems.expect(
         not config.differences or any(not any(s) for s in _columns(sliders)),

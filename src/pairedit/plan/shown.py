@@ -16,11 +16,12 @@ from pairedit.data.glance import glance
 from pairedit.files import locate
 from pairedit.plan.eval import origin
 from pairedit.plan.pairs import pairs_folder
-from pairedit.plan.parse import Wanted
-from pairedit.plan.usual import SHARES
+from pairedit.plan.parse import Wanted, is_number
+from pairedit.plan.usual import DEFAULT_SCALES, SHARES
 from pairedit.problems import Problems
 
 Metadata = Mapping[str, Any]
+SHOWN = "shown"  # entry of a LoRA's metadata: the scales of its preview, where they are not usual
 
 
 def pairs_shown(
@@ -56,22 +57,36 @@ def pairs_shown(
     return shown
 
 
-def in_pairs(sliders: Sequence[Wanted], units: Sequence[float | None]) -> list[Wanted]:
+def in_pairs(
+    sliders: Sequence[Wanted],
+    units: Sequence[float | None],
+    headers: Sequence[Metadata | None] = (),
+) -> list[Wanted]:
     """Give sliders whose scales nobody chose those that are worth shares of a pair.
 
-    Only where all of these know what that is; else they keep the usual ones.
+    Where nobody knows what a pair is, those that the preview showed, if the usual ones hardly
+    showed the edit. Only where all of these sliders know; else they keep the usual ones.
 
     Args:
         sliders: each with its scales.
         units: the scale that is worth one pair of each.
+        headers: the metadata of each.
     """
-    usual = [slider.usual for slider in sliders]
-    if not all(unit for unit, mine in zip(units, usual, strict=True) if mine):
+    noted = [_noted(header or {}) for header in headers] or [None] * len(sliders)
+    known = [shares_of(unit) if unit else scales for unit, scales in zip(units, noted, strict=True)]
+    if not all(mine for slider, mine in zip(sliders, known, strict=True) if slider.usual):
         return list(sliders)
     return [
-        replace(slider, scales=shares_of(unit)) if slider.usual else slider
-        for slider, unit in zip(sliders, units, strict=True)
+        replace(slider, scales=mine) if slider.usual else slider
+        for slider, mine in zip(sliders, known, strict=True)
     ]
+
+
+def _noted(metadata: Metadata) -> tuple[float, ...] | None:
+    """Return the scales that a file notes as those of its preview; it may come from anybody."""
+    scales = metadata.get(SHOWN)
+    fits = isinstance(scales, list) and len(scales) == len(DEFAULT_SCALES)
+    return tuple(map(float, scales)) if fits and all(map(is_number, scales)) else None
 
 
 def shares_of(unit: float) -> tuple[float, ...]:
