@@ -101,10 +101,31 @@ def test_it_opens_with_what_was_found(written, pairs):
 
 def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
     text = written({"age": [slider(pairs, unit=Unit(scale=0.4, error=0.12, people=3))]})
-    here = "scale 0.5 is worth one pair here ± 0 % (3 people)"
-    assert f"{here}; its file notes 0.4 ± 12 % (3 people), from other people" in words(text)
+    noted = "scale 0.4 is worth one pair ± 12 % (3 people), as its file notes"
+    assert noted in words(text)
+    assert (
+        "Use scale 0.4 (calibrated=true takes it for one pair); for the people on this page it is "
+        "0.5 ± 0 % (3 people), because other people were read, and people differ"
+    ) in words(text)
     assert "<b>0.4 = one pair</b>" in text
     assert float(Page(text).ranges[0]["value"]) == 0.4
+
+
+def test_one_person_has_no_interval(written, pairs):
+    text = written({"age": [slider(pairs, lanes=1, unit=Unit(scale=0.4, error=0.1, people=3))]})
+    found = words(text)
+    assert "for the person on this page it is 0.5 (one person, no interval), because" in found
+    assert "class='band" not in text, "no line stands for an interval"
+    assert "<figcaption>pairs&#x27; worth of change; one person, no interval" in text
+    assert "<td data-head='one pair at'>0.50 (one person, no interval)</td>" in text
+    assert "nan" not in text.replace("nano", "")
+    assert "class='band" in written({"age": [slider(pairs, lanes=2)]})
+
+
+def test_people_who_do_not_get_to_the_noted_scale_are_said_to(written, pairs):
+    weak = slider(pairs, moves=(0.2, 0.0), unit=Unit(scale=0.4, error=0.1, people=3))
+    found = words(written({"age": [weak]}))
+    assert "; the people on this page do not get to one pair" in found
 
 
 def test_a_scale_of_finished_pictures_says_so(written, pairs):

@@ -77,7 +77,7 @@ def test_one_person_says_nothing_of_others_and_a_weak_slider_has_no_scale():
         str(Unit(scale=1, error=None, people=1)),
         str(Unit(scale=1, error=0.123, people=12)),
     ) == (
-        "(1 person)",
+        "(one person, no interval)",
         "± 12 % (12 people)",
     )
 
@@ -154,9 +154,10 @@ def test_a_calibrated_slider_lands_within_ten_percent_on_people_it_never_saw(
     def read(images, references):
         return torch.stack([images.mean(1).flatten(1) @ moved, images.mean((1, 2, 3))], 1)
 
-    probe = Instrument(read=read, columns=("moved", "bright"))
+    probe = Instrument(read=read, columns=("age", "bright"))
     monkeypatch.setattr(bench, "open_readers", lambda *args, **more: ({"probe": probe}, {}))
     words = [f"lora={lora.path}", f"pairs={tmp_path / 'pairs'}", "scales=[0.2,0.4,1]", "skip=1"]
+    words += ["attribute=age"]  # nobody else is read for a guess
     words += ["prompts=[a]", "seeds={start: 0, count: 12}", f"hydra.run.dir={tmp_path / 'e'}"]
     code, out, err = command("eval", *words)
     assert (code, err) == (0, ""), err

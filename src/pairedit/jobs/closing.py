@@ -131,7 +131,7 @@ def _shown(plan: TrainPlan, lora: LoraFile, lanes: Sequence[Sequence[Sample]]) -
     """
     return Shown(
         settings={
-            "trained": f"{plan.method_name}, {lora.metadata['step']} updates",
+            "trained": f"{plan.method_name}, {lora.metadata['step']} steps",
             "model": plan.model.name,
             "seeds": [lane[0].seed for lane in lanes],
             "prompts": [plan.model.prompt],

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 460, 300  # units of the drawing; the page scales it to its place
-LEFT, TOP, RIGHT, BOTTOM = 52, 14, 14, 44  # margins of the axes
+# Units of the drawing, which the page scales to its place: on a phone to 350 px, where 14 units of
+# text are 12 px.
+WIDTH, HEIGHT = 400, 280
+LEFT, TOP, RIGHT, BOTTOM = 52, 14, 14, 50  # margins of the axes
 LOOKS = 7  # colours of the page; after the last one the first one comes again
 FAINT = 7  # the look of a line that stands behind the others
 TICKS = 5  # on an axis, about
@@ -62,11 +64,11 @@ def chart(
     parts = [
         *(
             f"<line class=grid x1={LEFT} x2={WIDTH - RIGHT} y1={_n(up(v))} y2={_n(up(v))} />"
-            f"<text class=tick x={LEFT - 8} y={_n(up(v) + 4)} text-anchor=end>{v:g}</text>"
+            f"<text class=tick x={LEFT - 8} y={_n(up(v) + 5)} text-anchor=end>{v:g}</text>"
             for v in up.ticks
         ),
         *(
-            f"<text class=tick x={_n(across(v))} y={HEIGHT - BOTTOM + 18} "
+            f"<text class=tick x={_n(across(v))} y={HEIGHT - BOTTOM + 20} "
             f"text-anchor=middle>{v:g}</text>"
             for v in across.ticks
         ),

@@ -9,11 +9,13 @@ from pairedit.measure import measures
 from pairedit.measure.charts import FAINT, Series
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
+from pairedit.measure.table import ALONE
 from pairedit.runs.losses import Curve, means
 
 # What an edit does and what it costs, by the first of the measures that there is, and its caption.
 GAINS = {measures.share: "pairs' worth of change", measures.image_change: "image change"}
 COSTS = {measures.off_target: "off-target change", measures.identity_lost: "way to another person"}
+LOSS = "mean over a tenth of the steps"
 POINTS = 300  # of a curve of losses
 
 
@@ -25,6 +27,12 @@ def gain_of(result: Result) -> Measure:
 def cost_of(result: Result) -> Measure:
     """Return the measure of what the edit costs."""
     return next(measured for measured in COSTS if measured in result.summaries)
+
+
+def gained(result: Result) -> str:
+    """Say what the measure of the edit is, and where it has no interval."""
+    gain = gain_of(result)
+    return f"{GAINS[gain]}; {ALONE}" if result.summaries[gain].alone else GAINS[gain]
 
 
 def effects(group: Sequence[Result], labels: Sequence[str]) -> list[Series]:

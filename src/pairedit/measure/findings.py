@@ -10,7 +10,7 @@ from pairedit.measure.evidence import Measure
 from pairedit.measure.families import families, spread, value_of
 from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.table import comparable, moved
-from pairedit.measure.verdict import guess, not_known
+from pairedit.measure.verdict import COUNTED, guess, not_known
 
 SEEN = 0.05  # of an attribute's range: what moves less is not named
 NAMED = 3  # attributes that move besides the edit
@@ -53,24 +53,38 @@ def _does(result: Result) -> str:
         moves = f"moves {seen.attribute}" if named else "changes something"
         return FAILED[verdict.name].format(last=last, moves=moves)
     paired = "pairs" in seen.has
-    start, unit, here = value_of(result, measures.usable_from), result.unit, result.subject.unit
+    start, unit, noted = value_of(result, measures.usable_from), result.unit, result.subject.unit
     what, doubt = _what(result)
     parts = [what + (f" from scale {start:.2f} on" if start is not None else "") + doubt]
-    if paired and unit is not None:
+    if noted:
+        does = f"is worth one pair {noted}, as its file notes"
+        parts.append(f"{_scaled(result.subject, noted)} {does}")
+    elif paired and unit is not None:
         told = seen.attribute or seen.unread or "clip" in seen.has
         does = "is worth one pair" if told else "changes as much as the pairs differ"
-        parts.append(f"{_scaled(result.subject, unit)} {does}{' here' * bool(here)} {unit}")
+        parts.append(f"{_scaled(result.subject, unit)} {does} {unit}")
     elif paired:
         parts.append(f"it gets to {100 * verdict.best:.0f} % of what the pairs show")
-    if here:
-        parts.append(f"its file notes {here.scale:.2g} {here}, from other people")
     lost = verdict.lost_at
     parts.append(
         f"people stay who they are up to scale {last:g}, the largest that was tried"
         if lost is None
         else f"from scale {lost:.2g} on it is another person"
     )
-    return "; ".join(parts) + "."
+    return "; ".join(parts) + "." + (_which(noted, unit) if noted else "")
+
+
+def _which(noted: Unit, here: Unit | None) -> str:
+    """Say which scale to use, that of the file or that of this page, and why they differ."""
+    if here is None:
+        there = "the people on this page do not get to one pair's worth"
+    else:
+        many = "person" if here.people == 1 else "people"
+        there = f"for the {many} on this page it is {here.scale:.2g} {here}"
+    return (
+        f" Use scale {noted.scale:.2g} ({COUNTED}); {there}, because other people were read, and "
+        "people differ in how much is left to change."
+    )
 
 
 def _scaled(subject: Subject, unit: Unit) -> str:

@@ -17,8 +17,13 @@ class Summary:
     """Hold a measure's mean over the lanes and its 95 % bootstrap interval."""
 
     mean: Tensor  # float32 [K] or []; NaN where there is none, such as a scale not reached
-    low: Tensor
-    high: Tensor  # infinite where too many resamples do not get there
+    low: Tensor  # NaN of one lane: it tells nothing of others
+    high: Tensor  # the same, and infinite where too many resamples do not get there
+
+    @property
+    def alone(self) -> bool:
+        """Say whether one lane was read, and so there is no interval."""
+        return bool(self.low.isnan().all())
 
 
 def summarise(measured: Measure, seen: Evidence) -> Summary:
@@ -34,6 +39,10 @@ def summarise(measured: Measure, seen: Evidence) -> Summary:
         raise KeyError(f"{measured.name} needs {', '.join(sorted(missing))}")
     value = measured(seen)
     count = len(seen.distance)
+    if count == 1:
+        mean = value[0] if value.ndim else value
+        nothing = torch.full_like(mean, float("nan"))
+        return Summary(mean=mean, low=nothing, high=nothing)
     generator = torch.Generator().manual_seed(0)
     picked = torch.randint(count, (RESAMPLES, count), generator=generator)
     if value.ndim:

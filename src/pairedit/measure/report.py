@@ -14,18 +14,15 @@ import pairedit
 from pairedit.data.images import load_images
 from pairedit.files import replacing
 from pairedit.measure import measures, page
-from pairedit.measure.charts import Series, bars, chart, legend
-from pairedit.measure.drawn import COSTS, GAINS, cost_of, effects, gain_of, losses, prices
 from pairedit.measure.evaluate import Result
-from pairedit.measure.families import comparisons, leading
-from pairedit.measure.findings import SEEN, capital, found
-from pairedit.measure.table import comparable, heads, moved, table
+from pairedit.measure.families import comparisons
+from pairedit.measure.findings import capital, found
+from pairedit.measure.panels import panels
+from pairedit.measure.table import heads, table
 from pairedit.measure.tables import definitions, measured_table, missing, sliders_table
 from pairedit.runs.losses import Curve
 
 PAIRS = 3  # shown of each edit
-BARS = 6  # attributes that are shown to move, besides the edited one
-LEAST = 0.1  # of an attribute's range: the longest bar stands for so much at least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +161,7 @@ def _edit(edit: str, group: Sequence[Result], shown: Shown, key: str) -> str:
             f"</summary>{strip}{measured_table(result)}</details>"
         )
     every = f"<h3>All pictures</h3>{_film(f'{key}-0', first)}" if len(group) == 1 and films else ""
-    return f"{beside}{_panels(edit, group, shown)}{every}{details}"
+    return f"{beside}{panels(group, shown.losses, shown.grids.get(edit))}{every}{details}"
 
 
 def _lanes(result: Result) -> list[int]:
@@ -240,61 +237,3 @@ def _plate(plate: Plate | None) -> str:
     )
     title = "<h3>Side by side, each at the scale where all are equally strong</h3>"
     return f"{title}<div class=plates>{rows}</div>"
-
-
-def _panels(edit: str, group: Sequence[Result], shown: Shown) -> str:
-    """Draw the charts of an edit."""
-    few = leading(group)
-    labels = [result.subject.label for result in few]
-    gain, cost = gain_of(few[0]), cost_of(few[0])
-    level = [(1.0, "one pair")] if gain is measures.share else []
-    strength, price = effects(few, labels), prices(few, labels)
-    panels = [
-        _panel(
-            "Effect by scale", chart(strength, x="scale", y=GAINS[gain], levels=level), GAINS[gain]
-        ),
-        _panel(
-            "What else changes: lower is better",
-            chart(price, x=GAINS[gain], y=COSTS[cost]),
-            COSTS[cost],
-        ),
-    ]
-    if found := _losses(few, labels, shown.losses):
-        panels.append(
-            _panel("Loss of the training", chart(found, x="step", y="loss", log=True), "")
-        )
-    if grid := shown.grids.get(edit):
-        panels.append(_panel("The sweep", f"<img alt='' src='{page.url_of(grid)}'>", ""))
-    panels += [_moved(result, alone=len(group) == 1) for result in few if moved(result)]
-    return legend(strength) + f"<div class=panels>{''.join(panels)}</div>"
-
-
-def _panel(title: str, drawing: str, what: str = "") -> str:
-    """Write a chart below its title, and what runs upwards."""
-    if not drawing:
-        return ""
-    note = f"<figcaption>{escape(what)}</figcaption>" if what else ""
-    return f"<figure><h3>{escape(title)}</h3>{note}{drawing}</figure>"
-
-
-def _losses(
-    few: Sequence[Result], labels: Sequence[str], known: Mapping[Path, Curve]
-) -> list[Series]:
-    """Draw the losses of trainings; of a single one every step as well."""
-    curves = {r.subject.label: known[r.subject.path] for r in few if known.get(r.subject.path)}
-    return losses(curves, labels)
-
-
-def _moved(result: Result, *, alone: bool) -> str:
-    """Show the edited attribute and those that move most besides."""
-    change, seen = moved(result), result.seen
-    own = {seen.attribute, *seen.tied}
-    most = sorted((name for name in change if name not in own), key=lambda n: -abs(change[n]))
-    tied = [name for name in seen.tied if abs(change.get(name, 0.0)) >= SEEN]
-    names = [*(name for name in change if name == seen.attribute), *tied, *most[:BARS]]
-    longest = max(LEAST, *(abs(change[name]) for name in names))
-    scale, _ = comparable(result)
-    title = "What moves" if alone else result.subject.label
-    note = f"at scale {scale:.2g}, in % of each attribute's range" + ", the most first" * alone
-    values = [(name, change[name], name in own) for name in names]
-    return _panel(title, bars(values, most=longest), note)

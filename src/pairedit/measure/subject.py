@@ -20,8 +20,9 @@ class Unit:
 
     def __str__(self) -> str:
         """Say how sure it is."""
-        many = f"{self.people} {'person' if self.people == 1 else 'people'}"
-        return f"({many})" if self.error is None else f"± {100 * self.error:.0f} % ({many})"
+        if self.error is None:
+            return "(one person, no interval)"
+        return f"± {100 * self.error:.0f} % ({self.people} people)"
 
 
 @dataclass(frozen=True, kw_only=True)

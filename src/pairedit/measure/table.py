@@ -18,6 +18,7 @@ from pairedit.measure.measures import MEASURES
 from pairedit.measure.subject import Unit
 
 ABSENT = "–"
+ALONE = "one person, no interval"
 USABLE = Column("usable scales", place=30)  # between two measures, so it is drawn here
 
 
@@ -222,5 +223,7 @@ def _cell(column: Column, summary: Summary | None) -> str:
         return ABSENT
     if column.percent:
         return f"{100 * mean:.0f} %"
+    if summary.alone:
+        return f"{mean:.{column.digits}f} ({ALONE})"
     ends = [ABSENT if end is None else f"{end:.{column.digits}f}" for end in (low, high)]
     return f"{mean:.{column.digits}f} ({' … '.join(ends)})"

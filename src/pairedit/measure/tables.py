@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from html import escape
 
 from pairedit.measure.evaluate import Result
 from pairedit.measure.measures import MEASURES
+from pairedit.measure.table import ALONE
 from pairedit.measure.verdict import NOT_ASKED
 
 OPTIONAL = {"clip", "dino", "lpips", "arcface"}  # readers that need weights of their own
@@ -54,13 +56,13 @@ def measured_table(result: Result) -> str:
         name = escape(measured.name)
         ends = zip(summary.low.reshape(-1), summary.high.reshape(-1), strict=True)
         cells = [
-            f"<td title='{float(low):.3f} to {float(high):.3f}'>{number(float(mean))}</td>"
+            f"<td title='{_span(float(low), float(high), ' to ')}'>{number(float(mean))}</td>"
             for mean, (low, high) in zip(summary.mean.reshape(-1), ends, strict=True)
         ]
         if summary.mean.ndim:
             curves += f"<tr><th scope=row>{name}</th>{''.join(cells)}</tr>"
         else:
-            span = f"{number(float(summary.low))} … {number(float(summary.high))}"
+            span = _span(float(summary.low), float(summary.high), " … ")
             singles += f"<tr><th scope=row>{name}</th>{cells[0]}<td>{span}</td></tr>"
     return (
         f"<table class=scales><tr><th scope=col>scale</th>{heads}</tr>{curves}</table>"
@@ -97,6 +99,11 @@ def definitions(results: Sequence[Result]) -> str:
         if measured in taken
     )
     return f"<details><summary>What the measures mean</summary><dl>{items}</dl></details>"
+
+
+def _span(low: float, high: float, between: str) -> str:
+    """Write an interval."""
+    return ALONE if math.isnan(low) else f"{number(low)}{between}{number(high)}"
 
 
 def number(value: float) -> str:

@@ -69,6 +69,8 @@ def around(seen: Evidence) -> Evidence:
     """
     known = summarise(measures.calibration, seen)
     low, high = float(known.low), float(known.high)
+    if known.alone:
+        low = high = float(known.mean)
     last = len(seen.scales) - 1
     first = max((k for k, scale in enumerate(seen.scales) if scale <= low), default=last)
     end = min((k for k, scale in enumerate(seen.scales) if scale >= high), default=last)

@@ -38,6 +38,7 @@ ADVICE = {
 }
 NOT_KNOWN = "attribute=none: no reader knows the edit"
 NOTHING_STANDS_OUT = "no attribute stands out in the pairs"
+COUNTED = "calibrated=true takes it for one pair"
 NO_PAIRS = "the pairs were not found; name them with pairs="
 NOT_ASKED = "reader={} was not asked for"
 
