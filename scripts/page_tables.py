@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from worth_table import mean, newest
+from worth_table import mean, newest, people
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/results"
@@ -182,6 +182,7 @@ def figures() -> dict[str, str]:
     return spread() | {
         "calibrated by 12 seeds": calibrated(),
         "edits compared": str(len(edits)),
+        "people of a figure": str(people()),
         "off-target, full": f"{full:.3f}",
         "off-target, ours": f"{ours:.3f}",
         "off-target, ours, one pair": f"{one:.3f}",

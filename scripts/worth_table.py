@@ -20,9 +20,19 @@ RECIPE, USE = "graded-150", "chosen"  # what a user gets who asks for nothing
 SCALE, MOST = "one pair at", "reach"
 
 
+def results() -> Mapping[str, Mapping]:
+    """Read the newest figures, and what they are about."""
+    return json.loads(max(RESULTS.glob("*.json")).read_text())
+
+
 def newest() -> Mapping[str, Mapping[str, Mapping[str, float | None]]]:
-    """Read the figures by job and use."""
-    return json.loads(max(RESULTS.glob("*.json")).read_text())["jobs"]
+    """Return the figures by job and use."""
+    return results()["jobs"]
+
+
+def people() -> int:
+    """Return how many people each slider was measured on."""
+    return results()["about"]["seeds"]
 
 
 def mean(values: Sequence[float | None]) -> float | None:
@@ -41,7 +51,8 @@ def text() -> str:
         edit: tuple(mean([one[key] for one in each]) for key in (SCALE, MOST))
         for edit, each in found.items()
     }
-    lines = ["| edit | scale worth one pair | of each training | at most, in pairs' worth |"]
+    heads = f"scale worth one pair, of {people()} people | of each training"
+    lines = [f"| edit | {heads} | at most, in pairs' worth |"]
     lines.append("|---|---|---|---|")
     for edit, (scale, most) in sorted(means.items(), key=lambda one: one[1][0] or 9):
         shown = "not reached" if scale is None else f"{scale:.2f}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pairedit.measure.choice import SEEDS
 from pairedit.settings import Training
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,10 @@ SENTENCES = {
     r"(\d+) % less besides the edit": "less beside the edit, %",
     r"That is (\d+) % less, in 150 steps": "less beside the edit, %",
     r"mean of (\d+) edits": "edits compared",
+    r"the table is of (\d+) people": "people of a figure",
+    r"which (\d+) people do not": "people of a figure",
+    r"On (\d+) people smile gets": "people of a figure",
+    r"3 trainings and (\d+) people each": "people of a figure",
     r"training of 150 steps on FLUX\.1-dev took (\d+) s": "default training, flux-dev",
     r"four images took (\d\.\d) s": "four images, flux-dev 80gb",
     r"the scale that 12 seeds find is worth (\.\d+ to \d\.\d+)": "calibrated by 12 seeds",
@@ -153,6 +158,20 @@ def test_steps_are_those_of_the_methods():
 )
 def test_what_is_said_twice_is_said_alike(pattern):
     assert len(set(said(pattern).values())) == 1, said(pattern)
+
+
+def test_the_edits_that_are_not_reached_are_those_of_the_table(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    lines = import_module("worth_table").text().splitlines()
+    missed = [line.split(" | ")[0].strip("| ") for line in lines if "not reached" in line]
+    assert f"one pair's worth with {' or '.join(missed)}, which" in prose(PAGES["choose.md"])
+
+
+def test_a_training_reads_as_many_people_as_the_pages_say():
+    counts = {"three": 3}
+    found = said(r"(?:training reads|at its end is from|trial on) (\w+) (?:people|seeds)")
+    assert len(found) > 3, found
+    assert {counts[count] for count in found.values()} == {len(SEEDS)}, found
 
 
 def test_the_table_of_photographs_is_that_of_the_committed_faces(monkeypatch):
