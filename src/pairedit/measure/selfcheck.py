@@ -119,7 +119,7 @@ def check_slider(
     log.log(level, "%s: verdict %s%s", subject.dataset, verdict.told, advice)
     content = {
         "verdict": verdict.name,
-        "doubt": verdict.doubt,
+        **({"doubt": verdict.doubt} if verdict.doubt else {}),
         "advice": verdict.advice,
         "updates": {role: asdict(update) for role, update in updates.items()},
         "seeds": [lane[0].seed for lane in lanes],

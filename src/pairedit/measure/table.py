@@ -124,7 +124,7 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
                 "flowedit": result.subject.flowedit,
                 "guessed": result.seen.guessed,
                 "verdict": result.verdict.name,
-                "doubt": result.verdict.doubt,
+                **({"doubt": result.verdict.doubt} if result.verdict.doubt else {}),
                 "advice": result.verdict.advice,
                 "scales": list(result.seen.scales),
                 "measures": {
