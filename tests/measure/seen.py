@@ -30,7 +30,7 @@ def faces(attribute: str, value: float, count: int = 4, seed: int = 77) -> torch
 
 
 def rendered(slider: str, edit: str, values=None, scales=SCALES, **options) -> Evidence:
-    """Return what is seen of a slider that sets an attribute, with pairs of an edit."""
+    """Return what is seen of a slider that sets an attribute, with pairs of an edit by name."""
     values = values or [BEFORE + scale for scale in scales]
     return collect(
         torch.stack([faces(slider, value) for value in values], dim=1),
@@ -38,7 +38,7 @@ def rendered(slider: str, edit: str, values=None, scales=SCALES, **options) -> E
         before=faces(edit, BEFORE, 3, seed=5),
         after=faces(edit, AFTER, 3, seed=5),
         readers={"probe": PROBE},
-        **options,
+        **{"attribute": edit, **options},
     )
 
 

@@ -12,8 +12,8 @@ from seen import SCALES, mean, probed, rendered
 
 @pytest.mark.parametrize("edit", ["smile", "age"])
 def test_a_perfect_slider_is_read_as_one(edit):
+    assert rendered(edit, edit, attribute=None).attribute == edit, "found from the pairs alone"
     seen = rendered(edit, edit)
-    assert seen.attribute == edit, "found from the pairs alone"
     torch.testing.assert_close(mean("target", seen), torch.tensor(SCALES), atol=0.12, rtol=0)
     # A person at 0.2 has exactly one pair's worth left.
     assert worth(seen) == pytest.approx(0.5, abs=0.1)

@@ -57,8 +57,10 @@ def mean(measured, seen):
 
 
 def test_a_second_attribute_reader_brings_its_own_columns():
-    seen = redder({"clip": EMBEDDING, "colours": COLOURS})
-    assert seen.attribute == "red", "found from the pairs"
+    readers = {"clip": EMBEDDING, "colours": COLOURS}
+    assert redder(readers).attribute == "red", "found from the pairs"
+    assert judge(redder(readers)).doubt == "by CLIP; nobody named the edit"
+    seen = redder(readers, attribute="red")
     assert mean(measures.target, seen) == pytest.approx([0, 0.1, 0.2])
     # Half of a pair: one lane has 0.4 left to the after image, the other all of 0.6.
     assert mean(measures.share, seen) == pytest.approx([0, 0.2, 0.4])
