@@ -103,6 +103,26 @@ def test_people_are_added_until_it_is_sure_and_no_further():
     assert (asked, wild.people) == ([12, 6], 30)
 
 
+def test_where_few_people_hardly_miss_one_pair_more_are_asked_and_a_weak_slider_asks_nobody():
+    asked = []
+
+    def more(count):
+        asked.append(count)
+        return people(count, seed=1000 + len(asked), level=1.4)
+
+    first = people(12, seed=24, level=1.4)
+    assert unit_of(first) is None
+    assert unit_of(around(first).joined(around(more(60)))).scale == pytest.approx(1.4, abs=0.2)
+    asked.clear()
+    found = unit_of(surer(first, more))
+    assert found.error <= unit.SURE
+    assert found.people == 12 + sum(asked)
+    assert abs(landing(found, people(4000, level=1.4)) - 1) < 0.1
+    asked.clear()
+    assert unit_of(surer(people(12, level=4.0), more)) is None
+    assert not asked
+
+
 def test_most_calibrations_land_within_ten_percent_once_they_are_sure():
     everybody = people(4000)
     few, grown = [], []

@@ -28,7 +28,7 @@ from pairedit.measure.intervals import summarise
 from pairedit.measure.readers import Instrument, open_readers
 from pairedit.measure.report import Plate
 from pairedit.measure.subject import Subject
-from pairedit.measure.unit import MOST, around, is_sure, surer, unit_of
+from pairedit.measure.unit import MOST, around, is_open, surer, unit_of
 from pairedit.plan.eval import EvalPlan
 from pairedit.settings import LAST_SEED
 
@@ -102,7 +102,8 @@ class Bench:
         unit, seen, subject = result.unit, result.seen, result.subject
         readers = {name: one for name, one in self.readers[0].items() if one.columns}
         named = {"probe", "attribute"} <= seen.has and not seen.guessed
-        if not is_worth_noting(result) or is_sure(unit) or not named:
+        noted = is_worth_noting(result) or (unit is None and result.verdict.name == "works")
+        if not noted or not named or not is_open(seen):
             return result
         log.info("%s; reading more people, at most %d in all", worth(result), MOST)
         few, size = around(seen), self.setting.rendering.size

@@ -86,10 +86,14 @@ def is_worth_noting(result: Result) -> bool:
 
 
 def worth(result: Result) -> str:
-    """Say which scale is worth one pair, in which use, and how sure that is; it has a unit."""
+    """Say which scale is worth one pair, in which use, and how sure that is."""
     subject, unit = result.subject, result.unit
+    name = f"{subject.label} on {subject.dataset}"
+    if unit is None:
+        most, people = 100 * result.verdict.best, len(result.seen.distance)
+        return f"{name}: {most:.0f} % of one pair is the most ({people} people)"
     used = " with flowedit=true" * subject.flowedit
-    lead = f"{subject.label} on {subject.dataset}: scale {unit.scale:.2g}{used}"
+    lead = f"{name}: scale {unit.scale:.2g}{used}"
     return f"{lead} is worth one pair {unit}"
 
 

@@ -49,15 +49,27 @@ def needed(unit: Unit) -> int:
     return STEP * math.ceil(unit.people * alone**2 / STEP)
 
 
+def is_open(seen: Evidence) -> bool:
+    """Say whether more people may tell which scale is worth one pair, or that none is.
+
+    Where these people do not reach it in the mean, others may, as long as the scale's 95 % interval
+    has a beginning: some of the people drawn anew from these reach it.
+    """
+    unit = unit_of(seen)
+    if unit is not None:
+        return not is_sure(unit)
+    return "pairs" in seen.has and math.isfinite(summarise(measures.calibration, seen).low)
+
+
 def surer(seen: Evidence, more: Callable[[int], Evidence], most: int = MOST) -> Evidence:
-    """Read more people, a few at a time, until the unit is sure or there are enough of them.
+    """Read more people, a few at a time, until it is not open or there are enough of them.
 
     Args:
         seen: of the first people.
         more: returns as many new people, or a few more, at the same scales.
         most: people in all.
     """
-    while (unit := unit_of(seen)) and not is_sure(unit) and (left := most - unit.people) > 0:
+    while is_open(seen) and (left := most - len(due(seen))) > 0:
         seen = seen.joined(more(min(STEP, left)))
     return seen
 
