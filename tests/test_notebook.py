@@ -163,7 +163,7 @@ def test_hydra_goes_on_as_it_was(model, pair, monkeypatch):
         (lambda m, s: m.train("real", method="inversion"), "expected one training; it has 1743"),
         (lambda m, s: m.render(s, skip=9), "skip=9: expected 0 <= skip < num_inference_steps=4"),
         (lambda m, s: m.render(s, scales=[0, 0]), "a column is there twice"),
-        (lambda m, s: m.render(s, seeds=[0.5]), r"seeds=\[0.5\]: expected a list"),
+        (lambda m, s: m.render(s, seeds=[0.5]), r"seeds=\[0.5\]: expected whole numbers"),
         (lambda m, s: m.render(s, photos=["no.png"]), "no.png"),
         (lambda m, s: m.measure(s, readers=["prob"]), "reader=prob: no such option; there is arc"),
         (lambda m, s: m.measure(s, match=2), "match=2.0: expected above 0, at most 1"),

@@ -71,8 +71,10 @@ def keep(result: Result, folder: Path, *, mark: str, settled: bool) -> None:
         "lanes": result.lanes,
         "samples": [[lane, k, sample.column] for (lane, k), sample in result.samples.items()],
     }
+    # Of one person a mean is that person's own tensor, and a file refuses what is there twice.
     content = save(
-        {key: value.contiguous() for key, value in tensors.items()}, {ENTRY: json.dumps(entry)}
+        {key: value.clone().contiguous() for key, value in tensors.items()},
+        {ENTRY: json.dumps(entry)},
     )
     with replacing(folder / NAME) as temporary:
         temporary.write_bytes(content)
