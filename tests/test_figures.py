@@ -231,3 +231,18 @@ def test_dates_of_shared_tables_are_not_older_than_the_results(tables):
     )
     for page in tables.PAGES["cards table"]:
         assert newest in page.read_text(), page.name
+
+
+def test_what_calibrated_sliders_are_worth_to_others_is_as_measured():
+    found = json.loads((ROOT / "benchmarks/results/calibration/2026-11-27.json").read_text())
+    page = PAGES["evaluate.md"].read_text()
+    for edit, told in found["edits"].items():
+        few, many = told["at the end of the training"], told.get("pairedit-eval")
+        row = f"| `{edit}` | {few['scale']:.2f} | {few['unseen']:.2f} | "
+        if many:
+            sure = f"± {100 * many['error']:.0f} % ({many['people']} people)"
+            row += f"{many['scale']:.2f} {sure} | {many['unseen']:.2f} |"
+        assert row in page
+    noted = [told["pairedit-eval"]["unseen"] for told in found["edits"].values() if len(told) == 2]
+    assert len(noted) == 6
+    assert all(abs(worth - 1) < 0.1 for worth in noted)
