@@ -111,7 +111,7 @@ docs: $(STAMP) ## build the pages as a site in build/site; every link is checked
 	@printf 'To search it, run this and open the address that it prints:\n  %s\n' \
 	  '$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site'
 
-test: $(STAMP) ## run the tests, heavy ones apart: about 8 minutes on two cores
+test: $(STAMP) ## run the tests, heavy ones apart: about 6 minutes on two cores
 	$(TESTS)
 
 test-heavy: $(STAMP) ## run the heavy tests: longer trainings, every script and benchmark

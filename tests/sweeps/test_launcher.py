@@ -47,6 +47,26 @@ def test_a_job_that_fails_is_named_and_the_others_run(sweep):
     assert not list(folder.glob(".jobs/*"))
 
 
+def test_a_job_that_fails_at_work_is_named_and_the_others_run(sweep):
+    folder, code, err = sweep("learning_rate=0.01,1e30", "steps=4")
+    assert code == 1
+    assert err.startswith("error: 1 job failed:")
+    assert "learning_rate-1e+30: " in err
+    states = {name: (note.status, note.launch != "") for name, note in notes(folder).items()}
+    assert states == {"learning_rate-0.01": ("done", True), "learning_rate-1e+30": ("failed", True)}
+
+
+def test_a_job_whose_folder_is_taken_keeps_its_note(sweep):
+    folder, code, _ = sweep("seed=0,1")
+    assert code == 0
+    before = notes(folder)
+    folder, code, err = sweep("seed=0,1,2")
+    assert code == 1
+    assert err.startswith("error: 2 jobs failed:")
+    assert {name: notes(folder)[name] for name in before} == before
+    assert notes(folder)["seed-2"].status == "done"
+
+
 def test_a_job_that_is_lost_is_started_again_and_named_when_it_stays_lost(sweep, monkeypatch):
     run, turns = engines.run_here, []
 
@@ -187,12 +207,13 @@ def test_what_slurm_is_asked_for():
     reason="pip install 'pairedit[joblib]'",
 )
 def test_processes_side_by_side_leave_the_bytes_of_one_after_the_other(sweep):
-    folder, code, err = sweep("seed=0,1", "learning_rate=0.01,-1", "hydra/launcher=joblib")
+    words = ["seed=0,1", "learning_rate=0.01,1e30", "steps=4"]  # half of them fail at work
+    folder, code, err = sweep(*words, "hydra/launcher=joblib")
     assert code == 1
     assert err.startswith("error: 2 jobs failed:")
     many = {p.parent.parent.name: p.read_bytes() for p in folder.glob("*/*/semantic.safetensors")}
     folder.rename(folder.with_name("many"))
-    folder, _, _ = sweep("seed=0,1", "learning_rate=0.01,-1")
+    folder, _, _ = sweep(*words)
     one = {p.parent.parent.name: p.read_bytes() for p in folder.glob("*/*/semantic.safetensors")}
     assert many == one
     assert len(one) == 2

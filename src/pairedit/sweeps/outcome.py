@@ -61,8 +61,9 @@ def end(
 
 
 def refuse(folder: Path, text: str) -> None:
-    """Note that a job never began because it cannot run."""
-    end(folder, begin(folder, ""), FAILED, text=text)
+    """Note that a job never began because it cannot run; what its folder says already stays."""
+    if read(folder) is None:
+        end(folder, begin(folder, ""), FAILED, text=text)
 
 
 def write(folder: Path, outcome: Outcome) -> None:
