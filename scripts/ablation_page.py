@@ -23,9 +23,10 @@ def table(found: dict) -> str:
     """Write the table and how it was measured."""
     settings, seeds = found["settings"], found["settings"]["seeds"]
     heads, *rows = [found["table"]["heads"], *found["table"]["rows"]]
+    (skip,) = {slider["skip"] for slider in found["sliders"]}  # all are used alike
     return (
         markdown_table(heads, rows)
-        + f"\n{len(seeds)} seeds ({min(seeds)} to {max(seeds)}), `skip={settings['skip']}`; "
+        + f"\n{len(seeds)} seeds ({min(seeds)} to {max(seeds)}), `skip={skip}`; "
         "`off-target` and `identity` at the scale where a slider reaches "
         f"{100 * settings['match']:.0f} % of one pair's worth; in brackets 95 % bootstrap "
         "intervals.\n"
