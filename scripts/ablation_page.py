@@ -39,7 +39,7 @@ def sheets(folder: Path, page: Path) -> str:
     text = ""
     for source in [*sorted((folder / "sheets").glob("*.png")), folder / "curves.png"]:
         name = PICTURES / f"ablation-{source.stem}.png"
-        Image.open(source).convert("RGB").quantize(256).save(name, optimize=True)
+        Image.open(source).convert("RGB").quantize(128).save(name, optimize=True)
         place = Path(os.path.relpath(name, page.resolve().parent)).as_posix()
         text += f"![{source.stem}]({place})\n\n"
     return text

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import logging
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 # Hardly anything that is imported is garbage, and it is much: walking over it again and again took
 # a tenth of the suite's time. `pytest_collection_finish` ends the rest.
 gc.disable()
+
+# A shell starts what runs in the background deaf to Ctrl-C, and so is all that this starts. Tests
+# that send one would wait for good.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from pairedit.bases import base as base_models  # noqa: E402
 from parsing import compose_once, parse_once  # noqa: E402
