@@ -1,7 +1,12 @@
 """A run's folder belongs to one run."""
 
+import platform
+from importlib.metadata import version
+
 import pytest
 
+import pairedit
+from pairedit.files import PACKAGE, read_yaml
 from pairedit.runs.folder import begin, differences, locked
 
 
@@ -36,3 +41,12 @@ def test_a_folder_says_what_differs(tmp_path):
     # A key that a newer version has added is no difference; one that it has lost is.
     assert differences({"a": 1}, {"a": 1, "new": 0}) == []
     assert differences({"a": 1, "old": 0}, {"a": 1}) == ["old: 0 there, nothing now"]
+
+
+def test_a_run_notes_by_what_and_where_it_was_started(tmp_path):
+    begin(tmp_path, names=["x"], resolved={"steps": 3}, words=["steps=3"], resume=False)
+    noted = read_yaml(tmp_path / "started.yaml", dict)
+    assert noted["versions"]["pairedit"] == pairedit.__version__
+    assert noted["versions"]["torch"] == version("torch")
+    assert noted["machine"]["name"] == platform.node()
+    assert ("commit" in noted) is (PACKAGE.parents[1] / ".git").exists()

@@ -22,6 +22,7 @@ import yaml
 
 from pairedit.files import locate, read_yaml, remove_temporaries, write_yaml
 from pairedit.problems import ITEM
+from pairedit.runs.origin import origin
 from pairedit.runs.resume import AGAIN, RESUME, STARTED, WORDS, resume_command, working_folder
 from pairedit.runs.words import pasteable
 
@@ -202,7 +203,8 @@ def _note(folder: Path, resolved: Mapping[str, Any], words: Sequence[str]) -> No
     """Write down what a run was asked for; the configuration last, as its steps say what is new."""
     options = [word for word in words if word.startswith(("-", "hydra."))]
     kept = [word for word in words if not word.startswith((RESUME, AGAIN))]
-    write_yaml(folder / STARTED, {"working_folder": os.getcwd(), "options": options})
+    started = {"working_folder": os.getcwd(), "options": options, **origin()}
+    write_yaml(folder / STARTED, started)
     write_yaml(folder / WORDS, [word for word in kept if word not in options])
     write_yaml(folder / CONFIG, resolved)
 
