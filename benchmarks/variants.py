@@ -54,6 +54,12 @@ ON_REQUEST = {
     "train-80gb-plain": _ours(
         "train", 90, "80gb", fresh=True, whole=True, default=True, compile=False, graphs=False
     ),
+    # From a fresh Python, to see when compiling has paid for itself.
+    **{
+        f"begin-{name}{kind}": _ours("train", seconds, name, fresh=True, cap=cap * GB, **more)
+        for name, cap in (("80gb", 0), ("24gb", 24), ("12gb", 12))
+        for kind, seconds, more in (("", 65, {}), ("-eager", 45, {"compile": False}))
+    },
     "train-8gb": _ours("train", 60, "8gb", cap=8 * GB),
     "sample-8gb": _ours("sample", 60, "8gb", cap=8 * GB),
     # The same under the same cap in other precisions: more bytes a block, so more of them come.

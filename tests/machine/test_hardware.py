@@ -22,12 +22,15 @@ def test_auto_takes_what_fits(free, name):
     assert settle(Hardware(name="auto"), free=free).name == name
 
 
-@pytest.mark.parametrize("known", [{"device": "cpu"}, {"parameters": 10_000_000}])
-def test_auto_leaves_small_models_and_cpus_plain(known):
-    found = settle(Hardware(name="auto"), **known)
-    assert not found.fused
-    assert not found.compile
-    assert found.precision == "bf16"
+def test_auto_leaves_cpus_plain():
+    found = settle(Hardware(name="auto"), device="cpu")
+    assert found == Hardware(precision="bf16")
+
+
+def test_auto_gives_small_models_graphs_and_compiles_nothing():
+    found = settle(Hardware(name="auto"), parameters=10_000_000, precision="float32", free=5.0)
+    assert (found.graphs, found.fused, found.compile) == (True, True, False)
+    assert found.precision == "float32"
 
 
 def test_what_the_user_sets_wins_over_the_profile():

@@ -20,7 +20,7 @@ AUTO = "auto"
 PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
 # Each needs less memory, and more time, than the one before.
 PROFILES = ("80gb", "24gb", "12gb", "8gb")
-SMALL = 1e9  # parameters; smaller models have nothing to gain from a profile
+SMALL = 1e9  # parameters; smaller models wait for the CPU, and are not worth compiling
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,9 +100,12 @@ def choose(
     """
     chosen = hardware
     if hardware.name == AUTO:
-        plain = device != "cuda" or parameters < SMALL
-        names = [name for name, needed in needs.items() if free >= needed]
-        chosen = replace(hardware, name="plain") if plain else profile(names[0])
+        if device != "cuda":
+            chosen = replace(hardware, name="plain")
+        elif parameters < SMALL:
+            chosen = replace(profile(PROFILES[0]), name="small", compile=False)
+        else:
+            chosen = profile(next(name for name, needed in needs.items() if free >= needed))
     elif device != "cuda" and hardware.name in PROFILES:
         raise ValueError(f"hardware={hardware.name}: needs a GPU, and this run is on {device}")
     chosen = replace(chosen, **changes)
