@@ -92,10 +92,16 @@ def test_the_norm_of_an_update(flux, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spent", "lanes", "training", "more"),
-    [(3.2, 2, 59, 1), (3.2, 2, 10, 0), (1, 1, 59, 4), (0.1, 1, 600, LANES - 1)],
+    ("spent", "each", "lanes", "training", "more"),
+    [
+        (3.2, 1.6, 2, 59, 1),
+        (3.2, 1.6, 2, 10, 0),
+        (1, 1, 1, 59, 4),
+        (0.1, 0.1, 1, 600, LANES - 1),
+        (2, 1, 1, 59, 3),  # rendered twice
+    ],
 )
-def test_the_report_keeps_to_a_tenth_of_the_run(spent, lanes, training, more):
-    assert further_lanes(spent, lanes, training) == more
+def test_the_report_keeps_to_a_tenth_of_the_run(spent, each, lanes, training, more):
+    assert further_lanes(spent, each, lanes, training) == more
     if more:
-        assert spent / lanes * (lanes + more) <= 0.1 * training
+        assert spent + each * more <= 0.1 * training

@@ -99,8 +99,10 @@ def show_and_check_slider(
         lean=subject.lean,
         flowedit=subject.flowedit,
     )
-    lanes = first_lanes(base, plan, subject, slider, readers, seconds, settled=unit is not None)
-    entries |= {SHOWN: list(FURTHER_SCALES)} if lanes[0][-1].scales[0] != scales[-1] else {}
+    lanes, further = first_lanes(
+        base, plan, subject, slider, readers, seconds, settled=unit is not None
+    )
+    entries |= {SHOWN: list(FURTHER_SCALES)} if further else {}
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
         bands = [band_of(subject.pairs, plan.training.size)] if subject.pairs else []

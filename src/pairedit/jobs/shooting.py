@@ -33,7 +33,7 @@ def first_lanes(
     seconds: float,
     *,
     settled: bool,
-) -> list[list[Sample]]:
+) -> tuple[list[list[Sample]], bool]:
     """Render as many seeds as the preview needs, and more for the report while time is left.
 
     Where the first seeds hardly show the edit, all are rendered at larger scales.
@@ -46,18 +46,25 @@ def first_lanes(
         readers: instruments by name.
         seconds: that training took.
         settled: somebody has measured which scales show the edit.
+
+    Returns:
+        The images by seed, and whether they are at larger scales.
     """
     first = PREVIEW_LANES if plan.preview else 1
     started = time.perf_counter()
     lanes = _shoot(base, plan, slider, range(first))
-    spent = time.perf_counter() - started
+    each = (time.perf_counter() - started) / first
     if not plan.report:
-        return lanes
-    if not settled and _is_faint(plan, subject, slider, lanes, readers):
+        return lanes, False
+    further = not settled and _is_faint(plan, subject, slider, lanes, readers)
+    if further:
         slider = replace(slider, scales=FURTHER_SCALES)
         lanes = _shoot(base, plan, slider, range(first))
-    more = LANES - first if plan.scored else further_lanes(spent, first, seconds)
-    return lanes + _shoot(base, plan, slider, range(first, first + more)) if more else lanes
+    spent = time.perf_counter() - started
+    more = LANES - first if plan.scored else further_lanes(spent, each, first, seconds)
+    if more:
+        lanes += _shoot(base, plan, slider, range(first, first + more))
+    return lanes, further
 
 
 def _shoot(base: Base, plan: TrainPlan, slider: Slider, seeds: Sequence[int]) -> list[list[Sample]]:

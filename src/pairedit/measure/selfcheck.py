@@ -60,15 +60,16 @@ def update_of(lora: LoraFile, base: Base) -> Update:
     )
 
 
-def further_lanes(spent: float, lanes: int, training: float) -> int:
+def further_lanes(spent: float, each: float, lanes: int, training: float) -> int:
     """Return how many more lanes fit into the report's share of the training time.
 
     Args:
-        spent: seconds that the lanes so far took.
-        lanes: their number.
+        spent: seconds that the report took so far.
+        each: seconds that one lane takes.
+        lanes: number of those that there are.
         training: seconds that training took.
     """
-    left = (SHARE * training - spent) / (spent / lanes)
+    left = (SHARE * training - spent) / each
     return max(0, min(LANES - lanes, int(left)))
 
 
