@@ -38,7 +38,7 @@ from pairedit.plan.model import build_hardware, build_model, names_of
 from pairedit.plan.options import composed
 from pairedit.plan.train import NAMES, TrainPlan, plan_train
 from pairedit.problems import Problems
-from pairedit.runs.folder import locked
+from pairedit.runs.lock import locked
 from pairedit.runs.resume import fresh_folder
 from pairedit.runs.tracking import JsonLines
 from pairedit.sample import generate

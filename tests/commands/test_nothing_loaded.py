@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pairedit.runs.folder import locked
+from pairedit.runs.lock import locked
 
 DRIVER = Path(__file__).with_name("mistakes_driver.py")
 

@@ -7,7 +7,8 @@ import pytest
 
 import pairedit
 from pairedit.files import PACKAGE, read_yaml
-from pairedit.runs.folder import begin, differences, locked
+from pairedit.runs.folder import begin, differences
+from pairedit.runs.lock import locked
 
 
 def test_a_folder_says_what_differs(tmp_path):

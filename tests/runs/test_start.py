@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from pairedit.runs import resume
-from pairedit.runs.folder import begin, check_again, differences, locked
+from pairedit.runs.folder import begin, check_again, differences
+from pairedit.runs.lock import locked
 from pairedit.runs.resume import again_folder, expand_resume, fresh_folder, resume_command
 
 

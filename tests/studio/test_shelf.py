@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from pairedit.runs.folder import locked
+from pairedit.runs.lock import locked
 from pairedit.studio.desk import Desk
 from pairedit.studio.shelf import Shelf, is_at_work, last_line, losses
 
@@ -108,7 +108,7 @@ def desk(shelf, monkeypatch):
 SLEEPER = """
 import sys, time
 from pathlib import Path
-from pairedit.runs.folder import locked
+from pairedit.runs.lock import locked
 place = Path(sys.argv[-1].removeprefix("hydra.run.dir="))
 with locked(place):
     try:

@@ -19,7 +19,8 @@ from pairedit.plan.model import Plan
 from pairedit.plan.roles import checkpoint_step
 from pairedit.problems import keyed
 from pairedit.runs.checkpoints import parse_checkpoint
-from pairedit.runs.folder import check_kind, locked
+from pairedit.runs.folder import check_kind
+from pairedit.runs.lock import locked
 
 PLAIN = Hardware()
 

@@ -29,7 +29,8 @@ from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
-from pairedit.runs.folder import CHECKPOINTS, begin, check_state, locked
+from pairedit.runs.folder import CHECKPOINTS, begin, check_state
+from pairedit.runs.lock import locked
 from pairedit.runs.looking import Asking
 from pairedit.runs.settling import PATIENCE, Gauge
 from pairedit.runs.stopping import Stopping

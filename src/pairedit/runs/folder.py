@@ -1,10 +1,9 @@
-"""Own the folder of a run: one process at a time, what was asked for.
+"""Own the folder of a run: what was asked for.
 
     config.yaml      the resolved configuration
     overrides.yaml   the command's words, so that `resume=<folder>` needs no others
     started.yaml     the working folder, which relative paths among them belong to; by which
                      versions, commit and machine
-    .lock            locked while a process works here; the system unlocks it when that ends
 
 Nothing here imports torch: a resume that cannot be is refused at once.
 """
@@ -13,55 +12,27 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import yaml
 
-from pairedit.files import locate, read_yaml, remove_temporaries, write_yaml
+from pairedit.files import locate, read_yaml, write_yaml
 from pairedit.problems import ITEM
+from pairedit.runs.lock import check_unlocked
 from pairedit.runs.origin import origin
 from pairedit.runs.resume import AGAIN, RESUME, STARTED, WORDS, resume_command, working_folder
 from pairedit.runs.words import pasteable
 
 log = logging.getLogger(__name__)
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
-CONFIG, LOCK = "config.yaml", ".lock"
+CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 STATE = "state"  # of a training that has ended, to go on from
 PATHS = ("pairs", "images", "init", "path", "folder")  # last parts of keys that hold one
 # What a folder holds, by a key that only its command's configuration has.
 KINDS = {"datasets": "a training", "edit": "a rendering", "readers": "an evaluation"}
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep every other process out of a folder, and clear up after one that was killed.
-
-    Args:
-        folder: made if missing.
-
-    Raises:
-        ValueError: another process is at work in it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+", encoding="utf-8") as file:
-        try:
-            _lock(folder, file)
-        except OSError as error:
-            log.warning("%s: cannot be locked (%s); start no second run in it", folder, error)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        remove_temporaries(folder)
-        yield
 
 
 def check_free(folder: Path, resolved: Mapping[str, Any]) -> None:
@@ -74,25 +45,8 @@ def check_free(folder: Path, resolved: Mapping[str, Any]) -> None:
     Raises:
         ValueError: another process is at work in it, or it belongs to another command.
     """
-    with suppress(OSError), (folder / LOCK).open("r+", encoding="utf-8") as file:
-        _lock(folder, file)
+    check_unlocked(folder)
     check_kind(folder, resolved)
-
-
-def _lock(folder: Path, file: TextIO) -> None:
-    """Lock a folder by its file until that is closed.
-
-    Raises:
-        ValueError: another process has done so.
-        OSError: the disk knows no locks.
-    """
-    try:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        file.seek(0)
-        who = file.read(20).strip() or "unknown"
-        raise ValueError(f"{folder}: another run is at work here (process {who})") from error
 
 
 def begin(

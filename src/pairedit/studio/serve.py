@@ -16,7 +16,7 @@ from typing import Any
 
 from pairedit.machine.collector import collector_at_rest
 from pairedit.plan.studio import StudioPlan
-from pairedit.runs.folder import locked
+from pairedit.runs.lock import locked
 from pairedit.runs.stopping import Stopped
 from pairedit.studio.guard import LARGEST, Guard
 from pairedit.studio.shelf import OWN
