@@ -6,6 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from pairedit.measure.measures import MEASURES
+from pairedit.plan import checked
 from pairedit.plan.scores import measures
 from pairedit.sweeps import outcome
 from pairedit.sweeps.jobs import Jobs
@@ -62,6 +63,20 @@ def test_a_sweep_in_the_folder_of_another_is_refused_once(sweep, tmp_path):
     assert len(err.splitlines()) == 1
     assert out == ""
     assert (place / "multirun.yaml").is_file()
+
+
+def test_a_mistake_of_ours_does_not_look_like_one_of_a_job(sweep, tmp_path, monkeypatch):
+    def plan(config, **names):
+        return {}["ours"]
+
+    monkeypatch.setattr(checked, "plan_train", plan)
+    code, out, err = sweep("seed=0,1")
+    assert (code, out) == (1, "")
+    assert err == "error: KeyError: 'ours' (HYDRA_FULL_ERROR=1 shows the traceback)\n"
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(KeyError, match="ours"):
+        sweep("seed=0,1")
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,17 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
+from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.plan.wording import describe
 from pairedit.problems import ITEM, Problems
 from pairedit.sweeps.composed import Planned
 from pairedit.sweeps.jobs import Check
+
+# What a check raises at a user's mistake; anything else is a mistake of ours.
+MISTAKES = (ValueError, OSError, HydraException, OmegaConfBaseException)
 
 
 def problem_of(check: Check, config: DictConfig, folder: Path | None) -> str | None:
@@ -26,7 +31,7 @@ def problem_of(check: Check, config: DictConfig, folder: Path | None) -> str | N
     logging.disable()
     try:
         check(config, hydra, folder)
-    except Exception as error:
+    except MISTAKES as error:
         return describe(error)
     finally:
         logging.disable(before)
