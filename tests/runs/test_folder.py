@@ -30,10 +30,7 @@ def test_a_folder_says_what_differs(tmp_path):
             ValueError, match=f"own settings, and pairedit-train resume={tmp_path} "
         ):
             start(b=2.0)
-        # Another dataset may move in beside a finished one, not beside one that is half done.
-        start(names=["other"], resume=False)
-        (tmp_path / "disc/checkpoints").mkdir()
-        (tmp_path / "disc/checkpoints/000001-0.safetensors").touch()
+        # Another dataset would replace what says how this one was trained.
         with pytest.raises(ValueError, match="holds a run already"):
             start(names=["other"], resume=False)
         (tmp_path / "config.yaml").write_text("[")
@@ -42,6 +39,12 @@ def test_a_folder_says_what_differs(tmp_path):
     # A key that a newer version has added is no difference; one that it has lost is.
     assert differences({"a": 1}, {"a": 1, "new": 0}) == []
     assert differences({"a": 1, "old": 0}, {"a": 1}) == ["old: 0 there, nothing now"]
+
+
+def test_what_was_not_trained_here_does_not_take_the_folder(tmp_path):
+    (tmp_path / "loras").mkdir()
+    (tmp_path / "loras/sunset.safetensors").touch()
+    begin(tmp_path, names=["disc"], resolved={}, words=[], resume=False)
 
 
 def test_a_run_notes_by_what_and_where_it_was_started(tmp_path):

@@ -101,11 +101,8 @@ def check_begin(
         ValueError: names what is there already, or how the configurations differ.
     """
     check_kind(folder, resolved)
-    # What would be a loss: LoRAs of these datasets, and any training that is not finished.
-    kept = ("*.safetensors", f"{STATE}/*.safetensors")
     names = list(names)
-    results = [path for n in names for one in kept for path in (folder / n).glob(one)]
-    if not results and not any(folder.glob(f"*/{CHECKPOINTS}/*.safetensors")):
+    if not _holds_results(folder, names):
         return None
     if not resume:
         raise ValueError(
@@ -126,6 +123,14 @@ def check_begin(
         for name in names:
             check_state(folder / name, there["steps"], resolved["steps"])
     return expected
+
+
+def _holds_results(folder: Path, names: Iterable[str]) -> bool:
+    """Say whether a run would replace LoRAs, or what tells how those of other datasets came."""
+    noted = (folder / CONFIG).is_file()
+    places = folder.glob("*") if noted else [folder / name for name in names]
+    kept = ("*.safetensors", f"{STATE}/*.safetensors", f"{CHECKPOINTS}/*.safetensors")
+    return any(any(place.glob(one)) for place in places for one in kept)
 
 
 def check_state(folder: Path, end: int, steps: int) -> None:
