@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,56 +13,53 @@ import klein as tiny_klein
 import tiny_z_image
 
 
-def checked(base):
-    """Give a base to a test, and fail one that leaves something on it."""
-    yield base
-    assert not getattr(base.transformer, "peft_config", None)
-    assert not base.transformer.gradient_checkpointing
+def three(name: str, write: Callable[[Path], Path], *, package: str, length: int, plain: str):
+    """Make the fixtures of one architecture: its folder, our base and diffusers' pipeline on it.
+
+    Args:
+        name: of the base; the others are `<name>_folder` and `<name>_pipeline`.
+        write: writes the folder.
+        package: in `pairedit.bases`.
+        length: tokens of a prompt at most.
+        plain: the pipeline's class.
+    """
+
+    @pytest.fixture(scope="session", name=f"{name}_folder")
+    def folder(tmp_path_factory) -> Path:
+        return write(tmp_path_factory.mktemp("tiny") / name)
+
+    @pytest.fixture(name=name)
+    def base(request):
+        load = import_module(f"pairedit.bases.{package}.load").load
+        place = str(request.getfixturevalue(f"{name}_folder"))
+        base = load(place, device="cpu", precision="float32", max_sequence_length=length)
+        yield base
+        # A test that leaves something on it fails.
+        assert not getattr(base.transformer, "peft_config", None)
+        assert not base.transformer.gradient_checkpointing
+
+    @pytest.fixture(scope="session", name=f"{name}_pipeline")
+    def pipeline(request):
+        kind = getattr(import_module("diffusers"), plain)
+        place = request.getfixturevalue(f"{name}_folder")
+        pipeline = kind.from_pretrained(place, dtype=torch.float32)
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return folder, base, pipeline
 
 
-@pytest.fixture(scope="session")
-def klein_folder(tmp_path_factory) -> Path:
-    return tiny_klein.write_klein(tmp_path_factory.mktemp("tiny") / "klein")
-
-
-@pytest.fixture
-def klein(klein_folder):
-    from pairedit.bases.flux2.load import load
-
-    length = tiny_klein.LENGTH
-    yield from checked(
-        load(str(klein_folder), device="cpu", precision="float32", max_sequence_length=length)
-    )
-
-
-@pytest.fixture(scope="session")
-def klein_pipeline(klein_folder):
-    from diffusers import Flux2KleinPipeline
-
-    pipeline = Flux2KleinPipeline.from_pretrained(klein_folder)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
-@pytest.fixture(scope="session")
-def z_image_folder(tmp_path_factory) -> Path:
-    return tiny_z_image.write_z_image(tmp_path_factory.mktemp("tiny") / "z_image")
-
-
-@pytest.fixture
-def z_image(z_image_folder):
-    from pairedit.bases.z_image.load import load
-
-    length = tiny_z_image.LENGTH
-    yield from checked(
-        load(str(z_image_folder), device="cpu", precision="float32", max_sequence_length=length)
-    )
-
-
-@pytest.fixture(scope="session")
-def z_image_pipeline(z_image_folder):
-    from diffusers import ZImagePipeline
-
-    pipeline = ZImagePipeline.from_pretrained(z_image_folder, dtype=torch.float32)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
+klein_folder, klein, klein_pipeline = three(
+    "klein",
+    tiny_klein.write_klein,
+    package="flux2",
+    length=tiny_klein.LENGTH,
+    plain="Flux2KleinPipeline",
+)
+z_image_folder, z_image, z_image_pipeline = three(
+    "z_image",
+    tiny_z_image.write_z_image,
+    package="z_image",
+    length=tiny_z_image.LENGTH,
+    plain="ZImagePipeline",
+)
