@@ -8,11 +8,29 @@ from pathlib import Path
 
 import pytest
 import torch
-from mistakes import FINE, MISTAKES, SEVERAL
+from mistakes import MISTAKES
 from PIL import Image
 from safetensors.torch import save_file
 
 from tiny import write_pairs
+
+# How many problems are named, where it is not one.
+SEVERAL = {
+    "no dataset": 2,
+    "no number inside a group": 2,
+    "bad pairs": 2,
+    "a sweep with a wrong value": 2,
+    "several at once": 5,
+    "ranges at once": 4,
+    "several beside a bad value that others take over": 4,
+}
+FINE = {
+    "help": ("train", ["--help"], ["pairedit-train -m", "sweep=ablation"]),
+    "help of gen": ("gen", ["--help"], ["pairedit-gen lora="]),
+    "help of export": ("export", ["--help"], ["pairedit-export lora="]),
+    "help of eval": ("eval", ["--help"], ["pairedit-eval sweep="]),
+    "the configuration": ("train", ["--cfg", "job"], ["method:", "lora:"]),
+}
 
 
 @pytest.fixture(scope="module")
