@@ -42,3 +42,11 @@ def test_the_studio_ends_quietly_by_ctrl_c_and_loudly_by_an_error(tmp_path, prog
     assert ("saved" in shown) is (program == STUDIO)
     assert ("***" in shown) is bool(said)
     assert said in shown
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="needs make")
+def test_what_make_starts_keeps_its_bytecode():
+    command = ["make", "-s", "-C", ROOT, '--eval=seen: ; @echo "[$$PYTHONDONTWRITEBYTECODE]"']
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([*command, "seen"], env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -1,4 +1,4 @@
-"""The card of a shipped slider and of other bases: the hub reads it, and its lines draw the picture."""
+"""The card of shipped sliders and of other bases: the hub reads it, its lines draw the picture."""
 
 import re
 
