@@ -154,6 +154,15 @@ def picture(path, seed=0, side=32):
     return path
 
 
+def draw_mask(path, size, box, white=255):
+    """Write a mask: a box that is free, width first."""
+    image = Image.new("L", size, 0)
+    ImageDraw.Draw(image).rectangle(box, fill=white)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path)
+    return path
+
+
 def noise(seed: int = 0, width: int = 32, height: int | None = None) -> Image.Image:
     """Draw a picture of noise, square unless a height is given."""
     shape = (height or width, width, 3)
