@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from yardstick import CASES, EXPECTED, FINGERPRINT, SAME, Workshop, digests, fingerprint
+from digests import digests, fingerprint
+from yardstick import CASES, EXPECTED, FINGERPRINT, SAME, Workshop
 
 RECORDED = json.loads(EXPECTED.read_text())
 
