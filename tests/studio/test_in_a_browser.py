@@ -2,29 +2,20 @@
 
 import json
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
+from browsing import ROW, at, row_of, tab, until
 from PIL import Image
 
 from pairedit.files import locate
-from pairedit.studio.shelf import SLIDER, Shelf, is_at_work
+from pairedit.studio.shelf import SLIDER
 
 pytestmark = pytest.mark.browser
 
-ROW = "#{} pairedit-row[ready]"
-# Whether a row has so many pictures, and nothing of it is rendered any more.
-WHOLE = """([place, count]) => {
-  const row = document.querySelector(`#${place} pairedit-row[ready]`);
-  const at_work = document.querySelector(`#${place}-said`)?.textContent.includes("Rendering");
-  if (!row || at_work) return false;
-  return JSON.parse(row.getAttribute("data")).panes.every((p) => p.pictures.length >= count);
-}"""
 # How far the shown picture is from a first one, mean over values, 0 to 255.
 SHOWN = """host => {
   const canvas = host.shadowRoot.querySelector("canvas");
@@ -32,34 +23,8 @@ SHOWN = """host => {
 }"""
 
 
-def row_of(page, place="play", count=7):
-    """Wait for a row of so many pictures."""
-    page.wait_for_function(WHOLE, arg=[place, count])
-    return page.locator(ROW.format(place))
-
-
-def at(row):
-    return [float(part) for part in row.get_attribute("data-at").split()]
-
-
 def away(one, other):
     return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
-
-
-def until(true, seconds=240):
-    end = time.monotonic() + seconds
-    while not (found := true()):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    return found
-
-
-def tab(page, name):
-    page.get_by_role("tab", name=name).click()
-
-
-def runs(site):
-    return Shelf(site.outputs).runs()
 
 
 def test_the_first_row_ships_and_the_next_is_rendered(opened):
@@ -191,105 +156,6 @@ def test_two_sliders_give_a_pad(opened):
     page.mouse.up()
 
 
-def drop(page, *names, broken=None):
-    """Choose own pictures and drop the shipped pairs of smiles on both sides."""
-    page.get_by_label("Learn from").click()
-    page.get_by_role("option", name="my own pictures").click()
-    folder = locate("pkg://data/smile")
-    before = [str(broken)] if broken else [str(folder / "source" / name) for name in names]
-    page.locator("#before input[type=file]").set_input_files(before)
-    page.locator("#after input[type=file]").set_input_files(
-        [str(folder / "target" / name) for name in names]
-    )
-
-
-def test_a_broken_upload_is_said_in_words(opened, tmp_path):
-    page = opened()
-    tab(page, "Train")
-    (tmp_path / "person-21.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
-    drop(page, "person-21.png", broken=tmp_path / "person-21.png")
-    problem = page.locator("#judged .problem")
-    problem.wait_for()
-    assert "person-21.png (before): not a readable" in problem.inner_text()
-    page.get_by_role("button", name="Start the training").click()
-    page.locator("#train-said .problem").wait_for()
-
-
-def fill_steps(page, steps):
-    """Write the number of steps, and wait until the page has taken it."""
-    field = page.locator("#train-steps :is(input, textarea)")
-    if not field.is_visible():
-        page.locator("#train-more .label-wrap").click()
-    field.fill(str(steps))
-    field.press("Tab")
-    command = page.locator("#train-command .cm-content")
-    until(lambda: f"steps={steps}" in command.inner_text())
-
-
-def test_smile_is_trained_from_dropped_files_watched_reloaded_and_queued(site, opened):
-    page, second = opened(), opened()
-    tab(page, "Train")
-    tab(second, "Train")
-    drop(page, "person-21.png", "person-22.png", "person-23.png")
-    page.locator("#judged").get_by_text("your pairs: 3 pairs.").wait_for()
-    fill_steps(page, 40)
-    page.get_by_role("button", name="Start the training").click()
-    page.locator("#train-said").get_by_text("It starts").wait_for()
-    # Another one waits for its turn, and says so; a second tab sees both.
-    page.get_by_role("button", name="Start the training").click()
-    page.locator("#train-said").get_by_text("waits for 1 other.").wait_for()
-    status = second.locator("#status")
-    status.get_by_text("Waiting for their turn").wait_for()
-    far = set()
-    until(lambda: far.add(step(status)) or len(far - {None}) >= 2)
-    page.reload()
-    page.locator("#status progress").wait_for()  # the tab that was open is open again
-    first, other = sorted(run.run for run in runs(site).values())[:2]
-    until(lambda: [run for run in runs(site).values() if run.run == first and run.report])
-    assert list(first.rglob("previews/*.png"))
-    # Then the other one has its turn, by itself.
-    until(lambda: is_at_work(other))
-    page.get_by_role("button", name="Stop and save").click()
-    until(lambda: is_at_work(other) is None)
-    (done,) = (run for run in runs(site).values() if run.run == first)
-    assert (done.state, done.step) == ("done", 40)
-    assert done.slider.is_file()
-
-
-def test_a_training_is_stopped_and_goes_on_from_the_library(site, opened):
-    page = opened()
-    tab(page, "Train")
-    page.locator("#judged").get_by_text("smile: 3 pairs.").wait_for()
-    before = set(runs(site))
-    fill_steps(page, 400)  # long enough to be stopped, however busy the machine is
-    page.get_by_role("button", name="Start the training").click()
-    page.locator("#status").get_by_text("steps a second").wait_for()
-    page.get_by_role("button", name="Stop and save").click()
-    page.locator("#status").get_by_text("It can go on").wait_for()
-    (key,) = set(runs(site)) - before
-    run = runs(site)[key]
-    assert (run.state, is_at_work(run.run)) == ("stopped", None)
-    # It has no preview yet, but it is among the others.
-    tab(page, "Library")
-    page.locator("#runs").get_by_text("stopped").first.wait_for()
-    page.locator("#runs button", has_text="stopped").first.click()
-    page.get_by_role("button", name="Go on training").click()
-    page.locator("#status").get_by_text("steps a second").wait_for()
-    until(lambda: runs(site)[key].step > run.step)
-    page.get_by_role("button", name="Stop and save").click()
-    until(lambda: is_at_work(run.run) is None)
-
-
-def step(status):
-    """Read the step that the page shows; None before the first."""
-    words = status.inner_text()
-    return (
-        words.split("Step ")[1].split()[0]
-        if "Step " in words and "steps a second" in words
-        else None
-    )
-
-
 @pytest.fixture
 def trained(site):
     """A training that has ended: its folder, with the sliders that ship."""
@@ -417,93 +283,3 @@ CONTRAST = """() => {
   look(document);
   return poor;
 }"""
-
-
-def test_what_is_not_for_others_is_refused(site):
-    assert site.ask("/") == 200
-    for path in ("/etc/hosts", f"{site.folder}/studio.log", f"{site.outputs}/../studio.log"):
-        assert site.ask(f"/gradio_api/file={path}") in (403, 404)
-    assert site.ask("/gradio_api/file=http://127.0.0.1:1/x") == 403
-    assert site.ask("/", Host="evil.example") == 403
-    assert site.ask("/gradio_api/queue/join", data=b"{}", Origin="http://evil.example") == 403
-    assert site.ask("/gradio_api/upload", data=b"x", Content_Length=str(2**40)) == 413
-
-
-def test_names_of_uploads_are_no_paths(site):
-    lines = [
-        "--x",
-        'Content-Disposition: form-data; name="files"; filename="../../../../out.png"',
-        "Content-Type: image/png",
-        "",
-        "x",
-        "--x--",
-        "",
-    ]
-    kind = "multipart/form-data; boundary=x"
-    assert (
-        site.ask("/gradio_api/upload", data="\r\n".join(lines).encode(), Content_Type=kind) == 200
-    )
-    (found,) = site.folder.rglob("out.png")
-    assert found.is_relative_to(site.outputs / "studio" / "uploads")
-
-
-def test_a_page_for_others_asks_for_the_password(tmp_path, chromium):
-    from conftest import Site
-
-    site = Site(tmp_path, "host=0.0.0.0")
-    site.start()
-    try:
-        password = site.log().split("password: ")[1].split()[0]
-        assert site.ask("/") == 401
-        context = chromium.new_context(http_credentials={"username": "me", "password": password})
-        page = context.new_page()
-        page.goto(site.url)
-        page.get_by_role("tab", name="Play").wait_for()
-        context.close()
-    finally:
-        site.stop()
-
-
-@pytest.mark.parametrize("sigint", [signal.SIG_DFL, signal.SIG_IGN])
-def test_ctrl_c_is_in_the_exit_code(tmp_path, sigint):
-    from conftest import Site
-
-    site = Site(tmp_path)
-    site.start(sigint)
-    assert site.stop() == 128 + signal.SIGINT
-
-
-def test_a_killed_server_loses_no_training(tmp_path, chromium):
-    from conftest import Site
-
-    site = Site(tmp_path)
-    site.start()
-    context = chromium.new_context()
-    page = context.new_page()
-    page.set_default_timeout(240_000)
-    try:
-        page.goto(site.url)
-        tab(page, "Train")
-        fill_steps(page, 2000)  # it is never reached
-        page.get_by_role("button", name="Start the training").click()
-        page.locator("#status").get_by_text("steps a second").wait_for()
-        (run,) = runs(site).values()
-        worker = is_at_work(run.run)
-        site.stop(signal.SIGKILL)
-        before = runs(site)[run.key].step
-        until(lambda: runs(site)[run.key].step > before)
-        assert is_at_work(run.run) == worker
-        site.start()
-        page.goto(site.url)
-        tab(page, "Train")
-        page.locator("#status").get_by_text("steps a second").wait_for()
-        page.get_by_role("button", name="Stop and save").click()
-        page.locator("#status").get_by_text("It can go on").wait_for()
-        page.get_by_role("button", name="Go on").click()
-        page.locator("#status").get_by_text("steps a second").wait_for()
-        # Ctrl-C saves.
-        assert site.stop() == 128 + signal.SIGINT
-        assert runs(site)[run.key].state == "stopped"
-    finally:
-        site.stop(signal.SIGKILL)
-        context.close()
