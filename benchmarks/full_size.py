@@ -78,7 +78,7 @@ def measure() -> None:
     import torch
 
     import agreement  # noqa: F401  (and with it all the others)
-    from measure import Bench
+    from measure import Bench, counted
 
     line = sys.stdin.readline()
     if not line:  # there is no more to measure
@@ -92,7 +92,9 @@ def measure() -> None:
     size = sizes_of(call["base"])[call["size"]]
     bench = Bench(size=size, device=device, started=call["started"], folder=folder)
     try:
-        found = run(bench, **variant.options)
+        with counted() as counts:
+            found = run(bench, **variant.options)
+        found |= counts
         if device.type == "cuda":
             found["device"] = torch.cuda.get_device_name()
     except Exception as error:
@@ -269,6 +271,8 @@ def summary(result: Mapping[str, Any]) -> str:
     parts = [f"{result['seconds']['median']:.3f} s a {result['unit']}"]
     parts += [f"first after {result['first']:.1f} s"] if "first" in result else []
     parts += [f"{key} {value:.1f} GiB" for key, value in result["peak"].items()]
+    if result.get("compiled") or result.get("captured"):
+        parts.append(f"{result['compiled']} compiled, {result['captured']} captured")
     if "share" in result:
         parts.append(f"{100 * result['share']:.0f} % of the ceiling")
     if "whole" in result:

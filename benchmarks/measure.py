@@ -1,17 +1,20 @@
-"""Own how things are measured: seconds, bytes, and the work that a step has to do at least."""
+"""Own how things are measured: seconds, bytes, compilations, the work that a step has to do."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import FluxTransformer2DModel
+from torch._dynamo.utils import counters
 
+from pairedit.machine import graphs
 from pairedit.runs.tracking import Silent
 
 if TYPE_CHECKING:
@@ -62,6 +65,31 @@ def spread(values: Sequence[float]) -> dict[str, float]:
         deciles = statistics.quantiles(values, n=10, method="inclusive")
     median = statistics.median(values)
     return {"median": median, "p10": deciles[0], "p90": deciles[-1], "count": len(values)}
+
+
+@contextmanager
+def counted() -> Iterator[dict[str, int]]:
+    """Count the pieces of code that are compiled meanwhile, and the CUDA graphs captured.
+
+    Yields:
+        Both, once this has ended. A piece counts once, with its way back.
+    """
+    captures: list[int] = []
+
+    class Counted(graphs._Captured):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            captures.append(1)
+
+    kept, graphs._Captured = graphs._Captured, Counted
+    before = counters["stats"]["unique_graphs"]
+    found: dict[str, int] = {}
+    try:
+        yield found
+    finally:
+        graphs._Captured = kept
+        found["compiled"] = counters["stats"]["unique_graphs"] - before
+        found["captured"] = len(captures)
 
 
 class Clock(Silent):

@@ -82,12 +82,10 @@ def train(bench: Bench, *, name: str, shapes: Sequence[str], **changes: Any) -> 
         found = spread(taken or [float("nan")])
         key = f"{latent[1]} x {latent[0]}"
         sizes[key] = {"seconds": found, "per_pixel": found["median"] / (latent[0] * latent[1])}
-    graphs = counters["stats"]["unique_graphs"]
     return {
         "unit": "step",
         "seconds": next(iter(sizes.values()))["seconds"],
         "sizes": sizes,
-        "compiled": graphs,
         "compiled_by_step": watched.compiled,
         "hardware": str(wanted),
         "peak": bench.memory(),
