@@ -1,7 +1,7 @@
 """Train methods on the shipped edits and measure them on unseen seeds, many jobs side by side.
 
     python scripts/edits_benchmark.py [--processes 12] [--gpus 1] [--minutes 9] [--work FOLDER]
-                                      [--known --write docs/method.md] [--out FILE.json]
+                                      [--known [FILE.json] --write docs/method.md] [--out FILE.json]
 
 A job is one training (method, edit, training seed, number of pairs) and its measurements: plain,
 local, as the slider itself chooses to be used, and the same on the whole picture, without `local`.
@@ -9,10 +9,10 @@ A method is METHOD:STEPS, or, for a base of
 another precision, METHOD:STEPS:PRECISION, such as graded:150:fp8. Jobs run in the order of their
 worth: all of the first training seed come before any of the second. Each result is written as it is
 found, so a call that its clock stops loses little, and the next one goes on. A job's folder holds
-what pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the table and a few
-of the figures between the markers of a page. `--out FILE` keeps the figures of all jobs in one
-file, such as benchmarks/results/edits/2026-11-26.json, from which `worth_table.py` fills other
-pages.
+what pairedit-train leaves there; beside it stands its JSON. `--write PAGE` puts the tables between
+the markers of a page. `--out FILE` keeps the figures of all jobs in one file, such as
+benchmarks/results/edits/2026-11-26.json. `--known FILE` writes the tables again from such
+a file, and `worth_table.py` fills other pages from it.
 """
 
 import argparse
@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the processes share the cores
 import torch
 
 from edits.jobs import EDITS, FAILS, Job, jobs, note
-from edits.pages import keep, readable, table
+from edits.pages import detailed, keep, readable, table
 from edits.slider import do
 from tables import put, weights
 
@@ -108,13 +108,18 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--device", default="auto", help="auto, cuda or cpu")
     parser.add_argument("--plain", dest="fast", action="store_false", help="do not use CUDA graphs")
     parser.add_argument(
-        "--known", action="store_true", help="do not train or measure anything; show what is known"
+        "--known",
+        type=Path,
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="do not train or measure anything; show what is known, or what a file of --out holds",
     )
     parser.add_argument(
         "--write",
         type=Path,
         metavar="PAGE",
-        help="put the tables between the markers `benchmark` of this page",
+        help="put the tables between the markers `benchmark` and `benchmark by edit` of this page",
     )
     parser.add_argument(
         "--out", type=Path, metavar="FILE", help="write the figures of all jobs into this file"
@@ -133,6 +138,7 @@ def main() -> None:
         keep(args, args.out)
     if args.write:
         put(args.write, "benchmark", readable(args))
+        put(args.write, "benchmark by edit", detailed(args))
 
 
 def run(args: argparse.Namespace) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -55,6 +56,24 @@ def test_the_page_of_the_method_has_the_same_means(tables):
     }.items():
         (line,) = (line for line in lines if line.startswith(words))
         assert line.split(" | ")[-1].strip(" |") == f"{means[recipe]:.3f}", recipe
+
+
+def test_the_tables_of_the_method_are_those_of_the_committed_figures(tables, monkeypatch):
+    page = PAGES["method.md"].read_text()
+    for name in ("GOMP_SPINCOUNT", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, "1")  # the script would set them for good
+    pages, benchmark = import_module("edits.pages"), import_module("edits_benchmark")
+    (command,) = re.findall(r"^    python scripts/(edits_benchmark\.py .+)$", page, re.M)
+    (known,) = re.findall(r"--known\s(\S+) --write docs/method\.md", page)
+    monkeypatch.setattr(sys, "argv", [*command.split(), "--known", str(ROOT / known)])
+    args = benchmark.asked()
+    assert args.known == max(tables.RESULTS.glob("edits/*.json"))
+    for mark, text in {
+        "benchmark": pages.readable(args),
+        "benchmark by edit": pages.detailed(args),
+    }.items():
+        _, rest = page.split(f"<!-- {mark}: begin -->\n")
+        assert rest.split(f"<!-- {mark}: end -->")[0] == text, f"{command} --known {known} --write"
 
 
 # What sentences say, and the name of the number in `page_tables.figures`.

@@ -165,12 +165,20 @@ def test_the_edits_are_trained_and_measured_and_known_afterwards(tmp_path, monke
     monkeypatch.setattr(slider, "evaluate", None)
     assert run() == run("--known") == table
     page = tmp_path / "page.md"
-    page.write_text("above\n<!-- benchmark: begin -->\n<!-- benchmark: end -->\nbelow\n")
+    marks = ("benchmark", "benchmark by edit")
+    empty = "".join(f"<!-- {mark}: begin -->\n<!-- {mark}: end -->\n" for mark in marks)
+    page.write_text(f"above\n{empty}below\n")
     run("--known", "--write", page)
-    above, *shown, below = page.read_text().splitlines()
+    written = page.read_text()
+    above, *shown, below = written.splitlines()
     assert (above, below) == ("above", "below")
     assert any(line.startswith("| `graded`, 2 steps, one pair | chosen |") for line in shown)
+    kept = tmp_path / "kept.json"
+    run("--known", "--out", kept)
+    page.write_text(f"above\n{empty}below\n")
     graded.unlink()
+    assert run("--known", kept, "--write", page) == table
+    assert page.read_text() == written, "one file says as much as the folder"
     assert "graded-2-one-smile-0: TypeError" in run()
     monkeypatch.setattr(slider, "evaluate", evaluate)
     assert run() == table, "what went wrong once is forgotten"

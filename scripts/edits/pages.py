@@ -8,46 +8,58 @@ from pathlib import Path
 from edits.jobs import EDITS, jobs, results
 from edits.slider import FIGURES, FIRST_SEED, FLOOR, MATCHED, MISSES
 
-# Of a page: whose figures are shown beside the table of off-target changes.
-SHOWN = (("full-500", "plain"), ("graded-150", "chosen"), ("graded-150-one", "chosen"))
+# What a table compares sliders by, each as its mean over the edits that all of them have.
+COMPARED = ("off-target", "reach", "linearity", "monotonicity", "frontier")
 # On pages a slider is calibrated once its scale is known; this is what that scale then does.
 SAID = {"calibrated": "lands at"}
 
-Known = dict[tuple[str, str], dict[str, list[dict]]]  # (recipe, use): edit: a result for each seed
+Key = tuple[str, str]  # recipe, use
+Known = dict[Key, dict[str, list[dict]]]  # edit: a result for each seed
+Cells = dict[Key, dict[str, float | None]]  # edit: the mean over the seeds
+
+
+def found(args: argparse.Namespace) -> dict[str, dict[str, dict]]:
+    """Return what is known of all jobs, by name: from the work folder or one file of `keep`."""
+    names = [job.name for job in jobs(args)]
+    if not isinstance(args.known, Path):
+        return {name: results(args.work / name) for name in names}
+    kept = json.loads(args.known.read_text())["jobs"]
+    return {name: kept.get(name, {}) for name in names}
 
 
 def gathered(args: argparse.Namespace) -> Known:
     """Sort what is known of all jobs."""
     known: Known = {}
+    by_name = found(args)
     for job in jobs(args):
-        there = results(args.work / job.name)
+        there = by_name[job.name]
         for use in args.uses:
             if use in there:
-                by_edit = known.setdefault((job.recipe, use), {})
-                by_edit.setdefault(job.edit, []).append(there[use])
+                trained = known.setdefault((job.recipe, use), {})
+                trained.setdefault(job.edit, []).append(there[use])
     return known
 
 
 def keep(args: argparse.Namespace, file: Path) -> None:
     """Write the figures of all jobs into one file, without the curves they were read off."""
-    found = {}
-    for job in jobs(args):
-        there = results(args.work / job.name)
-        found[job.name] = {
+    figures = {
+        name: {
             use: {key: value for key, value in there[use].items() if key not in ("target", "off")}
             for use in args.uses
             if use in there
         }
+        for name, there in found(args).items()
+    }
     about = {"weights": args.work.name, "first seed": FIRST_SEED, "seeds": args.seeds}
-    lines = [f"{json.dumps(name)}: {json.dumps(uses)}" for name, uses in found.items() if uses]
+    lines = [f"{json.dumps(name)}: {json.dumps(uses)}" for name, uses in figures.items() if uses]
     file.parent.mkdir(parents=True, exist_ok=True)
     body = ",\n".join(lines)
     file.write_text(f'{{"about": {json.dumps(about)}, "jobs": {{\n{body}\n}}}}\n')
 
 
-def mean(found: Sequence[dict], name: str) -> float | None:
+def mean(results: Sequence[dict], name: str) -> float | None:
     """Average a figure over training seeds; None where one of them has none."""
-    values = [each.get(name) for each in found]
+    values = [each.get(name) for each in results]
     return None if None in values or not values else sum(values) / len(values)
 
 
@@ -64,10 +76,23 @@ def row(
     return f"| {' | '.join([*head, *shown])} |"
 
 
+def means(known: Known, name: str) -> Cells:
+    """Average one figure of all that was trained and used, by edit."""
+    return {
+        key: {edit: mean(each, name) for edit, each in by_edit.items()}
+        for key, by_edit in known.items()
+    }
+
+
+def common(cells: Cells) -> list[str]:
+    """List the edits of which all have a figure."""
+    return [e for e in EDITS if all(by_edit.get(e) is not None for by_edit in cells.values())]
+
+
 def floors(known: Known) -> dict[str, float | None]:
     """Say how far a perfect edit is read to move others, by edit."""
     # The same for all sliders of three pairs, which come first.
-    return {e: mean(found, FLOOR) for by in reversed(known.values()) for e, found in by.items()}
+    return {e: mean(each, FLOOR) for by in reversed(known.values()) for e, each in by.items()}
 
 
 def words(recipe: str) -> str:
@@ -78,13 +103,10 @@ def words(recipe: str) -> str:
 
 
 def readable(args: argparse.Namespace) -> str:
-    """Write for a page: off-target changes of all, and the figures of a few."""
+    """Write for a page: off-target changes by edit, and what sliders are compared by."""
     known, edits = gathered(args), args.edits
-    off = {
-        key: {edit: mean(found, "off-target") for edit, found in by_edit.items()}
-        for key, by_edit in known.items()
-    }
-    reached = [e for e in EDITS if all(cells.get(e) is not None for cells in off.values())]
+    off = means(known, "off-target")
+    reached = common(off)
     rule = f"|---|---|{'---|' * (len(edits) + 1)}"
     lines = [f"| trained | used | {' | '.join(edits)} | mean of {len(reached)} |", rule]
     lines += [row((words(key[0]), key[1]), cells, edits, reached) for key, cells in off.items()]
@@ -92,14 +114,35 @@ def readable(args: argparse.Namespace) -> str:
     seeds = f"{len(args.training_seeds)} training seeds, {args.seeds} seeds from {FIRST_SEED}"
     lines += ["", f"Off-target change at +{MATCHED:g}; {seeds}. `--`: not reached by each of"]
     lines += [f"the training seeds. The mean is of {', '.join(reached)}, which all reach.", ""]
-    lines += [f"| trained, used | figure | {' | '.join(edits)} | mean of {len(EDITS)} |", rule]
-    for recipe, use in SHOWN:
-        by_edit = known.get((recipe, use), {})
-        for name in (*FIGURES, "calibrated", *MISSES):
-            cells = {edit: mean(found, name) for edit, found in by_edit.items()}
-            if any(value is not None for value in cells.values()):
-                lines.append(row((f"{words(recipe)}, {use}", SAID.get(name, name)), cells, edits))
-    return "\n".join(lines) + "\n\n"
+    return "\n".join([*lines, compared(known)]) + "\n"
+
+
+def compared(known: Known) -> str:
+    """Write a line for all that was trained and used: the mean of each figure over the edits."""
+    by_name = {name: means(known, name) for name in COMPARED}
+    heads = [f"{name}, mean of {len(common(cells))}" for name, cells in by_name.items()]
+    lines = [f"| trained, used | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+    for key in known:
+        shown = []
+        for cells in by_name.values():
+            values = [cells[key][edit] for edit in common(cells)]
+            shown.append(f"{sum(values) / len(values):.3f}" if values else "--")
+        lines.append(f"| {words(key[0])}, {key[1]} | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def detailed(args: argparse.Namespace) -> str:
+    """Write for a page: every figure but the off-target change, by edit."""
+    known, edits = gathered(args), args.edits
+    lines = [f"| figure | trained, used | {' | '.join(edits)} | mean |"]
+    lines.append(f"|---|---|{'---|' * (len(edits) + 1)}")
+    for name in (*FIGURES, "calibrated", *MISSES):
+        cells = {key: by for key, by in means(known, name).items() if {*by.values()} != {None}}
+        for key, by_edit in cells.items():
+            head = (SAID.get(name, name), f"{words(key[0])}, {key[1]}")
+            lines.append(row(head, by_edit, edits, common(cells)))
+    said = "The mean is of the edits for which every row has the figure; `tilt` is in no mean."
+    return "\n".join([*lines, "", said]) + "\n"
 
 
 def table(args: argparse.Namespace) -> str:
@@ -107,28 +150,25 @@ def table(args: argparse.Namespace) -> str:
     known, edits = gathered(args), args.edits
     rule = f"|---|---|{'---|' * (len(edits) + 1)}"
     heads = f"{' | '.join(edits)} | mean |"
-    off = {
-        key: {edit: mean(found, "off-target") for edit, found in by_edit.items()}
-        for key, by_edit in known.items()
-    }
+    off = means(known, "off-target")
     lines = [f"Off-target change at +{MATCHED:g}, {args.seeds} seeds from {FIRST_SEED}.", ""]
     lines += [f"| trained | used | {heads}", rule]
     lines += [row(key, cells, edits) for key, cells in off.items()]
     lines.append(row(("a perfect edit", FLOOR), floors(known), edits))
     lines += ["", f"| trained, used | figure | {heads}", rule]
-    for (recipe, use), by_edit in known.items():
+    for (recipe, use), trained in known.items():
         for name in (*FIGURES, "calibrated", *MISSES):
-            cells = {edit: mean(found, name) for edit, found in by_edit.items()}
+            cells = {edit: mean(each, name) for edit, each in trained.items()}
             lines.append(row((f"{recipe}, {use}", SAID.get(name, name)), cells, edits))
     lines += ["", "How sliders chose to be used, by training seed:", ""]
     lines += [
-        f"- {recipe}, {edit}: {'; '.join(each['use'] for each in found)}"
-        for (recipe, use), by_edit in known.items()
+        f"- {recipe}, {edit}: {'; '.join(one['use'] for one in each)}"
+        for (recipe, use), trained in known.items()
         if use == "chosen"
-        for edit, found in by_edit.items()
+        for edit, each in trained.items()
     ]
-    errors = [f"{job.name}: {there['error']}" for job in jobs(args)
-              if "error" in (there := results(args.work / job.name))]  # fmt: skip
-    done = sum(map(len, (found for by_edit in known.values() for found in by_edit.values())))
+    errors = [f"{name}: {there['error']}" for name, there in found(args).items()
+              if "error" in there]  # fmt: skip
+    done = sum(map(len, (each for trained in known.values() for each in trained.values())))
     asked = len(jobs(args)) * len(args.uses)
     return "\n".join([*lines, "", f"{done} of {asked} results.", *errors]) + "\n"
