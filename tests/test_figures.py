@@ -86,6 +86,9 @@ SENTENCES = {
     r"On (\d+) people smile gets": "people of a figure",
     r"3 trainings and (\d+) people each": "people of a figure",
     r"training of 150 steps on FLUX\.1-dev took (\d+) s": "default training, flux-dev",
+    r"whole default training is (\d\.\d) times as fast": "default training, times faster",
+    r"the training took (\d+\.\d) s from a fresh Python": "default training beside the naive loop",
+    r"and 500 naive steps take (\d+) s": "published training, naive",
     r"four images took (\d\.\d) s": "four images, flux-dev 80gb",
     r"the scale that 12 seeds find is worth (\.\d+ to \d\.\d+)": "calibrated by 12 seeds",
     r"took (\d\.\d) GiB of the card": "training GiB, flux-dev 8gb",
@@ -140,6 +143,7 @@ def test_sentences_on_speed_have_the_numbers_of_the_tables():
         ("train-fp8", "a step in fp8", 3),
         ("sample-80gb", "a row in bf16", 2),
         ("sample-fp8", "a row in fp8", 2),
+        ("train-24gb", "a step on 24 GB", 3),
         ("train-12gb", "a step on 12 GB", 3),
     ],
 )
