@@ -158,6 +158,16 @@ def trainings(recipe: str, use: str) -> list[list[float]]:
     return [found[seed] for seed in sorted(found)]
 
 
+def reach(recipe: str, use: str) -> str:
+    """Return the largest effect in pairs' worth: the mean over all edits but those apart."""
+    found = [
+        uses[use]["reach"]
+        for name, uses in newest().items()
+        if split(name)[0] == recipe and split(name)[1] not in APART
+    ]
+    return f"{sum(found) / len(found):.2f}"
+
+
 def spread() -> dict[str, str]:
     """Return how far trainings of one method are apart, and how often ours is below `full`."""
     found = {}
@@ -196,6 +206,8 @@ def figures() -> dict[str, str]:
     whole, naive = beside_naive()
     return spread() | {
         "calibrated by 12 seeds": calibrated(),
+        "reach, full": reach(*RECIPES[0][2:]),
+        "reach, ours": reach(*RECIPES[1][2:]),
         "edits compared": str(len(edits)),
         "people of a figure": str(people()),
         "off-target, full": f"{full:.3f}",
