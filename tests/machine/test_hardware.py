@@ -40,6 +40,27 @@ def test_what_the_user_sets_wins_over_the_profile():
     assert found == replace(profile("24gb"), precision="int8", gradient_checkpointing=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "steps", "precision", "compiled"),
+    [
+        ("80gb", 999, "auto", False),
+        ("80gb", 1000, "auto", True),
+        ("80gb", 250, "fp8", True),
+        ("80gb", 249, "fp8", False),
+        ("24gb", 749, "auto", False),
+        ("24gb", 750, "auto", True),
+        ("12gb", 250, "auto", True),
+        ("80gb", None, "auto", True),
+    ],
+)
+def test_a_training_is_compiled_where_it_saves_more_than_it_takes(name, steps, precision, compiled):
+    free = {"80gb": 79.0, "24gb": 23.0, "12gb": 15.0}[name]
+    found = settle(
+        Hardware(name="auto"), free=free, changes={"steps": steps, "precision": precision}
+    )
+    assert (found.name, found.compile) == (name, compiled)
+
+
 @pytest.mark.parametrize("asked", [profile("24gb"), Hardware(precision="fp8")])
 def test_what_needs_a_gpu_says_so(asked):
     with pytest.raises(ValueError, match="needs a GPU, and this run is on cpu"):

@@ -15,14 +15,12 @@ SIZES = [(64, 64), (64, 128), (128, 64), (96, 64)]
 @pytest.mark.parametrize(
     ("count", "steps", "changes"),
     [
-        (1, 250, {}),
-        (1, 249, {"compile": False}),
-        (3, 750, {}),
-        (3, 749, {"compile": False}),
-        (4, 1000, {"graphs": False}),
+        (1, 250, {"steps": 250}),
+        (3, 750, {"steps": 250}),
+        (4, 1000, {"steps": 250, "graphs": False}),
     ],
 )
-def test_each_size_is_compiled_and_few_sizes_have_graphs(tmp_path, count, steps, changes):
+def test_steps_are_counted_for_each_size_and_few_sizes_have_graphs(tmp_path, count, steps, changes):
     paths = [tmp_path / f"{number}.png" for number in range(count)]
     for path, size in zip(paths, SIZES, strict=False):
         Image.new("RGB", size).save(path)

@@ -20,6 +20,8 @@ AUTO = "auto"
 PRECISIONS = ("float32", "bf16", "fp8", "int8", "nf4")
 # Each needs less memory, and more time, than the one before.
 PROFILES = ("80gb", "24gb", "12gb", "8gb")
+# Steps from which compiling pays where each rounding is an operation of its own until then.
+ROUNDED = 250
 SMALL = 1e9  # parameters; smaller models wait for the CPU, and are not worth compiling
 
 
@@ -36,9 +38,8 @@ class Hardware:
     fused: bool = False  # fewer, larger operations; see `bases.flux1.place`
     compile: bool = False  # the blocks, by torch.compile
     dynamic: bool = False  # compiled once for all sizes of image, not once for each
-    compile_from: int = (
-        250  # steps of a training for each size that is compiled; in fewer no time is won
-    )
+    compile_from: int = ROUNDED  # steps of a training; in fewer compiling takes more than it saves
+    steps: int | None = None  # of the training it is for, for each size; None where none is
     graphs: bool = False  # a pass becomes one CUDA graph
 
     def __post_init__(self) -> None:
@@ -66,6 +67,12 @@ class Hardware:
                 "fused=true and swapped=0 with it",
             ),
         )
+
+    @property
+    def pays_from(self) -> int:
+        """Return the steps of a training from which compiling pays; `compile_from` is for bf16."""
+        rounded = self.precision in ("fp8", "int8", "nf4")
+        return min(self.compile_from, ROUNDED) if rounded else self.compile_from
 
 
 def profile(name: str) -> Hardware:
@@ -111,4 +118,6 @@ def choose(
     chosen = replace(chosen, **changes)
     if chosen.precision == "fp8" and device != "cuda":
         raise ValueError(f"precision=fp8: needs a GPU, and this run is on {device}")
+    if chosen.steps is not None and chosen.steps < chosen.pays_from:
+        chosen = replace(chosen, compile=False)
     return replace(chosen, precision=precision) if chosen.precision == AUTO else chosen

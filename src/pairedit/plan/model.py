@@ -109,8 +109,7 @@ def trained_by(
     """Return the fields of the hardware that a training sets, beside those of the command."""
     found = dict(changes)
     sizes = _most_sizes(pairs, training.size)
-    if training.steps < hardware.compile_from * (1 if hardware.dynamic else sizes):
-        found["compile"] = False
+    found["steps"] = training.steps // (1 if hardware.dynamic else sizes)
     if sizes > GRAPHED:
         found["graphs"] = False
     return found
