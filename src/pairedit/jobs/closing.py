@@ -99,9 +99,7 @@ def show_and_check_slider(
         lean=subject.lean,
         flowedit=subject.flowedit,
     )
-    lanes, further = first_lanes(
-        base, plan, subject, slider, readers, seconds, settled=unit is not None
-    )
+    lanes, further = first_lanes(base, plan, subject, slider, readers, seconds, settled=bool(unit))
     entries |= {SHOWN: list(FURTHER_SCALES)} if further else {}
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pairedit.files import read_yaml
-from pairedit.runs.folder import CHECKPOINTS, CONFIG, LOCK
+from pairedit.runs.folder import CHECKPOINTS, CONFIG
+from pairedit.runs.lock import LOCK
 from pairedit.runs.resume import WORDS
 
 try:
