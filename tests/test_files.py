@@ -71,3 +71,8 @@ def test_a_missing_path_is_told_with_the_one_that_is_near(tmp_path):
     assert near_path(tmp_path / "outputs/frist/age") == f"; did you mean {slider.parent}?"
     assert near_path(tmp_path / "outputs/frist/smile") == "", "nothing of that name lies there"
     assert near_path(tmp_path / "elsewhere") == ""
+    assert near_path(tmp_path / "outptus/frist/semantic") == "", "nothing of that name lies there"
+    for typed in ("outptus/frist/agee/semantc.safetensors", "outputs/first/age/semantc"):
+        assert near_path(tmp_path / typed) == f"; did you mean {slider}?", "each part, or no suffix"
+    # A run has a folder for each dataset.
+    assert near_path(tmp_path / "outputs/first/semantic.safetensors").endswith(f"{slider}?")

@@ -35,6 +35,7 @@ from pairedit.plan.once import composed_once
 from pairedit.plan.published import expand
 from pairedit.plan.studio import plan_studio
 from pairedit.plan.typed import arrange, left_out, place
+from pairedit.plan.weights import look_for
 from pairedit.plan.wording import describe, on_its_lines
 from pairedit.runs import leftovers
 from pairedit.runs.folder import check_again
@@ -102,6 +103,7 @@ def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) ->
     plan = checked.training(config, hydra_config, _folder())
     if again:
         check_again(again, plan.resolved)
+    look_for(plan.model)
     with collector_at_rest():
         from pairedit.jobs.scoring import score_of
         from pairedit.jobs.train import run_training
@@ -116,6 +118,7 @@ def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) ->
 def _gen(config: DictConfig, stopping: Stopping) -> None:
     """Check, then sample."""
     plan = checked.rendering(config, None, _folder())
+    look_for(plan.model)
     with collector_at_rest():
         from pairedit.jobs.gen import run_sampling
 
@@ -125,6 +128,7 @@ def _gen(config: DictConfig, stopping: Stopping) -> None:
 def _eval(config: DictConfig, stopping: Stopping) -> None:
     """Check, then measure; the sliders of a sweep side by side where a launcher is named."""
     plan = checked.evaluation(config, None, _folder())
+    look_for(plan.model)
     spread = spread_with(config, _eval_part, stopping)
     with collector_at_rest():
         from pairedit.jobs.eval import run_evaluation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,28 @@ def near_path(path: Path) -> str:
     """Write the end of a message on a missing path: the one that was probably meant, or nothing."""
     if path.exists():  # it is of another kind
         return ""
-    for part in (path, *path.parents):
-        if part.parent.is_dir():
-            found = nearest(part.name, _names(part.parent))
-            meant = found and part.parent / found / path.relative_to(part)
-            return f"; did you mean {meant}?" if meant and meant.exists() else ""
-    return ""
+    there = next((parent for parent in path.parents if parent.is_dir()), None)
+    meant = there and (_near(there, path.relative_to(there).parts) or _deeper(path))
+    return f"; did you mean {meant}?" if meant else ""
+
+
+def _near(folder: Path, parts: Sequence[str]) -> Path | None:
+    """Follow parts of a path, each of which may be mistyped or lack its suffix."""
+    for part in parts:
+        names = _names(folder)
+        by_stem = {} if Path(part).suffix else {Path(name).stem: name for name in names}
+        found = nearest(part, names) or by_stem.get(nearest(part, by_stem) or "")
+        if found is None:
+            return None
+        folder /= found
+    return folder
+
+
+def _deeper(path: Path) -> Path | None:
+    """Find a file of this name one folder deeper: a run has a folder for each dataset."""
+    parent = path.parent
+    inside = (parent / name / path.name for name in sorted(_names(parent)) if name[0] != ".")
+    return next((file for file in inside if file.is_file()), None)
 
 
 def _names(folder: Path) -> list[str]:

@@ -96,12 +96,22 @@ MISTAKES = {
     "an unknown flag": ("train", ["--stepz", "3"], ["--stepz", "key=value"]),
     "text for a truth": ("train", ["preview=maybe"], ["preview=maybe: expected true or false"]),
     "a list for text": ("train", ["pairs=[]"], ["pairs=[]: expected text"]),
-    "a number for keys": ("train", ["lora=3"], ["lora=3: holds keys of its own"]),
+    "a number for keys": ("train", ["lora=3"], ["lora=3: lora holds keys; write lora.rank=3"]),
+    "a file for keys": (
+        "train",
+        ["lora=outputs/a.safetensors"],
+        ["lora=outputs/a.safetensors: a training writes", "write init=outputs/a.safetensors"],
+    ),
     "an option that is no name": ("gen", ["edit=[[]]"], ["edit=[[]]: expected the name of an op"]),
     "options that are no names": (
         "gen",
         ["+model=[ba,-1]", "seeds=abc"],
         ["+model=[ba,-1]: expected the name of an option"],
+    ),
+    "a model that is nowhere": (
+        "gen",
+        ["model.path=no-one/flux"],
+        ["model.path=no-one/flux: no such folder", "unset HF_HUB_OFFLINE"],
     ),
     "no method": ("train", ["~method"], ["method=None: expected the name of an option"]),
     "no dataset": ("train", ["~dataset"], ["dataset=[]: expected at least one"]),

@@ -1,6 +1,7 @@
 """What a user may get wrong on the command line: one clear message each, at once."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -104,6 +105,7 @@ def drive(calls: list, folder: Path) -> list[dict]:
         capture_output=True,
         text=True,
         cwd=folder,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -33,7 +33,10 @@ def test_the_command(export, flux, tmp_path, monkeypatch):
     ("words", "reasons"),
     [
         ([], ["lora=: expected"]),
-        (["lora=/nowhere.safetensors", "layout=comfy"], ["no such LoRA", "layout=comfy"]),
+        (
+            ["lora=/nowhere.safetensors", "layout=comfy"],
+            ["no such LoRA", "layout=comfy: expected one of", "ComfyUI reads layout=kohya"],
+        ),
         (["lora={lora}", "out=x.bin"], ["out=x.bin"]),
         (["lora={lora}", "out={lora}"], ["is the file to export"]),
         (["lora={lora}", "layout=published"], ["attention projections only, not", "proj_mlp"]),

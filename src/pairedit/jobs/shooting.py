@@ -93,10 +93,11 @@ def _is_faint(
     if verdict.name not in FAINT or verdict.lost_at is not None:
         return False
     log.info(
-        "%s: little shows up to scale %g, so the preview goes on to %g, and so does pairedit-gen "
+        "%s: little shows up to scale %g, so the %s goes on to %g, and so does pairedit-gen "
         "where nobody names scales",
         subject.dataset,
         slider.scales[-1],
+        "preview" if plan.preview else "report",
         FURTHER_SCALES[-1],
     )
     return True

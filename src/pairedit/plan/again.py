@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pairedit.edits import Key
-from pairedit.files import CONF, expand_home
+from pairedit.files import CONF, expand_home, near_path
 from pairedit.lora.header import checksum_of
 from pairedit.pictures.png import read_metadata
 from pairedit.runs.resume import AGAIN
@@ -90,7 +90,7 @@ def read_settings(path: Path) -> dict[str, str]:
         ValueError: it says nothing.
     """
     if not path.is_file():
-        raise ValueError(f"again={path}: no such image")
+        raise ValueError(f"again={path}: no such image{near_path(path)}")
     said = read_metadata(path)
     missing = [name for name in ("prompt", "model", "num_inference_steps") if name not in said]
     if missing:

@@ -22,8 +22,17 @@ from pairedit.plan.keys import ExportConfig
 from pairedit.plan.merging import Part, describe_merged, parse_merge
 from pairedit.plan.model import check_keys
 from pairedit.plan.roles import inspect, note_content
-from pairedit.problems import Problems
+from pairedit.problems import Problems, did_you_mean
 from pairedit.settings import LARGEST
+
+# Programs that people name in place of a layout, by a part of what they type. See docs/files.md.
+READERS = {
+    "comfy": "ComfyUI",
+    "forge": "Forge",
+    "sdscripts": "sd-scripts",
+    "invoke": "InvokeAI",
+    "nunchaku": "nunchaku",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +59,7 @@ def plan_export(config: DictConfig) -> ExportPlan:
     """
     problems = Problems()
     check_keys(config, ExportConfig, problems)
-    problems.expect(
-        config.layout in LAYOUTS, f"layout={config.layout}: expected one of {', '.join(LAYOUTS)}"
-    )
+    problems.expect(config.layout in LAYOUTS, _no_layout(config.layout))
     problems.expect(
         config.show is None or config.card, f"show={config.show}: has no effect; add card=true"
     )
@@ -102,6 +109,13 @@ def plan_export(config: DictConfig) -> ExportPlan:
         workflow=out.with_name(f"{out.stem}-workflow.json") if config.workflow else None,
         card=None,
     )
+
+
+def _no_layout(name: str) -> str:
+    """Say which layouts there are, and which of them the program reads that was named instead."""
+    program = next((p for p in READERS if p in re.sub(r"[^a-z]", "", str(name).lower())), None)
+    near = f"; {READERS[program]} reads layout=kohya" if program else did_you_mean(name, LAYOUTS)
+    return f"layout={name}: expected one of {', '.join(LAYOUTS)}{near}"
 
 
 def _out(config: DictConfig, files: Sequence[Path], names: Names, problems: Problems) -> Path:

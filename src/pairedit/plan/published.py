@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from pairedit.files import expand_home, yaml_reason
+from pairedit.files import expand_home, near_path, yaml_reason
 from pairedit.plan.oldgen import GEN
 from pairedit.plan.oldtrain import TRAIN
 from pairedit.plan.oldvalues import KINDS, device_and_index
@@ -123,7 +123,8 @@ def _read(path: Path) -> Mapping[str, Any]:
     try:
         old = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise ValueError(f"old={path}: {(error.strerror or str(error)).lower()}") from error
+        why = (error.strerror or str(error)).lower()
+        raise ValueError(f"old={path}: {why}{near_path(path)}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"old={path}: not a YAML file ({yaml_reason(error)})") from error
     if not isinstance(old, Mapping):

@@ -95,9 +95,19 @@ def describe_composition(
     if override and said == WANTED["to string"] and (texts := _listed(override)):
         said += f"; for one text with commas write {as_one_text(key_of(override), texts)}"
     key, _, value = (override or "").partition("=")
+    if said == WANTED["Invalid type assigned"] and key == "lora":
+        said = _of_lora(value)
     if re.fullmatch(r"\[?\s*[\d.+-]+(\s+[\d.+-]+)+\s*\]?", value):
         said += f"; write {key}=[{','.join(value.strip(' []').split())}]"
     return f"{override}: {said}" if override else said
+
+
+def _of_lora(value: str) -> str:
+    """Say what a training takes in place of `lora=`, which names a file to the other commands."""
+    if value.isdecimal():
+        return f"lora holds keys; write lora.rank={value}"
+    start = shell(f"init={value}")
+    return f"a training writes its LoRA itself; to start from this one write {start}"
 
 
 def _listed(word: str) -> list[str]:
