@@ -7,6 +7,7 @@ flux-mini. All pages use the two sliders that FIRST trains.
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from functools import partial
 from itertools import pairwise
@@ -41,6 +42,11 @@ def commands(page: Path) -> list[list[str]]:
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
     split = [shlex.split(line) for line in lines if line.startswith("pairedit-")]
     return [words for words in split if not AFAR & set(words)]
+
+
+def loops(page: Path) -> list[str]:
+    """Return the lines by which a shell makes files that commands of the page read."""
+    return re.findall(r"^for .+; done > \S+$", page.read_text(), flags=re.M)
 
 
 def files(page: Path) -> dict[str, str]:
@@ -112,6 +118,8 @@ def test_every_command_runs(page, first, type_, tmp_path, tiny_flux_folder, monk
     for name, content in files(page).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
+    for line in loops(page):
+        subprocess.run(["sh", "-c", line], check=True)
     for index, (program, *typed) in enumerate(commands(page)):
         if [program, *typed] == FIRST:
             continue
