@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 PICTURES = ROOT / "docs" / "pictures"
 WIDTHS = (1600, 390)
 FILM = 400  # px, the width of the animation
+MARGIN = 14  # px around what is filmed: the slider's knob stands out at both ends
 COLOURS = 256  # of a screenshot; enough for a calm page
 MOVES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 # Whether a row has so many pictures, and nothing is rendered any more.
@@ -161,8 +162,12 @@ def film(page: Any) -> None:
     frames = []
     for _ in MOVES:
         page.keyboard.press("ArrowLeft")
+    row.scroll_into_view_if_needed()
+    box = row.bounding_box()
+    clip = {side: box[side] - MARGIN for side in ("x", "y")}
+    clip |= {length: box[length] + 2 * MARGIN for length in ("width", "height")}
     for _ in MOVES:
-        frames.append(Image.open(io.BytesIO(row.screenshot())).convert("RGB"))
+        frames.append(Image.open(io.BytesIO(page.screenshot(clip=clip))).convert("RGB"))
         page.keyboard.press("ArrowRight")
     size = (FILM, frames[0].height * FILM // frames[0].width)
     small = [frame.resize(size, Image.Resampling.LANCZOS) for frame in frames]
