@@ -42,6 +42,7 @@ QUALITY = 92
 PAIRS, CALIBRATED = "pairs=false", "calibrated=true"
 WORDS = "steps=86"  # of a text slider: what two cores do in about three minutes
 PEOPLE = "seeds=[12,10,15]"
+SMILES = "scales=[-0.2,0,0.2,0.4,0.6]"  # as in the command below the picture
 REAL = (1867, 1743, 220)  # drawn portraits of people that no training saw
 PORTRAITS = "image=[{}]".format(",".join(f"pkg://data/real/{n}.png" for n in REAL))
 ONE = 4  # the column of a sheet of portraits that is worth one pair
@@ -229,7 +230,7 @@ def draw_report(at: Outputs) -> Image.Image | None:
 DRAWN: dict[str, Callable[[Outputs], Image.Image | None]] = {
     "hero": draw_hero,
     "age": lambda at: sheet(at.age()),
-    "smile": lambda at: sheet(at.gen(at.lora("smile"), "seeds=[10,12,13]")),
+    "smile": lambda at: sheet(at.gen(at.lora("smile"), "seeds=[10,12,13]", SMILES)),
     "pairs": lambda at: sheet(at.slider("age"), "pairs.png"),
     "real": draw_real,
     "overview": draw_overview,
