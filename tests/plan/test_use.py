@@ -96,7 +96,7 @@ def test_sliders_edit_the_finished_picture_together_or_not_at_all(loras, tiny_ov
     words = [f"lora=[{first},{second}]", *tiny_overrides]
     plan = plan_gen(composed("gen", *words))
     assert [use.flowedit for use in plan.uses] == [False, False]
-    assert any(note.startswith(f"flowedit=false: is how {second} is used") for note in plan.notes)
+    assert any(note.startswith(f"flowedit=false: {second} is used with it") for note in plan.notes)
     plan = plan_gen(composed("gen", *words, "flowedit=true"))
     assert [use.flowedit for use in plan.uses] == [True, True]
     assert not any("flowedit" in note for note in plan.notes)

@@ -227,8 +227,8 @@ def _is_again(batch: Batch, sample: Sample) -> bool:
         high for _, high in ImageChops.difference(before, sample.finished).getextrema()
     ):
         log.warning(
-            "again: differs from %s by up to %d of 255: the machine, the precision or the version "
-            "is another",
+            "again: differs from %s by up to %d of 255, because the machine, the precision or the "
+            "version is not the same",
             batch.path,
             most,
         )

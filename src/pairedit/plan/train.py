@@ -112,7 +112,7 @@ def _plan(config: DictConfig, method_name: str) -> TrainPlan:
         init = problems.attempt(lambda: find_starts(config.init, pairs, roles, model, notes))
     problems.expect(
         config.steps != 0 or config.init is not None,
-        "steps=0: expected at least 1; only with init= is 0 allowed, which trains nothing",
+        "steps=0: expected at least 1; with init= also 0, which trains nothing",
     )
     targets = problems.attempt(lambda: _targets(config.lora.targets, model), NAMES)
     sizing = problems.attempt(lambda: sizing_of(config, model)) or SQUARE

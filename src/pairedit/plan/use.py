@@ -126,8 +126,8 @@ def one_way(uses: Sequence[Use], paths: Sequence[Path], notes: list[str]) -> lis
         return list(uses)
     apart = ", ".join(str(p) for p, use in zip(paths, uses, strict=True) if not use.flowedit)
     notes.append(
-        f"flowedit=false: is how {apart} is used, so all sliders are rendered with it; "
-        "flowedit=true is for all of them"
+        f"flowedit=false: {apart} is used with it, so all sliders are; flowedit=true uses all of "
+        "them on the finished picture"
     )
     return [replace(use, flowedit=False) for use in uses]
 
@@ -169,8 +169,8 @@ def unit_of(
     scale = _scale(metadata)
     if scale is None:
         raise ValueError(
-            f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} measures it, "
-            "and says how far the slider gets if it is too weak for one"
+            f"calibrated=true: {path} holds no calibration; pairedit-eval lora={path} finds which "
+            "scale is worth one pair, or says how far the slider gets if none is"
         )
     notes += [
         f"{path} was calibrated at {key}={there!r}, but this rendering has {value}"
