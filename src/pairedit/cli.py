@@ -14,6 +14,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -108,10 +109,7 @@ def _train(config: DictConfig, stopping: Stopping, again: Path | None = None) ->
         from pairedit.jobs.scoring import score_of
         from pairedit.jobs.train import run_training
 
-    overrides, sources = hydra_config.overrides, hydra_config.runtime.config_sources
-    options = hydra_options(sources, list(overrides.hydra))
-    words = [*options, *overrides.task]
-    run_training(plan, _folder(), words=words, stopping=stopping)
+    run_training(plan, _folder(), words=_typed(), stopping=stopping)
     return score_of([_folder() / name for name in plan.pairs], config.score)
 
 
@@ -133,7 +131,7 @@ def _eval(config: DictConfig, stopping: Stopping) -> None:
     with collector_at_rest():
         from pairedit.jobs.eval import run_evaluation
 
-    run_evaluation(plan, _folder(), spread)
+    run_evaluation(replace(plan, words=_typed()), _folder(), spread)
 
 
 def _eval_part(config: DictConfig, stopping: Stopping) -> None:
@@ -162,6 +160,13 @@ def _studio(config: DictConfig, stopping: Stopping) -> None:
     from pairedit.studio.serve import run_studio
 
     run_studio(plan)
+
+
+def _typed() -> list[str]:
+    """Return the words of the current job, with the options that find a user's own."""
+    hydra_config = HydraConfig.get()
+    overrides, sources = hydra_config.overrides, hydra_config.runtime.config_sources
+    return [*hydra_options(sources, list(overrides.hydra)), *overrides.task]
 
 
 def _folder() -> Path:

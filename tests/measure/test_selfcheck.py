@@ -37,7 +37,7 @@ def test_training_ends_with_evidence(train_disc, tmp_path):
     assert "report: " not in out
 
 
-def test_training_without_effect_is_called_so(train_disc, tmp_path):
+def test_training_without_effect_is_called_so(train_disc, tmp_path, tiny_flux_folder):
     words = ["learning_rate=1e-9", "preview=false"]
     code, out, _ = train_disc(tmp_path / "a", *words)
     assert code == 0
@@ -45,8 +45,10 @@ def test_training_without_effect_is_called_so(train_disc, tmp_path):
     assert line.startswith("disc: verdict no-op: ")
     assert "raise learning_rate" in line
     lora = tmp_path / "a/disc/semantic.safetensors"
-    assert f"(pairedit-gen lora={lora} 'scales=[0,1.5,2.2,3,3.8]')" in line, "ready to be typed"
-    assert "disc: little shows up to scale 0.6, so the preview goes on to 1.5, and so does" in out
+    model = f"model.path={tiny_flux_folder} model.max_sequence_length=32"
+    typed = f"pairedit-gen {model} resolution=32 device=cpu lora={lora} 'scales=[0,1.5,2.2,3,3.8]'"
+    assert f"({typed})" in line, "ready to be typed"
+    assert "disc: little shows up to scale 0.6, so the report goes on to 1.5, and so does" in out
     assert inspect_lora(lora)["shown"] == [-0.5, 0, 0.5, 1, 1.5]
     report = (lora.parent / "report.html").read_text()
     assert "lora=FILE" in report

@@ -32,6 +32,7 @@ from pairedit.pictures.lanes import PLAIN, Look, draw_emblem, draw_sheet
 from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
+from pairedit.plan.further import about
 from pairedit.plan.shown import SHOWN, shares_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted, written
@@ -111,7 +112,7 @@ def show_and_check_slider(
     if not plan.report:
         return
     result = check_slider(
-        subject=subject,
+        subject=replace(subject, typed=about(edits.path, plan.words)),
         updates={role: update_of(lora, base) for role, lora in loras.items()},
         lanes=lanes,
         size=plan.preview_at.size,
@@ -182,7 +183,7 @@ def _choose(
     elif choice.unit:
         best = (
             f"{written(choice.use)}; so used, scale {choice.unit.scale:.2g} is worth one pair "
-            f"{choice.unit}, and pairedit-eval lora={lora.path} makes that surer"
+            f"{choice.unit}, and pairedit-eval {about(lora.path, plan.words)} makes that surer"
         )
     else:
         best = f"{written(choice.use)}; it does not reach what one pair is worth"

@@ -40,12 +40,14 @@ from pairedit.measure.unit import is_sure, needed
 from pairedit.measure.verdict import guess
 from pairedit.pictures.png import read_metadata, save_png
 from pairedit.plan.eval import EvalPlan
+from pairedit.plan.further import about
 from pairedit.runs.folder import CONFIG
 from pairedit.runs.losses import read_losses
 
 log = logging.getLogger(__name__)
 
 SAID = 8  # sliders that have a line each on their scales; the table has all
+ANEW = ("lora", "sweep", "seeds", "hydra")  # begin keys that an evaluation of more people sets
 USUAL = {"probe", "clip", "dino", "lpips", "arcface"}  # readers that are tried unasked
 
 
@@ -120,7 +122,7 @@ def _report(
     asked = set(plan.readers) != USUAL
     write_files(folder, groups, plates, settings_of(plan), [*plan.notes, *notes], asked)
     track(plan, folder, results, groups)
-    _say(results)
+    _say(results, plan.words)
     log.info("report: %s", (folder / "report.html").resolve())
     return folder / "report.html"
 
@@ -159,30 +161,31 @@ def write_files(
         temporary.write_text(text, encoding="utf-8")
 
 
-def _say(results: Sequence[Result]) -> None:
+def _say(results: Sequence[Result], words: Sequence[str]) -> None:
     """Log the table, and what to do about sliders that do not work."""
     log.info("\n%s\n", text_table(heads(), table(results)))
     for text in comparisons(results):
         log.info("%s", text)
     for result in results[:SAID]:
         if is_worth_noting(result):
-            log.info("%s%s", worth(result), _more(result))
+            log.info("%s%s", worth(result), _more(result, words))
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
             log.warning("%s: %s", name, guess(result.seen))
         if result.verdict.advice:
-            advice = result.verdict.advise(str(result.subject.path))
+            advice = result.verdict.advise(about(result.subject.path, words))
             log.warning("%s: %s, %s", name, result.verdict.told, advice)
 
 
-def _more(result: Result) -> str:
+def _more(result: Result, words: Sequence[str]) -> str:
     """Say what makes the scale that is worth one pair surer; nothing where it is sure."""
     if is_sure(result.unit):
         return ""
     count = needed(result.unit)
     return (
-        f"; about {count} people make that sure: pairedit-eval lora={result.subject.path} "
+        f"; about {count} people make that sure: "
+        f"pairedit-eval {about(result.subject.path, words, ANEW)} "
         f"'seeds={{start: 1000, count: {count}}}'"
     )
 

@@ -73,7 +73,7 @@ def run_training(
         resolved = begin(
             folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume
         )
-        plan = replace(plan, resolved=resolved)
+        plan = replace(plan, resolved=resolved, words=words)
         for note in plan.notes:
             log.warning("%s", note)
         with memory_advice(_less_memory(plan), plan.hardware), Asking(folder) as asking:

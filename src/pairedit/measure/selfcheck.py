@@ -116,7 +116,8 @@ def check_slider(
             "seed" if len(lanes) == 1 else "seeds",
         )
     level = logging.WARNING if verdict.advice else logging.INFO
-    advice = f": {verdict.advise(str(subject.path))}" if verdict.advice else ""
+    typed = subject.typed or f"lora={subject.path}"
+    advice = f": {verdict.advise(typed)}" if verdict.advice else ""
     log.log(level, "%s: verdict %s%s", subject.dataset, verdict.told, advice)
     content = {
         "verdict": verdict.name,

@@ -44,6 +44,7 @@ class Subject:
     method: str = ""
     seed: int | None = None  # of the training; None where nobody knows
     swept: Mapping[str, str] = field(default_factory=dict)  # what differs among all, by key
+    typed: str = ""  # words that name it in another command, with what they need beside its path
 
     @property
     def use(self) -> Use:

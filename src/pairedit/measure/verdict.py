@@ -19,7 +19,7 @@ UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is blac
 ALIKE = 0.5
 # A number of steps means the reverse of a noise level, so the advice names the level.
 LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
-LARGER = "render larger scales (pairedit-gen lora={lora} 'scales={larger}')"
+LARGER = "render larger scales (pairedit-gen {lora} 'scales={larger}')"
 ADVICE = {
     "no-op": f"the images stay as they are: {LARGER}, {LONGER}, train longer (steps=), or raise "
     "learning_rate or cfg_eta",
@@ -62,10 +62,14 @@ class Verdict:
     @property
     def advice(self) -> str:
         """Say what to do."""
-        return self.advise("FILE")
+        return self.advise("lora=FILE")
 
     def advise(self, lora: str) -> str:
-        """Say what to do with a LoRA file, in commands that can be typed."""
+        """Say what to do with a slider, in commands that can be typed.
+
+        Args:
+            lora: words that name it, with what else the command needs.
+        """
         larger = ",".join(f"{share * self.last:.2g}" for share in (0, 1, 1.5, 2, 2.5))
         return ADVICE[self.name].format(larger=f"[{larger}]", lora=lora)
 

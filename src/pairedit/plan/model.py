@@ -48,6 +48,7 @@ class Plan:
     changes: Mapping[str, Any]  # fields of the hardware set apart from it
     resolved: Mapping[str, Any]  # the configuration that files note, JSON values
     notes: Sequence[str]  # what the user should know, such as options without effect
+    words: Sequence[str] = ()  # of the command line, options included; none from Python
 
 
 def build_model(config: DictConfig, problems: Problems) -> Any:
