@@ -64,6 +64,7 @@ def test_a_sweep_becomes_one_report(command, sweep, tmp_path):
     assert page.count("<svg") >= 2, "effect and cost"
     assert len(re.findall(r"<figure><img alt='seed \d|<figure><img alt='base", page)) >= 1
     assert "Loss of the training" in page, "from the folders of the runs"
+    assert "compare the heights of one method only" in page
     assert "readers.dino.path" in page, "somebody asked for it"
     # Too weak to be calibrated: the files are as they were.
     assert {path: path.read_bytes() for path in before} == before

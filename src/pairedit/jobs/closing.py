@@ -188,7 +188,7 @@ def _choose(
     else:
         best = f"{written(choice.use)}; it does not reach what one pair is worth"
     log.info(
-        "%s: the pairs change %.0f %% of the picture; best used with %s",
+        "%s: the pairs change %.0f %% of the latent picture; best used with %s",
         subject.dataset,
         100 * choice.reach,
         best,

@@ -15,7 +15,11 @@ from pairedit.runs.losses import Curve, means
 # What an edit does and what it costs, by the first of the measures that there is, and its caption.
 GAINS = {measures.share: "pairs' worth of change", measures.image_change: "image change"}
 COSTS = {measures.off_target: "off-target change", measures.identity_lost: "way to another person"}
-LOSS = "mean over a tenth of the steps"
+LOSS = "mean over a tenth of the steps; pale: every step"
+LOSSES = (
+    "mean over a tenth of the steps. Each method adds up other terms, so compare the heights of "
+    "one method only"
+)
 POINTS = 300  # of a curve of losses
 
 

@@ -44,8 +44,9 @@ def panels(group: Sequence[Result], losses: Mapping[Path, Curve], grid: bytes | 
         ),
     ]
     if curves := _losses(few, labels, losses):
+        told = drawn.LOSSES if len(few) > 1 else drawn.LOSS
         figures.append(
-            _panel("Loss of the training", chart(curves, x="step", y="loss", log=True), drawn.LOSS)
+            _panel("Loss of the training", chart(curves, x="step", y="loss", log=True), told)
         )
     if grid:
         figures.append(_panel("The sweep", f"<img alt='' src='{page.url_of(grid)}'>", ""))
