@@ -175,7 +175,7 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
             log.warning("%s: %s", name, guess(result.seen))
         if result.verdict.advice:
             advice = result.verdict.advise(about(result.subject.path, words))
-            log.warning("%s: %s, %s", name, result.verdict.told, advice)
+            log.warning("%s: %s: %s", name, result.verdict.told, advice)
 
 
 def _more(result: Result, words: Sequence[str]) -> str:
