@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 UNFINISHED := $(VENV)/.unfinished
 DEMO := outputs/demo
 
@@ -34,6 +35,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv and install pairedit in it, unless nothing changed
 
+# An older pip takes twice as long to find out what goes together.
 # Nothing is compiled ahead: that is half of an installation, and most of it is never imported.
 # Scripts in .venv carry its absolute path, so a clone that moved is set up again.
 ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
@@ -56,8 +58,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv $(VENV); \
 	fi; \
 	echo 'Installing into $(VENV), a minute or two'; touch $(UNFINISHED); \
-	if $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
-	    -c constraints.txt -e '.[dev]'; then \
+	if $(PIP) 'pip>=26' && $(PIP) -c constraints.txt -e '.[dev]'; then \
 	  rm -f $(UNFINISHED); \
 	  printf '%s\n' "$(CURDIR)" > $@; \
 	else \
