@@ -52,7 +52,7 @@ DOORS = (
     ("flux.Flux", "decode", "decode"),
     ("closing", "open_readers", "measure"),
     ("closing", "update_of", "measure"),
-    ("closing", "check_slider", "measure"),
+    ("closing", "measure_slider", "measure"),
     ("closing", "write_report", "write"),
     ("closing", "draw_sheet", "write"),
     ("gen", "draw_sheet", "write"),

@@ -156,7 +156,7 @@ def test_a_slider_without_calibration_is_told_of(export, lora):
     annotate_lora(lora, calibration=None)
     code, out, err = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
     assert (code, err) == (0, "")
-    assert "not calibrated, so the workflow has strength 0.4; pairedit-eval lora=" in out
+    assert "not calibrated, so the workflow's strength 0.4 is a guess; pairedit-eval lora=" in out
     nodes = json.loads(lora.with_name("x-workflow.json").read_text())
     assert nodes["from8"]["inputs"]["start_percent"] == round(7.5 / 20, 3)
 

@@ -19,7 +19,9 @@ def test_train_then_gen(command, train_disc, tmp_path):
     assert (code, err) == (0, "")
     path = tmp_path / "a/disc/semantic.safetensors"
     report = path.with_name("report.html")
-    assert out.splitlines()[-2:] == [f"disc: lora={path}", f"disc: report: {report}"]
+    lora, scale, last = out.splitlines()[-3:]
+    assert (lora, last) == (f"disc: lora={path}", f"disc: report: {report}")
+    assert scale.startswith("disc: nobody knows which scale is worth one pair; scale 1 is a guess")
     assert "<title>disc slider</title>" in report.read_text(encoding="utf-8")
     assert sorted(file.name for file in path.parent.iterdir()) == [
         "content-000001.safetensors",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pairedit.bases.base import Base
 from pairedit.files import locate
-from pairedit.jobs.noting import calibrate, is_worth_noting, settle, worth
+from pairedit.jobs.noting import calibrate, settle, worth
 from pairedit.jobs.opening import open_model
 from pairedit.jobs.sheets import side_by_side
 from pairedit.lora.file import LoraFile
@@ -102,8 +102,8 @@ class Bench:
         unit, seen, subject = result.unit, result.seen, result.subject
         readers = {name: one for name, one in self.readers[0].items() if one.columns}
         named = {"probe", "attribute"} <= seen.has and not seen.guessed
-        noted = is_worth_noting(result) or (unit is None and result.verdict.name == "works")
-        if not noted or not named or not is_open(seen):
+        open_ = unit is None and result.verdict.name == "works"
+        if not (result.recommended or open_) or not named or not is_open(seen):
             return result
         log.info("%s; reading more people, at most %d in all", worth(result), MOST)
         few, size = around(seen), self.setting.rendering.size

@@ -14,17 +14,18 @@ from pairedit.data.examples import Pair, Single
 from pairedit.data.images import load_image
 from pairedit.edits import Photo, RealImage
 from pairedit.files import locate
-from pairedit.jobs.noting import calibration
+from pairedit.jobs.noting import calibration_of
 from pairedit.jobs.shooting import PREVIEW_LANES, first_lanes
-from pairedit.lora.file import LoraFile, annotate_lora, read_lora
+from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
 from pairedit.measure.choice import Choice, by_trial
-from pairedit.measure.evaluate import Setting
+from pairedit.measure.evaluate import Setting, measure_slider
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
 from pairedit.measure.report import Shown, write_report
 from pairedit.measure.selfcheck import (
     check_content,
-    check_slider,
+    placed,
+    say_slider,
     update_of,
 )
 from pairedit.measure.subject import Subject, Unit
@@ -33,12 +34,14 @@ from pairedit.pictures.pairs import band_of
 from pairedit.pictures.png import save_png, thumbnail
 from pairedit.plan.eval import attribute_of
 from pairedit.plan.further import about
-from pairedit.plan.shown import SHOWN, shares_of
+from pairedit.plan.recipe import SHOWN, recipe_of
+from pairedit.plan.shown import shares_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted, written
 from pairedit.plan.usual import DEFAULT_SCALES, FURTHER_SCALES
 from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
+from pairedit.runs.words import shell
 from pairedit.sample import Sample, Slider, generate
 
 log = logging.getLogger(__name__)
@@ -84,13 +87,14 @@ def show_and_check_slider(
         pairs=[pair for pair in plan.pairs[folder.name] if isinstance(pair, Pair)],
         attribute=attribute_of(edits.metadata),
         skip=plan.preview_at.skip,
+        typed=about(edits.path, plan.words),
     )
-    scales, unit, entries = DEFAULT_SCALES, None, {}
+    scales, entries = DEFAULT_SCALES, {}
     if choice:
         choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
-            scales, unit = shares_of(choice.unit.scale), _short(choice.unit).scale
+            scales = shares_of(choice.unit.scale)
             subject = replace(subject, unit=_short(choice.unit))
     slider = Slider(
         lora=edits,
@@ -100,28 +104,30 @@ def show_and_check_slider(
         lean=subject.lean,
         flowedit=subject.flowedit,
     )
-    lanes, further = first_lanes(base, plan, subject, slider, readers, seconds, settled=bool(unit))
-    entries |= {SHOWN: list(FURTHER_SCALES)} if further else {}
+    known = subject.unit is not None
+    lanes, further = first_lanes(base, plan, subject, slider, readers, seconds, settled=known)
+    at = FURTHER_SCALES if further else scales
+    result = None
+    if plan.report:
+        size = plan.preview_at.size
+        result = measure_slider(subject, placed(lanes), at, size, readers, missing, MATCH)
+        result = replace(result, unit=result.unit and _short(result.unit))
+        if choice:
+            sigmas = base.sigmas(size, plan.preview_at.num_inference_steps)
+            entries["calibration"] = calibration_of(result, sigmas, plan.model.name)
+    unit = result.recommended if result else None
+    entries |= {SHOWN: list(at)} if at != DEFAULT_SCALES and not unit else {}
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
         bands = [band_of(subject.pairs, plan.training.size)] if subject.pairs else []
-        look = Look(bands=bands, unit=unit)
+        look = Look(bands=bands, unit=unit and unit.scale)
         _show(plan, shown, edits, folder, run, look, entries)
     elif entries:
         annotate_lora(edits.path, **entries)
-    if not plan.report:
+    if result is None:
         return
-    result = check_slider(
-        subject=replace(subject, typed=about(edits.path, plan.words)),
-        updates={role: update_of(lora, base) for role, lora in loras.items()},
-        lanes=lanes,
-        size=plan.preview_at.size,
-        readers=readers,
-        missing=missing,
-        folder=folder,
-        run=run,
-        step=edits.metadata["step"],
-    )
+    updates = {role: update_of(lora, base) for role, lora in loras.items()}
+    say_slider(result, updates, folder=folder, run=run, step=edits.metadata["step"])
     write_report(folder / REPORT, {folder.name: [result]}, _shown(plan, edits, lanes))
 
 
@@ -169,24 +175,9 @@ def _choose(
             readers=readers,
         )
         entries = {"use": noted(choice.use, choice.by)}
-        if choice.unit:
-            sigmas = base.sigmas(plan.preview_at.size, plan.training.num_inference_steps)
-            entries["calibration"] = calibration(
-                _short(choice.unit),
-                subject.used(choice.use),
-                sigmas,
-                attribute=subject.attribute,
-                model=plan.model.name,
-            )
+    best = written(choice.use)
     if choice.by == "pairs":
         best = f"local={str(choice.use.local).lower()}, and all else as the base model has it"
-    elif choice.unit:
-        best = (
-            f"{written(choice.use)}; so used, scale {choice.unit.scale:.2g} is worth one pair "
-            f"{choice.unit}, and pairedit-eval {about(lora.path, plan.words)} makes that surer"
-        )
-    else:
-        best = f"{written(choice.use)}; it does not reach what one pair is worth"
     log.info(
         "%s: the pairs change %.0f %% of the latent picture; best used with %s",
         subject.dataset,
@@ -194,6 +185,24 @@ def _choose(
         best,
     )
     return choice, entries
+
+
+def say_scale(name: str, lora: Path, words: Sequence[str]) -> None:
+    """Say last which scale of a slider is worth one pair, and how to render it.
+
+    Args:
+        name: of the dataset.
+        lora: the slider, with what its file notes.
+        words: that its training was asked for; those on the model and the machine are kept.
+    """
+    recipe = recipe_of(inspect_lora(lora))
+    scale = recipe.guess if recipe.scale is None else recipe.scale
+    command = f"pairedit-gen {about(lora, words)} {shell(f'scales=[0,{scale:.2g}]')}"
+    if recipe.scale is None:
+        told = f"no scale is known to be worth one pair; scale {scale:.2g} is a guess"
+    else:
+        told = f"scale {scale:.2g} is worth one pair {recipe.sure}".rstrip()
+    log.info("%s: %s; to render it: %s", name, told, command)
 
 
 def _short(unit: Unit) -> Unit:

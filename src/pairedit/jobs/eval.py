@@ -13,7 +13,7 @@ from typing import Any
 from pairedit.files import replacing, write_yaml
 from pairedit.jobs.apart import Spread, failed, here, measure_apart
 from pairedit.jobs.bench import Bench, settings_of
-from pairedit.jobs.noting import is_worth_noting, worth
+from pairedit.jobs.noting import worth
 from pairedit.jobs.opening import at_work
 from pairedit.jobs.sheets import (
     SHOWN_ALONE,
@@ -167,7 +167,7 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
     for text in comparisons(results):
         log.info("%s", text)
     for result in results[:SAID]:
-        if is_worth_noting(result):
+        if result.recommended:
             log.info("%s%s", worth(result), _more(result, words))
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
@@ -180,9 +180,9 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
 
 def _more(result: Result, words: Sequence[str]) -> str:
     """Say what makes the scale that is worth one pair surer; nothing where it is sure."""
-    if is_sure(result.unit):
+    if is_sure(result.recommended):
         return ""
-    count = needed(result.unit)
+    count = needed(result.recommended)
     return (
         f"; about {count} people make that sure: "
         f"pairedit-eval {about(result.subject.path, words, ANEW)} "

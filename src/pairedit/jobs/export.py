@@ -12,7 +12,7 @@ from pairedit.bases.known import usual_workflow, usual_workflows
 from pairedit.files import replacing
 from pairedit.lora.file import LoraFile, read_lora, write_lora
 from pairedit.plan.export import ExportPlan
-from pairedit.plan.recipe import UNMEASURED, recipe_of
+from pairedit.plan.recipe import recipe_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -109,10 +109,10 @@ def _use(lora: LoraFile) -> dict[str, Any]:
         )
     if recipe.scale is None:
         log.warning(
-            "%s: not calibrated, so the workflow has strength %g; pairedit-eval lora=%s measures "
-            "the right one",
+            "%s: not calibrated, so the workflow's strength %g is a guess; pairedit-eval lora=%s "
+            "measures the right one",
             lora.path,
-            UNMEASURED,
+            recipe.guess,
             lora.path,
         )
     if recipe.local:
@@ -130,7 +130,7 @@ def _use(lora: LoraFile) -> dict[str, Any]:
             ", and its strength was found with flowedit=true" * recipe.finished,
         )
     return {
-        "strength": UNMEASURED if recipe.scale is None else recipe.scale,
+        "strength": recipe.guess if recipe.scale is None else recipe.scale,
         "skip": recipe.skip or 0,
         "lean": recipe.lean,
         "steps": recipe.steps,

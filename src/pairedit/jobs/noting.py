@@ -61,33 +61,36 @@ def calibrate(result: Result, sigmas: Tensor, settings: Mapping[str, Any]) -> No
         sigmas: float32 [steps + 1], of the run.
         settings: that hold for the whole evaluation.
     """
-    subject, note = result.subject, None
-    if is_worth_noting(result):
-        summary = result.summaries[measures.calibration]
-        note = calibration(
-            result.unit,
-            subject,
-            sigmas,
-            interval=[numbers(summary.low), numbers(summary.high)],
-            attribute=None if result.seen.guessed else result.seen.attribute,
-            model=settings["model"],
-        )
+    subject = result.subject
+    note = calibration_of(result, sigmas, settings["model"])
     if note is not None or subject.path.suffix != ".safetensors":
         _note(subject.path, calibration=note)
     elif "calibration" in inspect_lora(subject.path):
         _note(subject.path, calibration=None)
 
 
-def is_worth_noting(result: Result) -> bool:
-    """Say whether a scale is worth one pair of this edit, and the person is still there."""
-    unit, lost = result.unit, result.verdict.lost_at
-    there = unit is not None and (lost is None or unit.scale < lost)
-    return there and result.verdict.name != "unlike"
+def calibration_of(result: Result, sigmas: Tensor, model: str) -> dict[str, Any] | None:
+    """Return what a file says of the scale that is worth one pair; None where none is.
+
+    Args:
+        result: of the slider.
+        sigmas: float32 [steps + 1], of the run.
+        model: the name of the base model.
+    """
+    unit, subject = result.recommended, result.subject
+    if unit is None:
+        return None
+    known: dict[str, Any] = {}
+    if subject.unit is None:  # else other people were read for it
+        summary = result.summaries[measures.calibration]
+        known = {"interval": [numbers(summary.low), numbers(summary.high)]}
+    attribute = None if result.seen.guessed else result.seen.attribute
+    return calibration(unit, subject, sigmas, **known, attribute=attribute, model=model)
 
 
 def worth(result: Result) -> str:
     """Say which scale is worth one pair, in which use, and how sure that is."""
-    subject, unit = result.subject, result.unit
+    subject, unit = result.subject, result.recommended
     name = f"{subject.label} on {subject.dataset}"
     if unit is None:
         most, people = 100 * result.verdict.best, len(result.seen.distance)

@@ -93,7 +93,10 @@ def _strength(card: Card) -> Iterator[str]:
     """Say which scale does what."""
     recipe = card.recipe
     if recipe.scale is None:
-        yield "Nobody has measured which scale is worth one pair. Begin with 0.2 and raise it."
+        yield (
+            "Nobody has measured which scale is worth one pair. Begin with "
+            f"{recipe.guess:g}, which is a guess, and try smaller and larger ones."
+        )
         return
     ends, sure = recipe.interval, f" {recipe.sure}" if recipe.sure else ""
     between = f" (95 % interval: {ends[0]:.2g} to {ends[1]:.2g})" if ends else ""
@@ -240,7 +243,10 @@ def _here(card: Card) -> Iterator[str]:
     if card.base is None:
         return
     calibrated = card.recipe.scale is not None
-    scales = "calibrated=true 'scales=[0,0.5,1]'" if calibrated else "'scales=[0,0.2,0.4]'"
+    guess = card.recipe.guess
+    scales = f"'scales=[0,{guess / 2:g},{guess:g}]'"
+    if calibrated:
+        scales = "calibrated=true 'scales=[0,0.5,1]'"
     unit = "Here 1 is the scale that is worth one pair. " if calibrated else ""
     yield "## In pairedit"
     yield f"```sh\npairedit-gen model={card.base.name} lora={card.file.name} {scales}\n```"

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pairedit.bases.base import Base
 from pairedit.measure.evaluate import witness
 from pairedit.measure.readers import Instrument
-from pairedit.measure.selfcheck import LANES, further_lanes
+from pairedit.measure.selfcheck import LANES, further_lanes, placed
 from pairedit.measure.subject import Subject
 from pairedit.measure.verdict import judge
 from pairedit.pictures.lanes import lanes_of
@@ -87,8 +87,7 @@ def _is_faint(
     readers: Mapping[str, Instrument],
 ) -> bool:
     """Say whether a few seeds hardly show the edit, and larger scales may."""
-    placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
-    seen = witness(subject, placed, slider.scales, plan.preview_at.size, readers)
+    seen = witness(subject, placed(lanes), slider.scales, plan.preview_at.size, readers)
     verdict = judge(seen)
     if verdict.name not in FAINT or verdict.lost_at is not None:
         return False

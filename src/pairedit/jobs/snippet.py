@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 
 from pairedit.plan.card import Card
-from pairedit.plan.recipe import UNMEASURED, Recipe
+from pairedit.plan.recipe import Recipe
 
 
 def snippet(card: Card) -> str:
     """Write the lines of Python that render one picture with a slider whose base is known."""
     recipe, base, name = card.recipe, card.base, card.file.name
-    scale = f"scale = {recipe.scale or UNMEASURED:.3g}"
+    scale = f"scale = {recipe.scale or recipe.guess:.3g}"
     found = " with flowedit=true of pairedit" * recipe.finished
-    scale += f"  # worth one pair{found}; 0 is the base model" if recipe.scale else "  # try others"
+    told = f"worth one pair{found}; 0 is the base model" if recipe.scale else "a guess; try others"
+    scale += f"  # {told}"
     lines = ["import torch", f"from diffusers import {base.pipeline}"]
     if base.hub:
         opened = f'"{base.hub}", dtype=torch.bfloat16'

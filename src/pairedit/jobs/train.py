@@ -15,7 +15,12 @@ from pairedit.data.examples import Example, Pair, Single
 from pairedit.data.images import pixels_of
 from pairedit.data.shapes import Sizing, counted, frame_of, loss
 from pairedit.files import locate
-from pairedit.jobs.closing import REPORT, show_and_check_content, show_and_check_slider
+from pairedit.jobs.closing import (
+    REPORT,
+    say_scale,
+    show_and_check_content,
+    show_and_check_slider,
+)
 from pairedit.jobs.looking import look_at, show_losses
 from pairedit.jobs.opening import open_model, read_part
 from pairedit.lora.file import LoraFile, inspect_lora
@@ -84,6 +89,9 @@ def run_training(
     key = "content_lora" if plan.method.learns_from is Single else "lora"
     for name, path in trained.items():
         log.info("%s: %s=%s", name, key, pasteable(path))
+    for name, path in trained.items():
+        if plan.report and plan.method.learns_from is Pair:
+            say_scale(name, path, words)
     for name in trained:
         if (path := folder / name / REPORT).exists():
             log.info("%s: report: %s", name, path.resolve())

@@ -107,7 +107,9 @@ def _hint(config: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
     """Say how a slider is used, in whole sentences."""
     said = []
     if _positive(scale := calibration.get("scale")):
-        said.append(f"Strength {scale:.2g} changes an image as much as one pair does.")
+        said.append(
+            f"Strength {scale:.2g} changes an image as much as one pair does{_of(calibration)}."
+        )
         interval = calibration.get("interval")
         if isinstance(interval, list) and len(interval) == 2 and all(map(_positive, interval)):
             low, high = interval
@@ -117,6 +119,14 @@ def _hint(config: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
     if skip := _skip(config, calibration):
         said.append(f"The first {skip[0]} of {skip[1]} steps run without it.")
     return " ".join(said)
+
+
+def _of(calibration: Mapping[str, Any]) -> str:
+    """Say of how few people a calibration was read, where no interval says how sure it is."""
+    people = calibration.get("people")
+    if "error" in calibration or not isinstance(people, int):
+        return ""
+    return f" (from {people} {'person' if people == 1 else 'people'})"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
 
 TOGETHER = 8  # sliders whose images are in memory at once
+KNOWN = ("works", "weak")  # verdicts on an edit that was seen to happen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,18 @@ class Result:
     unit: Unit | None = None  # the scale that is worth one pair, as far as it is known
     lanes: Sequence[tuple[int, str]] = ()  # seed and prompt of each
     strip: bytes = b""  # a few lanes along the scales, as WebP; for a report
+
+    @property
+    def recommended(self) -> Unit | None:
+        """Return the scale that is worth one pair: the one that is said, marked and noted.
+
+        Other people may have been read for it. None where it is not known, or nothing to use: the
+        edit does not happen, or the person is lost there.
+        """
+        unit, lost = self.subject.unit or self.unit, self.verdict.lost_at
+        if unit is None or self.verdict.name not in KNOWN:
+            return None
+        return unit if lost is None or unit.scale < lost else None
 
 
 def render(

@@ -53,7 +53,8 @@ def _does(result: Result) -> str:
         moves = f"moves {seen.attribute}" if named else "changes something"
         return FAILED[verdict.name].format(last=last, moves=moves)
     paired = "pairs" in seen.has
-    start, unit, noted = value_of(result, measures.usable_from), result.unit, result.subject.unit
+    start, unit = value_of(result, measures.usable_from), result.recommended
+    noted = unit and result.subject.unit
     what, doubt = _what(result)
     parts = [what + (f" from scale {start:.2f} on" if start is not None else "") + doubt]
     if noted:
@@ -71,7 +72,7 @@ def _does(result: Result) -> str:
         if lost is None
         else f"from scale {lost:.2g} on it is another person"
     )
-    return "; ".join(parts) + "." + (_which(noted, unit) if noted else "")
+    return "; ".join(parts) + "." + (_which(noted, result.unit) if noted else "")
 
 
 def _which(noted: Unit, here: Unit | None) -> str:

@@ -216,8 +216,8 @@ def _notes(result: Result) -> list[str]:
 
 
 def _unit(result: Result) -> float | None:
-    """Return the scale that is worth one pair, as it is noted; None where none was reached."""
-    unit = result.subject.unit or result.unit
+    """Return the scale that is worth one pair, as it is said and noted, in two digits."""
+    unit = result.recommended
     return None if unit is None else float(f"{unit.scale:.2g}")
 
 

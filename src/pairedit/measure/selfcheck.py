@@ -23,13 +23,10 @@ from pairedit.lora.file import LoraFile
 from pairedit.machine.quantised import weight_of
 from pairedit.machine.swapping import fetch
 from pairedit.measure import measures
-from pairedit.measure.evaluate import Result, measure_slider
-from pairedit.measure.readers import Instrument
-from pairedit.measure.subject import Subject
+from pairedit.measure.evaluate import Result
 from pairedit.measure.table import named, numbers
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample
-from pairedit.settings import Size
 
 log = logging.getLogger(__name__)
 
@@ -73,35 +70,25 @@ def further_lanes(spent: float, each: float, lanes: int, training: float) -> int
     return max(0, min(LANES - lanes, int(left)))
 
 
-def check_slider(
-    *,
-    subject: Subject,
-    updates: Mapping[str, Update],
-    lanes: Sequence[Sequence[Sample]],
-    size: Size,
-    readers: Mapping[str, Instrument],
-    missing: Mapping[str, str],
-    folder: Path,
-    run: Run,
-    step: int,
-) -> Result:
-    """Judge a trained slider, say so, and write report.json.
+def placed(lanes: Sequence[Sequence[Sample]]) -> dict[tuple[int, int], Sample]:
+    """Return the images of lanes by lane and scale."""
+    return {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
+
+
+def say_slider(
+    result: Result, updates: Mapping[str, Update], *, folder: Path, run: Run, step: int
+) -> None:
+    """Say what was found about a trained slider, and write report.json.
 
     Args:
-        subject: the slider.
+        result: of the slider.
         updates: of every LoRA that was trained, by role.
-        lanes: images of one seed each at ascending scales, with 0 among them.
-        size: of the images.
-        readers: instruments by name.
-        missing: why others are not open, by name.
         folder: receives report.json.
         run: receives the same as a table.
         step: updates that the slider has seen.
     """
-    scales = tuple(sample.scales[0] for sample in lanes[0])
-    placed = {(n, k): image for n, lane in enumerate(lanes) for k, image in enumerate(lane)}
-    result = measure_slider(subject, placed, scales, size, readers, missing)
-    known, verdict = result.summaries, result.verdict
+    subject, known, verdict = result.subject, result.summaries, result.verdict
+    scales, people = result.seen.scales, len(result.lanes)
     _say_updates(subject.dataset, updates)
     lines = {"image change": known[measures.image_change].mean}
     if measures.target in known:
@@ -112,8 +99,8 @@ def check_slider(
             subject.dataset,
             name,
             ", ".join(f"{s:g}: {_signed(v)}" for s, v in zip(scales, curve, strict=True) if s),
-            len(lanes),
-            "seed" if len(lanes) == 1 else "seeds",
+            people,
+            "seed" if people == 1 else "seeds",
         )
     level = logging.WARNING if verdict.advice else logging.INFO
     typed = subject.typed or f"lora={subject.path}"
@@ -124,7 +111,7 @@ def check_slider(
         **({"doubt": verdict.doubt} if verdict.doubt else {}),
         "advice": verdict.advice,
         "updates": {role: asdict(update) for role, update in updates.items()},
-        "seeds": [lane[0].seed for lane in lanes],
+        "seeds": [seed for seed, _ in result.lanes],
         "scales": list(scales),
         "attribute": result.seen.attribute,
         "guessed": result.seen.guessed,
@@ -134,7 +121,6 @@ def check_slider(
     heads = ("scale", *lines)
     columns = zip(scales, *(numbers(line) for line in lines.values()), strict=True)
     run.table("report", heads, [list(row) for row in columns], step)
-    return result
 
 
 def check_content(

@@ -19,14 +19,13 @@ from pairedit.edits import RealImage
 from pairedit.files import expand_home
 from pairedit.lora.file import inspect_lora
 from pairedit.methods import SEMANTIC
-from pairedit.plan.parse import is_number
+from pairedit.plan.recipe import recipe_of
 from pairedit.plan.roles import checkpoint_step
 from pairedit.problems import Problems
 from pairedit.runs.folder import CHECKPOINTS, STATE
 
 SEEDS = {"start": 0, "count": 24}  # of an overview
 FIRST = [0]  # of snapshots
-UNMEASURED = 0.4  # scale of a slider that nobody has calibrated: the middle of a preview
 SNAPSHOT = re.compile(rf"{SEMANTIC}-(\d{{6,}})\.safetensors")
 
 
@@ -128,10 +127,7 @@ def _two(config: DictConfig) -> list[float]:
         ValueError: more, or none, are asked for.
     """
     if config.scales is None:
-        known = {} if config.calibrated else _calibration(expand_home(config.lora))
-        scale = known.get("scale")
-        usual = 1.0 if config.calibrated else UNMEASURED
-        return [0.0, float(scale) if is_number(scale) and scale > 0 else usual]
+        return [0.0, 1.0 if config.calibrated else _scale(expand_home(config.lora))]
     others = [scale for scale in config.scales if scale]
     if len(others) != 1 or len(config.scales) > 2:
         raise ValueError(
@@ -140,9 +136,10 @@ def _two(config: DictConfig) -> list[float]:
     return [0.0, float(others[0])]
 
 
-def _calibration(path: Path) -> Mapping[str, Any]:
-    """Return what a file notes of the scale worth one pair; empty where it notes nothing."""
+def _scale(path: Path) -> float:
+    """Return the scale worth one pair, or the one to begin with."""
+    metadata: Mapping[str, Any] = {}
     with suppress(ValueError):  # said where the file is used
-        known = inspect_lora(path).get("calibration")
-        return known if isinstance(known, Mapping) else {}
-    return {}
+        metadata = inspect_lora(path)
+    recipe = recipe_of(metadata)
+    return recipe.guess if recipe.scale is None else recipe.scale

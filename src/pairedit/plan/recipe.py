@@ -13,12 +13,14 @@ from pairedit.lora.spec import size_of
 from pairedit.measure.subject import Unit
 from pairedit.plan.parse import is_number
 from pairedit.plan.use import NEAR, use_of
+from pairedit.plan.usual import DEFAULT_SCALES
 from pairedit.settings import Local, Size, is_skip
 
 STEPS = 28  # of a file that does not say it, as are the next two
 GUIDANCE = 3.5
 SIZE = 1024, 1024
-UNMEASURED = 0.4  # scale of a slider that nobody has calibrated: the middle of a preview
+SHOWN = "shown"  # entry of a LoRA's metadata: the scales of its preview, where they are not usual
+GUESS = 3  # place among them of the scale that anybody begins with: the last but one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +28,7 @@ class Recipe:
     """Hold how one slider is rendered."""
 
     scale: float | None  # worth one pair; None: nobody has measured it
+    guess: float  # the scale to begin with in that case: one of the preview
     interval: tuple[float, float] | None  # of that scale, 95 %
     sure: str  # how sure it is that it is worth one pair; empty where nobody knows
     finished: bool  # it was measured with flowedit, on the finished picture
@@ -67,6 +70,7 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
     prompt, tokens = model.get("prompt"), model.get("max_sequence_length")
     return Recipe(
         scale=float(scale) if measured else None,
+        guess=(shown_scales(metadata) or DEFAULT_SCALES)[GUESS],
         interval=(float(ends[0]), float(ends[1])) if measured and whole else None,
         sure=_sure(known) if measured else "",
         finished=known.get("flowedit") is True,
@@ -81,6 +85,13 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
         prompt=prompt if isinstance(prompt, str) else None,
         tokens=tokens if isinstance(tokens, int) else None,
     )
+
+
+def shown_scales(metadata: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Return the scales that a file notes as those of its preview; it may come from anybody."""
+    scales = metadata.get(SHOWN)
+    fits = isinstance(scales, list) and len(scales) == len(DEFAULT_SCALES)
+    return tuple(map(float, scales)) if fits and all(map(is_number, scales)) else None
 
 
 def _sure(known: Mapping[str, Any]) -> str:

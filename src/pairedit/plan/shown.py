@@ -16,12 +16,12 @@ from pairedit.data.glance import glance
 from pairedit.files import locate
 from pairedit.plan.eval import origin
 from pairedit.plan.pairs import pairs_folder
-from pairedit.plan.parse import Wanted, is_number
-from pairedit.plan.usual import DEFAULT_SCALES, SHARES
+from pairedit.plan.parse import Wanted
+from pairedit.plan.recipe import shown_scales
+from pairedit.plan.usual import SHARES
 from pairedit.problems import Problems
 
 Metadata = Mapping[str, Any]
-SHOWN = "shown"  # entry of a LoRA's metadata: the scales of its preview, where they are not usual
 
 
 def pairs_shown(
@@ -72,7 +72,7 @@ def in_pairs(
         units: the scale that is worth one pair of each.
         headers: the metadata of each.
     """
-    noted = [_noted(header or {}) for header in headers] or [None] * len(sliders)
+    noted = [shown_scales(header or {}) for header in headers] or [None] * len(sliders)
     known = [shares_of(unit) if unit else scales for unit, scales in zip(units, noted, strict=True)]
     if not all(mine for slider, mine in zip(sliders, known, strict=True) if slider.usual):
         return list(sliders)
@@ -80,13 +80,6 @@ def in_pairs(
         replace(slider, scales=mine) if slider.usual else slider
         for slider, mine in zip(sliders, known, strict=True)
     ]
-
-
-def _noted(metadata: Metadata) -> tuple[float, ...] | None:
-    """Return the scales that a file notes as those of its preview; it may come from anybody."""
-    scales = metadata.get(SHOWN)
-    fits = isinstance(scales, list) and len(scales) == len(DEFAULT_SCALES)
-    return tuple(map(float, scales)) if fits and all(map(is_number, scales)) else None
 
 
 def shares_of(unit: float) -> tuple[float, ...]:

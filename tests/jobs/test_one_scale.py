@@ -1,0 +1,122 @@
+"""What a report recommends is what the file notes, and what all that renders the slider uses."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from pairedit.jobs import closing
+from pairedit.lora.file import annotate_lora, inspect_lora
+from pairedit.measure.subject import Unit
+from pairedit.plan.recipe import recipe_of
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    """Let the closing report find a scale, or none, whatever the slider does."""
+
+    def find(unit, name="works", lost=None):
+        honest = closing.measure_slider
+
+        def measure(*args):
+            result = honest(*args)
+            verdict = replace(result.verdict, name=name, doubt="", lost_at=lost)
+            return replace(result, unit=unit, verdict=verdict)
+
+        monkeypatch.setattr(closing, "measure_slider", measure)
+
+    return find
+
+
+def last_command(out, name="disc"):
+    """Return what the end of a training says of a scale: the sentence, and the command's words."""
+    told, command = re.search(rf"^{name}: (.*?scale.*); to render it: (.*)$", out, re.M).groups()
+    return told, shlex.split(command)
+
+
+def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
+    measured, train_disc, command, tiny_overrides, tmp_path
+):
+    measured(Unit(scale=1.3512, error=None, people=1))
+    code, out, _ = train_disc(tmp_path / "run", "learning_rate=0.01")
+    assert code == 0
+    lora = tmp_path / "run/disc/semantic.safetensors"
+    noted = inspect_lora(lora)["calibration"]
+    assert (noted["scale"], noted["people"], "error" in noted) == (1.4, 1, False)
+    report = lora.with_name("report.html").read_text(encoding="utf-8")
+    assert "scale 1.4 changes as much as the pairs differ (one person, no interval)" in report
+    assert ">one pair</span>" in report
+    told, (program, *words) = last_command(out)
+    assert told == "scale 1.4 is worth one pair (one person, no interval)"
+    assert (program, words[-2:]) == ("pairedit-gen", [f"lora={lora}", "scales=[0,1.4]"])
+    code, _, err = command("gen", *words, "seeds=[0]", f"hydra.run.dir={tmp_path / 'gen'}")
+    assert (code, err) == (0, ""), "it runs as it is printed"
+    code, _, err = command(
+        "gen", f"lora={lora}", "seeds=[0]", *tiny_overrides, f"hydra.run.dir={tmp_path / 'usual'}"
+    )
+    assert (code, err) == (0, "")
+    drawn = sorted(p.stem.split("scale")[1] for p in (tmp_path / "usual/images").glob("*.png"))
+    assert drawn == ["+0.7", "+1.4", "+2.1", "-0.7", "base"]
+    out = tmp_path / "kohya.safetensors"
+    code, said, _ = command("export", f"lora={lora}", f"out={out}", "workflow=true")
+    assert code == 0
+    assert "is a guess" not in said
+    workflow = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    assert workflow["slider"]["inputs"]["strength_model"] == 1.4
+    assert command("export", f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
+    card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    assert "**Scale 1.4** changes a picture as much as one training pair does (one person" in card
+    assert "scale = 1.4  # worth one pair" in card
+
+
+@pytest.mark.parametrize(("name", "lost"), [("unlike", None), ("off target", None), ("works", 1.2)])
+def test_a_scale_that_is_not_recommended_is_not_noted(
+    measured, trained, command, tmp_path, name, lost
+):
+    lora = trained(tmp_path / "run", "preview=false", "report=false") / "disc/semantic.safetensors"
+    annotate_lora(lora, calibration={"scale": 0.2})
+    measured(Unit(scale=1.35, error=None, people=1), name, lost)
+    place = f"resume={tmp_path / 'run'}"
+    code, out, err = command("train", place, "report=true")
+    assert code == 0, err
+    assert "calibration" not in inspect_lora(lora)
+    assert "scale 1.4" not in lora.with_name("report.html").read_text(encoding="utf-8")
+    assert last_command(out)[0].startswith("nobody knows which scale is worth one pair; scale ")
+
+
+def test_where_no_scale_is_known_all_begin_with_the_guess_of_the_preview(
+    trained, command, tmp_path
+):
+    lora = trained(tmp_path / "run", "learning_rate=1e-9") / "disc/semantic.safetensors"
+    assert "calibration" not in inspect_lora(lora)
+    assert recipe_of(inspect_lora(lora)).guess == 1.0, "its preview went further than usual"
+    assert recipe_of({}).guess == 0.4
+    out = tmp_path / "kohya.safetensors"
+    code, said, _ = command("export", f"lora={lora}", f"out={out}", "workflow=true")
+    assert code == 0
+    assert "not calibrated, so the workflow's strength 1 is a guess; pairedit-eval lora=" in said
+    workflow = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    assert workflow["slider"]["inputs"]["strength_model"] == 1.0
+    assert command("export", f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
+    card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    assert "Begin with 1, which is a guess, and try smaller and larger ones." in card
+    assert "scale = 1  # a guess; try others" in card
+
+
+def test_a_file_says_of_how_few_people_its_scale_is(trained, tmp_path):
+    lora = trained(tmp_path / "run", "preview=false", "report=false") / "disc/semantic.safetensors"
+
+    def hint():
+        from safetensors import safe_open
+
+        with safe_open(lora, framework="pt") as file:
+            return file.metadata()["modelspec.usage_hint"]
+
+    annotate_lora(lora, calibration={"scale": 1.4, "people": 1})
+    assert hint().startswith(
+        "Strength 1.4 changes an image as much as one pair does (from 1 person)"
+    )
+    annotate_lora(lora, calibration={"scale": 1.4, "people": 12, "error": 0.04})
+    assert hint().startswith("Strength 1.4 changes an image as much as one pair does. ")
