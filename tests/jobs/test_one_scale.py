@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -37,7 +38,7 @@ def last_command(out, name="disc"):
 
 
 def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
-    measured, train_disc, command, tiny_overrides, tmp_path
+    measured, train_disc, command, export, tiny_overrides, tmp_path
 ):
     measured(Unit(scale=1.3512, error=None, people=1))
     code, out, _ = train_disc(tmp_path / "run", "learning_rate=0.01")
@@ -51,21 +52,20 @@ def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
     told, (program, *words) = last_command(out)
     assert told == "scale 1.4 is worth one pair (one person, no interval)"
     assert (program, words[-2:]) == ("pairedit-gen", [f"lora={lora}", "scales=[0,1.4]"])
+    assert set(words[:-2]) == {w for w in tiny_overrides if w.startswith(("model", "device"))}
     code, _, err = command("gen", *words, "seeds=[0]", f"hydra.run.dir={tmp_path / 'gen'}")
     assert (code, err) == (0, ""), "it runs as it is printed"
-    code, _, err = command(
-        "gen", f"lora={lora}", "seeds=[0]", *tiny_overrides, f"hydra.run.dir={tmp_path / 'usual'}"
-    )
+    place = f"hydra.run.dir={tmp_path / 'usual'}"
+    code, _, err = command("gen", f"lora={lora}", "seeds=[0]", place)
     assert (code, err) == (0, "")
     drawn = sorted(p.stem.split("scale")[1] for p in (tmp_path / "usual/images").glob("*.png"))
-    assert drawn == ["+0.7", "+1.4", "+2.1", "-0.7", "base"]
-    out = tmp_path / "kohya.safetensors"
-    code, said, _ = command("export", f"lora={lora}", f"out={out}", "workflow=true")
-    assert code == 0
+    assert drawn == ["+0", "+0.7", "+1.4", "+2.1", "-0.7"]
+    code, said, err = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
+    assert code == 0, err
     assert "is a guess" not in said
-    workflow = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    workflow = json.loads(Path("x-workflow.json").read_text(encoding="utf-8"))
     assert workflow["slider"]["inputs"]["strength_model"] == 1.4
-    assert command("export", f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
+    assert export(f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
     card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
     assert "**Scale 1.4** changes a picture as much as one training pair does (one person" in card
     assert "scale = 1.4  # worth one pair" in card
@@ -75,31 +75,31 @@ def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
 def test_a_scale_that_is_not_recommended_is_not_noted(
     measured, trained, command, tmp_path, name, lost
 ):
-    lora = trained(tmp_path / "run", "preview=false", "report=false") / "disc/semantic.safetensors"
+    lora = trained(tmp_path / "run") / "disc/semantic.safetensors"
     annotate_lora(lora, calibration={"scale": 0.2})
+    lora.with_name("report.json").unlink()
     measured(Unit(scale=1.35, error=None, people=1), name, lost)
-    place = f"resume={tmp_path / 'run'}"
-    code, out, err = command("train", place, "report=true")
+    code, out, err = command("train", f"resume={tmp_path / 'run'}")
     assert code == 0, err
     assert "calibration" not in inspect_lora(lora)
     assert "scale 1.4" not in lora.with_name("report.html").read_text(encoding="utf-8")
-    assert last_command(out)[0].startswith("nobody knows which scale is worth one pair; scale ")
+    assert last_command(out)[0].startswith("no scale is known to be worth one pair; scale ")
 
 
 def test_where_no_scale_is_known_all_begin_with_the_guess_of_the_preview(
-    trained, command, tmp_path
+    trained, export, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)
     lora = trained(tmp_path / "run", "learning_rate=1e-9") / "disc/semantic.safetensors"
     assert "calibration" not in inspect_lora(lora)
     assert recipe_of(inspect_lora(lora)).guess == 1.0, "its preview went further than usual"
     assert recipe_of({}).guess == 0.4
-    out = tmp_path / "kohya.safetensors"
-    code, said, _ = command("export", f"lora={lora}", f"out={out}", "workflow=true")
-    assert code == 0
+    code, said, err = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
+    assert code == 0, err
     assert "not calibrated, so the workflow's strength 1 is a guess; pairedit-eval lora=" in said
-    workflow = json.loads(out.with_suffix(".json").read_text(encoding="utf-8"))
+    workflow = json.loads(Path("x-workflow.json").read_text(encoding="utf-8"))
     assert workflow["slider"]["inputs"]["strength_model"] == 1.0
-    assert command("export", f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
+    assert export(f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
     card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
     assert "Begin with 1, which is a guess, and try smaller and larger ones." in card
     assert "scale = 1  # a guess; try others" in card
@@ -119,4 +119,4 @@ def test_a_file_says_of_how_few_people_its_scale_is(trained, tmp_path):
         "Strength 1.4 changes an image as much as one pair does (from 1 person)"
     )
     annotate_lora(lora, calibration={"scale": 1.4, "people": 12, "error": 0.04})
-    assert hint().startswith("Strength 1.4 changes an image as much as one pair does. ")
+    assert hint().startswith("Strength 1.4 changes an image as much as one pair does.")

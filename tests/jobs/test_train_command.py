@@ -21,7 +21,7 @@ def test_train_then_gen(command, train_disc, tmp_path):
     report = path.with_name("report.html")
     lora, scale, last = out.splitlines()[-3:]
     assert (lora, last) == (f"disc: lora={path}", f"disc: report: {report}")
-    assert scale.startswith("disc: nobody knows which scale is worth one pair; scale 1 is a guess")
+    assert scale.startswith("disc: no scale is known to be worth one pair; scale 1 is a guess")
     assert "<title>disc slider</title>" in report.read_text(encoding="utf-8")
     assert sorted(file.name for file in path.parent.iterdir()) == [
         "content-000001.safetensors",

@@ -43,7 +43,7 @@ def pairs_in(folder: Path, count: int = 2) -> list[Pair]:
     return found
 
 
-def slider(pairs, label="graded", attribute="age", moves=(0.4, 0.0), lanes=3, **more):
+def slider(pairs, label="graded", attribute="age", moves=(0.4, 0.0), lanes=4, **more):
     """Measure a slider that moves age and smile by so much a scale."""
     dataset = more.pop("dataset", "age")
     samples = {
@@ -52,7 +52,11 @@ def slider(pairs, label="graded", attribute="age", moves=(0.4, 0.0), lanes=3, **
             prompt="image of a person",
             column=k,
             scales=(scale,),
-            image=flat(0.2 + moves[0] * scale * (scale > 0), 0.5 + moves[1] * scale, lane / 2),
+            image=flat(
+                0.2 + moves[0] * scale * (scale > 0),
+                0.5 + moves[1] * scale,
+                lane / max(2, lanes - 1),
+            ),
         )
         for lane in range(lanes)
         for k, scale in enumerate(SCALES)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from pairedit.measure.intervals import at, crossing, mean_cost, straightness, summarise
+from pairedit.measure.intervals import RESAMPLES, at, crossing, mean_cost, straightness, summarise
 from pairedit.measure.measures import MEASURES
 from pairedit.mini.faces import INDEX
 from seen import NAN, probed
@@ -106,7 +106,7 @@ def test_the_area_grows_by_the_cost_at_its_end():
 
 
 def test_draws_that_are_the_same_are_measured_once():
-    seen = probed({"smile": [0.0, 0.1, 0.9]}, lanes=2)
+    seen = probed({"smile": [0.0, 0.1, 0.9]}, lanes=4)
     seen.readings["probe"].lanes[0, 2, INDEX["smile"]] += 0.7
     calls = []
 
@@ -117,4 +117,8 @@ def test_draws_that_are_the_same_are_measured_once():
     found = summarise(replace(MEASURES["calibration"], function=counted), seen)
     plain = summarise(MEASURES["calibration"], seen)
     assert (found.low, found.mean, found.high) == (plain.low, plain.mean, plain.high)
-    assert len(calls) == 1 + 4, "the slider itself, and the four draws of two lanes"
+    assert len(calls) < 1 + 0.9 * RESAMPLES / 5, "the slider itself, and no draw twice"
+    alone = summarise(MEASURES["calibration"], seen.pick(torch.arange(3)))
+    assert alone.few
+    assert not plain.few
+    assert math.isnan(float(alone.high)), "three people tell nothing of others"

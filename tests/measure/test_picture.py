@@ -110,3 +110,37 @@ def test_a_hat_put_on_is_like_the_pairs_though_no_probe_reads_it():
     assert seen.readings[PICTURE].lanes.shape == (4, 2, 768)
     assert judge(seen).name == "works"
     assert float(mean("picture place", seen)) > 0.9
+
+
+def smeared(amount):
+    """Return a slider that paints a red nose, and darkens the eyes by so much."""
+    people, pairs = faces("smile", BEFORE, 4), faces("smile", BEFORE, 3, seed=5)
+
+    def nosed(faces: torch.Tensor) -> torch.Tensor:
+        images = [to_image(face) for face in faces]
+        for image in images:
+            place = [part * image.width for part in (0.43, 0.48, 0.57, 0.62)]
+            ImageDraw.Draw(image).ellipse(place, fill=(225, 25, 25))
+        return torch.stack([to_tensor(image) for image in images])
+
+    after = nosed(people)
+    after[..., 44:60, 32:96] -= amount
+    return collect(
+        torch.stack([people, people.lerp(after, 0.5), after, people.lerp(after, 1.2)], 1),
+        scales=(0.0, 0.5, 1.0, 1.2),
+        before=pairs,
+        after=nosed(pairs),
+        readers={"probe": PROBE},
+    )
+
+
+def test_what_smears_more_than_it_edits_does_not_work():
+    clean, smeary = smeared(0.0), smeared(0.55)
+    assert float(mean("best share", smeary)) > 1, "the edit is there"
+    assert judge(clean).name == "works"
+    found = judge(smeary)
+    assert found.name == "damaging"
+    assert "use smaller scales" in found.advice
+    weak = smeary.only([0, 1])
+    assert float(mean("best share", weak)) < 1
+    assert judge(weak).name == "works", "it never gets to one pair, so no scale is recommended"

@@ -72,8 +72,8 @@ def test_nothing_is_loaded_from_elsewhere(written, pairs):
 
 def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
     page = Page(written({"age": [slider(pairs)]}))
-    assert len(page.ids) == len(set(page.ids)) == 3 * len(SCALES)
-    assert len(page.images) == 3 * len(SCALES) + 2 * len(pairs)
+    assert len(page.ids) == len(set(page.ids)) == 4 * len(SCALES)
+    assert len(page.images) == 4 * len(SCALES) + 2 * len(pairs)
     assert all("alt" in image for image in page.images)
     (stage,), (control,) = page.stages, page.ranges
     assert stage["scales"] == list(SCALES)
@@ -82,7 +82,7 @@ def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
     assert (control["min"], control["max"], control["aria-label"]) == ("-0.2", "0.8", "scale")
     assert float(control["value"]) == 0.5, "it begins where it is worth one pair"
     # What is dragged is there, at every scale.
-    assert len(page.films) == 3
+    assert len(page.films) == 4
     assert {f"{film}-{k}" for film in page.films for k in range(len(SCALES))} == set(page.ids)
 
 
@@ -90,7 +90,7 @@ def test_it_opens_with_what_was_found(written, pairs):
     found = words(written({"age": [slider(pairs, moves=(0.4, 0.28))]}))
     assert found == (
         "Works. It changes age as its pairs do from scale 0.05 on; scale 0.5 is worth one pair "
-        "± 0 % (3 people); "
+        "± 0 % (4 people); "
         "people stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
         "where it is worth 50 % of a pair, smile (+7 %) also moves, in % of the range; nothing "
         "else moves by more than 5 %."
@@ -100,12 +100,12 @@ def test_it_opens_with_what_was_found(written, pairs):
 
 
 def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
-    text = written({"age": [slider(pairs, unit=Unit(scale=0.4, error=0.12, people=3))]})
-    noted = "scale 0.4 is worth one pair ± 12 % (3 people), as its file notes"
+    text = written({"age": [slider(pairs, unit=Unit(scale=0.4, error=0.12, people=5))]})
+    noted = "scale 0.4 is worth one pair ± 12 % (5 people), as its file notes"
     assert noted in words(text)
     assert (
         "Use scale 0.4 (calibrated=true takes it for one pair); for the people on this page it is "
-        "0.5 ± 0 % (3 people), because other people were read, and people differ"
+        "0.5 ± 0 % (4 people), because other people were read, and people differ"
     ) in words(text)
     assert "<b>0.4 = one pair</b>" in text
     assert float(Page(text).ranges[0]["value"]) == 0.4
@@ -119,7 +119,14 @@ def test_one_person_has_no_interval(written, pairs):
     assert "<figcaption>pairs&#x27; worth of change; one person, no interval" in text
     assert "<td data-head='one pair at'>0.50 (one person, no interval)</td>" in text
     assert "nan" not in text.replace("nano", "")
-    assert "class='band" in written({"age": [slider(pairs, lanes=2)]})
+    assert "There are no intervals of so few people (1)." in text
+    few = written({"age": [slider(pairs, lanes=3)]})
+    assert "class='band" not in few
+    assert "scale 0.5 is worth one pair (3 people, no interval)" in words(few)
+    assert "<td data-head='one pair at'>0.50 (3 people, no interval)</td>" in few
+    many = written({"age": [slider(pairs, lanes=4)]})
+    assert "class='band" in many
+    assert "In brackets are 95 % bootstrap intervals over 4 people." in many
 
 
 def test_people_who_do_not_get_to_the_noted_scale_are_said_to(written, pairs):
@@ -130,7 +137,7 @@ def test_people_who_do_not_get_to_the_noted_scale_are_said_to(written, pairs):
 
 def test_a_scale_of_finished_pictures_says_so(written, pairs):
     text = words(written({"age": [slider(pairs, flowedit=True)]}))
-    assert "scale 0.5 on the finished picture is worth one pair ± 0 % (3 people)" in text
+    assert "scale 0.5 on the finished picture is worth one pair ± 0 % (4 people)" in text
 
 
 def test_few_people_are_shown_large():
@@ -189,7 +196,7 @@ def test_several_sliders_stand_side_by_side(written, pairs):
     assert found.startswith("3 of 3 sliders do what the pairs show. At equal strength graded")
     assert "the published method (full) changes" in found
     page = Page(text)
-    assert len(page.ids) == 3 * 3 * len(SCALES)
+    assert len(page.ids) == 3 * 4 * len(SCALES)
     assert len(page.stages) == 1, "all of them are dragged together"
     assert text.count("<table class=sliders>") == 1
     assert text.index("class=sliders") < text.index("class=stage")
@@ -214,7 +221,7 @@ def test_edits_have_sections_of_their_own(written, pairs):
     })  # fmt: skip
     page = Page(text)
     assert len(page.stages) == 2
-    assert len(page.ids) == len(set(page.ids)) == 2 * 3 * len(SCALES)
+    assert len(page.ids) == len(set(page.ids)) == 2 * 4 * len(SCALES)
     assert text.count("class=found") == 2
 
 

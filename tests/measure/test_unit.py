@@ -14,7 +14,7 @@ from pairedit.measure import unit
 from pairedit.measure.evidence import Evidence, Reading
 from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Unit
-from pairedit.measure.unit import around, needed, surer, unit_of
+from pairedit.measure.unit import around, is_open, needed, surer, unit_of
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
 from tiny import RESOLUTION, running, strong_lora
@@ -75,11 +75,21 @@ def test_one_person_says_nothing_of_others_and_a_weak_slider_has_no_scale():
     assert unit_of(people(12, level=4.0)) is None
     assert (
         str(Unit(scale=1, error=None, people=1)),
+        str(Unit(scale=1, error=0.123, people=3)),
         str(Unit(scale=1, error=0.123, people=12)),
     ) == (
         "(one person, no interval)",
+        "(3 people, no interval)",
         "± 12 % (12 people)",
     )
+
+
+def test_too_few_people_to_tell_how_they_differ_are_followed_by_some_more():
+    assert [unit_of(people(n, seed=1)).error is None for n in (2, 3, 4)] == [True, True, False]
+    few = people(2, seed=1)
+    assert needed(unit_of(few)) == unit.STEP
+    assert is_open(few)
+    assert unit_of(surer(few, lambda count: people(count, seed=1000 + count))).people > 12
 
 
 def test_people_are_added_until_it_is_sure_and_no_further():

@@ -9,7 +9,7 @@ from pairedit.measure import measures
 from pairedit.measure.charts import FAINT, Series
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
-from pairedit.measure.table import ALONE
+from pairedit.measure.subject import too_few
 from pairedit.runs.losses import Curve, means
 
 # What an edit does and what it costs, by the first of the measures that there is, and its caption.
@@ -36,7 +36,9 @@ def cost_of(result: Result) -> Measure:
 def gained(result: Result) -> str:
     """Say what the measure of the edit is, and where it has no interval."""
     gain = gain_of(result)
-    return f"{GAINS[gain]}; {ALONE}" if result.summaries[gain].alone else GAINS[gain]
+    if not result.summaries[gain].few:
+        return GAINS[gain]
+    return f"{GAINS[gain]}; {too_few(len(result.seen.distance))}"
 
 
 def effects(group: Sequence[Result], labels: Sequence[str]) -> list[Series]:

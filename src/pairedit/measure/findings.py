@@ -21,6 +21,8 @@ FAILED = {
     "reversed": "It does the opposite of what the pairs show.",
     "off target": "It changes the pictures, but hardly what the pairs change.",
     "unlike": "It {moves}, but the pictures do not change where those of the pairs do.",
+    "damaging": "It does what the pairs show, but where it is worth one pair more changes beside "
+    "their change than in it. Use smaller scales.",
     "changes": "It changes the pictures. Nobody can tell whether it does what was asked, because "
     "neither pairs nor an attribute are known.",
 }
@@ -153,10 +155,8 @@ def _of_several(group: Sequence[Result]) -> list[str]:
             if others:
                 text += f"; the published method ({PUBLISHED}) changes {costs[PUBLISHED]:.3f}"
             sentences.append(text + ".")
-            if _overlap(group, measured, least, most):
-                sentences.append(
-                    "Their 95 % intervals overlap, so this does not show that they differ."
-                )
+            if doubt := _doubt(group, measured, least, most):
+                sentences.append(f"{doubt}, so this does not show that they differ.")
             break
     guesses = [guess(result.seen) for result in group if result.seen.guessed]
     return sentences + [f"{capital(text)}." for text in guesses[:1]]
@@ -174,12 +174,15 @@ def _costs(group: Sequence[Result], measured: Measure) -> dict[str, float]:
     return costs
 
 
-def _overlap(group: Sequence[Result], measured: Measure, least: str, most: str) -> bool:
-    """Say whether the intervals of two sliders that stand for themselves overlap."""
+def _doubt(group: Sequence[Result], measured: Measure, least: str, most: str) -> str:
+    """Say why two sliders that stand for themselves may not differ; nothing where they do."""
     known = {r.subject.label: r.summaries[measured] for r in group if measured in r.summaries}
     if least not in known or most not in known:
-        return False  # several trainings of each are compared by a test
-    return float(known[most].low) <= float(known[least].high)
+        return ""  # several trainings of each are compared by a test
+    if known[least].few or known[most].few:
+        return f"There is no interval of so few people ({len(group[0].seen.distance)})"
+    overlap = float(known[most].low) <= float(known[least].high)
+    return "Their 95 % intervals overlap" if overlap else ""
 
 
 def capital(text: str) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pairedit.measure.evidence import Evidence, Measure
+from pairedit.measure.subject import FEWEST
 
 RESAMPLES = 1000  # bootstrap draws
 
@@ -17,17 +18,17 @@ class Summary:
     """Hold a measure's mean over the lanes and its 95 % bootstrap interval."""
 
     mean: Tensor  # float32 [K] or []; NaN where there is none, such as a scale not reached
-    low: Tensor  # NaN of one lane: it tells nothing of others
+    low: Tensor  # NaN of few lanes: they tell nothing of others
     high: Tensor  # the same, and infinite where too many resamples do not get there
 
     @property
-    def alone(self) -> bool:
-        """Say whether one lane was read, and so there is no interval."""
+    def few(self) -> bool:
+        """Say whether too few lanes were read for an interval."""
         return bool(self.low.isnan().all())
 
 
-def summarise(measured: Measure, seen: Evidence) -> Summary:
-    """Compute one measure of one slider.
+def summarise(measured: Measure, seen: Evidence, *, fewest: int = FEWEST) -> Summary:
+    """Compute one measure of one slider; no interval of fewer lanes than `fewest`.
 
     Source: Efron, Bootstrap methods: another look at the jackknife (1979); percentile interval
     over lanes.
@@ -39,8 +40,8 @@ def summarise(measured: Measure, seen: Evidence) -> Summary:
         raise KeyError(f"{measured.name} needs {', '.join(sorted(missing))}")
     value = measured(seen)
     count = len(seen.distance)
-    if count == 1:
-        mean = value[0] if value.ndim else value
+    if count < fewest:
+        mean = value.nanmean(0) if value.ndim else value
         nothing = torch.full_like(mean, float("nan"))
         return Summary(mean=mean, low=nothing, high=nothing)
     generator = torch.Generator().manual_seed(0)

@@ -130,7 +130,8 @@ def _overview(results: Sequence[Result], match: float) -> str:
             "<p class=quiet>± is the standard deviation over the trainings of one row, which "
             f"differ in their seeds.</p><ul>{items}</ul>"
         )
-    return "<h2>In figures</h2>" + sliders_table(heads(), table(results), match) + items
+    people = len(results[0].seen.distance)
+    return "<h2>In figures</h2>" + sliders_table(heads(), table(results), match, people) + items
 
 
 def _edit(edit: str, group: Sequence[Result], shown: Shown, key: str) -> str:

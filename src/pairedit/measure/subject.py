@@ -9,19 +9,26 @@ from pathlib import Path
 from pairedit.data.examples import Pair
 from pairedit.settings import Local, Use
 
+FEWEST = 4  # people that an interval needs: fewer tell how they differ themselves, and nobody else
+
+
+def too_few(people: int) -> str:
+    """Say of how few people a figure is, where there is no interval."""
+    return f"{'one person' if people == 1 else f'{people} people'}, no interval"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
     """Hold the scale that is worth one pair, and how sure that is."""
 
     scale: float
-    error: float | None  # standard error of what it is worth, in pairs; None of one person
+    error: float | None  # standard error of what it is worth, in pairs; None of too few people
     people: int  # that were read
 
     def __str__(self) -> str:
         """Say how sure it is."""
-        if self.error is None:
-            return "(one person, no interval)"
+        if self.error is None or self.people < FEWEST:  # an older file may note one all the same
+            return f"({too_few(self.people)})"
         return f"± {100 * self.error:.0f} % ({self.people} people)"
 
 

@@ -15,10 +15,9 @@ from pairedit.measure.evidence import Column, Evidence, Measure
 from pairedit.measure.families import comparisons, families, spread, value_of
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
-from pairedit.measure.subject import Unit
+from pairedit.measure.subject import Unit, too_few
 
 ABSENT = "–"
-ALONE = "one person, no interval"
 USABLE = Column("usable scales", place=30)  # between two measures, so it is drawn here
 
 
@@ -75,7 +74,9 @@ def _columns() -> list[tuple[Column, Callable[[Result], str]]]:
     """List what the table shows of each slider, in order."""
 
     def cell(measured: Measure) -> Callable[[Result], str]:
-        return lambda result: _cell(measured.column, result.summaries.get(measured))
+        return lambda result: _cell(
+            measured.column, result.summaries.get(measured), len(result.seen.distance)
+        )
 
     shown = [(m.column, cell(m)) for m in MEASURES.values() if m.column]
     return sorted([*shown, (USABLE, _usable)], key=lambda known: known[0].place)
@@ -212,7 +213,7 @@ def _usable(result: Result) -> str:
     return f"{start:.2f} to " + (f"{last:g}+" if end is None else f"{end:.2f}")
 
 
-def _cell(column: Column, summary: Summary | None) -> str:
+def _cell(column: Column, summary: Summary | None, people: int) -> str:
     """Write a mean with its interval, or alone as a share; of a curve where it ends."""
     if summary is None:
         return ABSENT
@@ -223,7 +224,7 @@ def _cell(column: Column, summary: Summary | None) -> str:
         return ABSENT
     if column.percent:
         return f"{100 * mean:.0f} %"
-    if summary.alone:
-        return f"{mean:.{column.digits}f} ({ALONE})"
+    if summary.few:
+        return f"{mean:.{column.digits}f} ({too_few(people)})"
     ends = [ABSENT if end is None else f"{end:.{column.digits}f}" for end in (low, high)]
     return f"{mean:.{column.digits}f} ({' … '.join(ends)})"

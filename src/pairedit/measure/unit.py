@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pairedit.measure import measures
 from pairedit.measure.effect import due, effect
 from pairedit.measure.evidence import Evidence
-from pairedit.measure.intervals import at, summarise
-from pairedit.measure.subject import Unit
+from pairedit.measure.intervals import Summary, at, summarise
+from pairedit.measure.subject import FEWEST, Unit
 
 SURE = 0.05  # of a pair: two such errors are the ten percent within which a calibrated slider lands
 STEP = 12  # people that are read at a time
@@ -34,7 +34,7 @@ def unit_of(seen: Evidence) -> Unit | None:
         return None
     away = at(seen.scales, effect(seen).T, scale) - due(seen)
     people = len(away)
-    error = float(away.std()) / people**0.5 if people > 1 else None
+    error = float(away.std()) / people**0.5 if people >= FEWEST else None
     return Unit(scale=scale, error=error, people=people)
 
 
@@ -44,9 +44,13 @@ def is_sure(unit: Unit) -> bool:
 
 
 def needed(unit: Unit) -> int:
-    """Return how many people would make it sure, if they differ as much as those that were read."""
-    alone = (unit.error or 1.0) / SURE
-    return STEP * math.ceil(unit.people * alone**2 / STEP)
+    """Return how many people would make it sure, if they differ as much as those that were read.
+
+    Too few to tell how they differ: so many that it can be told.
+    """
+    if unit.error is None:
+        return STEP
+    return STEP * math.ceil(unit.people * (unit.error / SURE) ** 2 / STEP)
 
 
 def is_open(seen: Evidence) -> bool:
@@ -58,7 +62,12 @@ def is_open(seen: Evidence) -> bool:
     unit = unit_of(seen)
     if unit is not None:
         return not is_sure(unit)
-    return "pairs" in seen.has and math.isfinite(summarise(measures.calibration, seen).low)
+    return "pairs" in seen.has and math.isfinite(_known(seen).low)
+
+
+def _known(seen: Evidence) -> Summary:
+    """Return the scale, with the ends that even two people give: where to look, no more."""
+    return summarise(measures.calibration, seen, fewest=2)
 
 
 def surer(seen: Evidence, more: Callable[[int], Evidence], most: int = MOST) -> Evidence:
@@ -79,9 +88,9 @@ def around(seen: Evidence) -> Evidence:
 
     About: as far as the scale's 95 % interval goes.
     """
-    known = summarise(measures.calibration, seen)
+    known = _known(seen)
     low, high = float(known.low), float(known.high)
-    if known.alone:
+    if known.few:
         low = high = float(known.mean)
     last = len(seen.scales) - 1
     first = max((k for k, scale in enumerate(seen.scales) if scale <= low), default=last)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from pairedit.measure.effect import NOTICED, effect, identity
 from pairedit.measure.evidence import Evidence
-from pairedit.measure.intervals import crossing
+from pairedit.measure.intervals import at, crossing
 from pairedit.measure.picture import direction, place
 
 UNCHANGED = 0.05  # shares of the pairs' image distance: below, nothing changes
@@ -18,6 +19,10 @@ UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is blac
 # .75 and .87; hair turned red under pairs that put on a red hat .36, no other edit more than .43.
 ALIKE = 0.5
 # A number of steps means the reverse of a noise level, so the advice names the level.
+# Cosine from which on as much changes beside the place of the edit as in it: the square root of a
+# half. At one pair's worth perfect edits of other people have .75 and more, for each of the nine
+# shipped ones; red noses at scales where they smear eyes and mouths .71 and less.
+CLEAN = 0.5**0.5
 LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
 LARGER = "render larger scales (pairedit-gen {lora} 'scales={larger}')"
 ADVICE = {
@@ -32,6 +37,9 @@ ADVICE = {
     "raise cfg_eta",
     "unlike": "the images do not change where the pairs differ: look at them, train longer, "
     "or use pairs that differ in nothing else",
+    "damaging": "it does what the pairs show, but where it does so, more changes beside it "
+    "than in its place: use smaller scales, or train with more pairs, fewer steps or a lower "
+    "learning_rate",
     "changes": "the images change, but nothing here can tell whether as asked: look at them, or "
     "name what should change (attribute=, for flux-mini)",
     "works": "",
@@ -81,7 +89,8 @@ def judge(seen: Evidence) -> Verdict:
     anything of the edit is seen. reversed: the edit moves the other way. off target: less than a
     tenth of one pair's worth. weak: less than `Evidence.match` of it. works: more. unlike: either
     of these by the attribute, which does not tell what else the pairs show, while at no scale the
-    images change where the pairs differ; the same of an edit that no reader knows. Where nobody
+    images change where the pairs differ; the same of an edit that no reader knows. damaging: one
+    pair's worth is reached, but more changes beside what the pairs change. Where nobody
     named the attribute, the pictures tell all of this, and those that change elsewhere reverse
     nothing. Without a reader that tells directions apart, the image distance alone decides.
     Without pairs the attribute's range stands for their worth and nothing is weak; without
@@ -96,6 +105,7 @@ def judge(seen: Evidence) -> Verdict:
     best = float(shares[kept].max()) if kept else 0.0
     floor = UNCHANGED * seen.pair_distance if seen.pair_distance else UNCHANGED_PIXELS
     paired = seen.pair_distance is not None
+    known = paired and ("attribute" in seen.has or seen.unread)  # else its place tells little
     name = "works"
     if largest < floor:
         name = "no-op"
@@ -107,10 +117,12 @@ def judge(seen: Evidence) -> Verdict:
         name = "reversed"
     elif best < NOTICED:
         name = "destructive" if gone == gone else "off target"
-    elif paired and ("attribute" in seen.has or seen.unread) and not _alike(seen, kept):
+    elif known and not _alike(seen, kept):
         name = "unlike"
     elif paired and best < seen.match:
         name = "weak"
+    elif known and not _clean(seen, shares):
+        name = "damaging"
     return Verdict(
         name=name,
         change=largest,
@@ -119,6 +131,24 @@ def judge(seen: Evidence) -> Verdict:
         last=scales[-1],
         doubt=_doubt(seen),
     )
+
+
+def _clean(seen: Evidence, shares: Tensor) -> bool:
+    """Say whether at one pair's worth no more changes beside the pairs' change than in it.
+
+    Where the pictures alone tell the effect, the colours count, too. A slider that does not get so
+    far is not asked: half an edit may be in another place, as half-long hair is.
+
+    Args:
+        seen: the slider.
+        shares: mean effect at each scale, [K].
+    """
+    one = crossing(seen.scales, shares, 1.0)
+    if torch.isnan(one) or "picture" not in seen.has:
+        return True
+    colours = seen.by_pictures and "clip" not in seen.has
+    told = [place(seen), *([direction(seen)] if colours else [])]
+    return all(float(at(seen.scales, cosine, one)) >= CLEAN for cosine in told)
 
 
 def guess(seen: Evidence) -> str:
