@@ -1,5 +1,7 @@
 """Files are replaced whole or not at all."""
 
+import json
+import math
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -76,3 +78,10 @@ def test_a_missing_path_is_told_with_the_one_that_is_near(tmp_path):
         assert near_path(tmp_path / typed) == f"; did you mean {slider}?", "each part, or no suffix"
     # A run has a folder for each dataset.
     assert near_path(tmp_path / "outputs/first/semantic.safetensors").endswith(f"{slider}?")
+
+
+def test_json_of_ours_holds_no_number_that_json_does_not_have():
+    content = {"a": math.nan, "b": [1.5, -math.inf, (math.nan, "NaN")], "c": {"d": True, "e": None}}
+    text = files.json_text(content, indent=1)
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert found == {"a": None, "b": [1.5, None, [None, "NaN"]], "c": {"d": True, "e": None}}

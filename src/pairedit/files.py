@@ -1,7 +1,9 @@
-"""Own where files lie and how they are replaced: `pkg://` paths, atomic writing, plain YAML."""
+"""Own where files lie and how they are replaced: `pkg://` paths, atomic writing, YAML and JSON."""
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import secrets
 import stat
@@ -126,6 +128,25 @@ def remove_temporaries(folder: Path) -> None:
     for pattern in (name, f"*/{name}", f"*/*/{name}"):
         for path in (*folder.glob(pattern), *folder.glob(pattern + ".*")):
             path.unlink()
+
+
+def json_text(content: Any, **form: Any) -> str:
+    """Write JSON that every program reads: a number that is not finite becomes null.
+
+    Args:
+        content: values, lists and mappings.
+        form: arguments of `json.dumps`.
+    """
+    return json.dumps(_finite(content), allow_nan=False, **form)
+
+
+def _finite(value: Any) -> Any:
+    """Put None in the place of numbers that JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def write_yaml(path: Path, content: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pairedit.files import replacing, write_yaml
+from pairedit.files import json_text, replacing, write_yaml
 from pairedit.jobs.apart import Spread, failed, here, measure_apart
 from pairedit.jobs.bench import Bench, settings_of
 from pairedit.jobs.noting import worth
@@ -157,7 +156,7 @@ def write_files(
     write_report(folder / "report.html", groups, shown)
     write_tidy(results, folder / "eval.csv")
     with replacing(folder / "eval.json") as temporary:
-        text = json.dumps(to_json(results, settings), indent=1, ensure_ascii=False)
+        text = json_text(to_json(results, settings), indent=1, ensure_ascii=False)
         temporary.write_text(text, encoding="utf-8")
 
 

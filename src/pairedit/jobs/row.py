@@ -5,12 +5,11 @@ notes.json   by scale what the probe reads, or how well the photograph comes bac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pairedit.files import locate, replacing
+from pairedit.files import json_text, locate, replacing
 from pairedit.jobs.gen import render_into
 from pairedit.jobs.opening import open_model
 from pairedit.measure.evaluate import measure_slider
@@ -41,7 +40,7 @@ def run_row(plan: GenPlan, folder: Path, of: Callable[[], EvalPlan] | None = Non
     elif of:
         notes |= _measured(samples, of(), plan.changes)
     with replacing(folder / NOTES) as temporary:
-        temporary.write_text(json.dumps(notes), encoding="utf-8")
+        temporary.write_text(json_text(notes), encoding="utf-8")
 
 
 def _measured(

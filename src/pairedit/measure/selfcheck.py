@@ -6,7 +6,6 @@ seeds, as many as fit into `SHARE` of the time that training took.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from pairedit.bases.base import Base
 from pairedit.data.images import to_tensor
-from pairedit.files import replacing
+from pairedit.files import json_text, replacing
 from pairedit.lora.file import LoraFile
 from pairedit.machine.quantised import weight_of
 from pairedit.machine.swapping import fetch
@@ -179,7 +178,7 @@ def decibel(sample: Sample) -> float:
 def _write(content: Mapping[str, Any], folder: Path) -> None:
     """Write report.json."""
     with replacing(folder / "report.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        temporary.write_text(json_text(content, indent=1), encoding="utf-8")
 
 
 def _signed(value: Tensor) -> str:

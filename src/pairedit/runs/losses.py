@@ -19,7 +19,9 @@ def read_losses(folder: Path) -> Curve:
     # A line that is being written, or was cut off, is not counted.
     with suppress(OSError), (folder / "metrics.jsonl").open(encoding="utf-8") as file:
         lines = [json.loads(line) for line in file if line.endswith("\n")]
-    return [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    # null stands for a loss that was no finite number.
+    known = [(line["step"], line["loss"]) for line in lines if "loss" in line]
+    return [(step, math.nan if loss is None else loss) for step, loss in known]
 
 
 def means(known: Curve) -> list[tuple[int, float]]:

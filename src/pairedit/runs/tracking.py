@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from pairedit.files import json_text
+
 log = logging.getLogger(__name__)
 
 
@@ -71,7 +73,7 @@ class JsonLines:
         Raises:
             OSError: names the file, such as on a full disk.
         """
-        rest = memoryview((json.dumps({"step": step, **metrics}) + "\n").encode())
+        rest = memoryview((json_text({"step": step, **metrics}) + "\n").encode())
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]

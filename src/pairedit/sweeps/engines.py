@@ -261,7 +261,7 @@ def _noted(job: Planned, site: Site, why: str) -> JobReturn | str:
         return why
     known = JobReturn(overrides=job.overrides)
     if note.status == outcome.DONE:
-        known.status, known.return_value = JobStatus.COMPLETED, note.score
+        known.status, known.return_value = JobStatus.COMPLETED, note.result
         return known
     if note.status == outcome.FAILED:
         return failed(job, note.text)

@@ -7,6 +7,7 @@ the job ran on. Never imports torch.
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import time
@@ -14,7 +15,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from pairedit.files import replacing
+from pairedit.files import json_text, replacing
 
 NAME = "job.json"
 BEGUN, DONE, FAILED, STOPPED = "begun", "done", "failed", "stopped"
@@ -30,9 +31,15 @@ class Outcome:
     since: float  # seconds of the system's clock
     text: str = ""  # why it failed
     score: float | None = None  # what a search goes by
+    short: bool = False  # it was measured, but the slider does not get as far as its measure needs
     seconds: float | None = None  # that the last start took
     machine: str = ""
     process: int = 0
+
+    @property
+    def result(self) -> float | None:
+        """Return the score as it was; JSON has no NaN."""
+        return math.nan if self.short else self.score
 
 
 def begin(folder: Path, launch: str) -> Outcome:
@@ -57,7 +64,9 @@ def end(
 ) -> None:
     """Note how a job ended."""
     seconds = round(time.time() - outcome.since, 3)
-    write(folder, replace(outcome, status=status, text=text, score=score, seconds=seconds))
+    short = score is not None and math.isnan(score)
+    known = {"status": status, "text": text, "seconds": seconds}
+    write(folder, replace(outcome, score=None if short else score, short=short, **known))
 
 
 def refuse(folder: Path, text: str) -> None:
@@ -69,7 +78,7 @@ def refuse(folder: Path, text: str) -> None:
 def write(folder: Path, outcome: Outcome) -> None:
     """Replace the note; a full disk must not hide why a job failed."""
     with suppress(OSError), replacing(folder / NAME) as temporary:
-        temporary.write_text(json.dumps(asdict(outcome), indent=1), encoding="utf-8")
+        temporary.write_text(json_text(asdict(outcome), indent=1), encoding="utf-8")
 
 
 def read(folder: Path) -> Outcome | None:
