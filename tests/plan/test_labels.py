@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pairedit.measure.subject import Subject
-from pairedit.plan.labels import told_apart
+from pairedit.plan.labels import told_apart, uneven
 
 
 def slider(job, dataset="smile", method="full", **settings):
@@ -46,3 +46,15 @@ def test_sliders_that_nothing_tells_apart_are_named_by_their_folders():
     named = labels(slider("first"), slider("second"))
     assert [s.label for s in named] == ["first", "second"]
     assert [s.family for s in named] == ["first", "second"]
+
+
+def test_methods_that_are_trained_differently_long_are_said_to_be():
+    default = [("full", 500), ("graded", 150), ("full", 500)]
+    assert uneven(default) == (
+        "the methods are not trained equally long, in steps: full 500, graded 150; "
+        "steps=N gives all the same"
+    )
+    assert uneven([("full", 500), ("fm", 500)]) is None
+    asked = [("full", 500), ("full", 150), ("graded", 150)]
+    assert uneven(asked) is None, "somebody sweeps the steps"
+    assert uneven([]) is None

@@ -5,10 +5,11 @@ from contextlib import nullcontext
 import pytest
 from omegaconf import OmegaConf
 
+from composing import composed
 from pairedit.measure.measures import MEASURES
 from pairedit.plan import checked
 from pairedit.plan.scores import measures
-from pairedit.sweeps import outcome
+from pairedit.sweeps import checking, outcome
 from pairedit.sweeps.jobs import Jobs
 from pairedit.sweeps.launcher import SweepLauncher
 from tiny import QUICK
@@ -117,3 +118,16 @@ def test_a_search_is_refused_for_what_is_not_drawn(text, refused):
 
 def test_measures_are_known_without_torch():
     assert measures() == list(MEASURES)
+
+
+def test_that_methods_have_different_steps_is_said_before_the_first_job(
+    sweep, tmp_path, monkeypatch
+):
+    full, graded = (composed("train", f"method={m}", hydra=True) for m in ("full", "graded"))
+    assert "in steps: full 500, graded 150" in checking.uneven_jobs([full, graded])
+    assert checking.uneven_jobs([full, full]) is None
+    assert checking.uneven_jobs([composed("eval", "lora=x", hydra=True)] * 2) is None
+    monkeypatch.setattr(checking, "uneven_jobs", lambda configs: f"{len(configs)} are uneven")
+    code, out, err = sweep("seed=0,1", "hydra.sweep.dir=sweep")
+    assert (code, err) == (0, "")
+    assert out.index("2 are uneven") < out.index("job 1 of 2:")

@@ -25,7 +25,7 @@ from pairedit.methods import SEMANTIC
 from pairedit.mini.attributes import check_attribute
 from pairedit.plan.build import build
 from pairedit.plan.keys import EvalConfig
-from pairedit.plan.labels import told_apart
+from pairedit.plan.labels import told_apart, uneven
 from pairedit.plan.model import (
     Plan,
     build_hardware,
@@ -160,6 +160,9 @@ def _subjects(
             unsettled = all(value == AUTO for value in asked.values()) and not is_tried(metadata)
             subjects.append(replace(found.used(use), open=unsettled))
             about.append(metadata)
+    known = ((m.get("method"), m.get("step")) for m in about)
+    if text := uneven((str(method), step) for method, step in known if isinstance(step, int)):
+        notes.append(text)
     return told_apart(subjects, about)
 
 

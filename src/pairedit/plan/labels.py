@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -65,6 +65,22 @@ def deciding(known: Sequence[Mapping[str, Any]]) -> list[str]:
         if not _follows(known, key, found):
             found.append(key)
     return found
+
+
+def uneven(trained: Iterable[tuple[str, int]]) -> str | None:
+    """Say that methods differ in their steps, where nobody has asked for that.
+
+    Args:
+        trained: method and steps of each training.
+    """
+    steps: dict[str, set[int]] = {}
+    for method, count in trained:
+        steps.setdefault(method, set()).add(count)
+    each = {method: next(iter(counts)) for method, counts in steps.items() if len(counts) == 1}
+    if len(each) < len(steps) or len(set(each.values())) < 2:
+        return None
+    told = ", ".join(f"{method} {count}" for method, count in each.items())
+    return f"the methods are not trained equally long, in steps: {told}; steps=N gives all the same"
 
 
 def _differing(known: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -10,6 +10,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from pairedit.plan.labels import uneven
 from pairedit.plan.wording import describe
 from pairedit.problems import ITEM, Problems
 from pairedit.sweeps.composed import Planned
@@ -71,3 +72,12 @@ def wrong_jobs(
         if line not in shared
     ]
     raise ValueError(Problems([*shared, *single]).text(of="the sweep"))
+
+
+def uneven_jobs(configs: Sequence[DictConfig]) -> str | None:
+    """Say that the methods of a sweep have different steps, as each has its own by default."""
+    return uneven(
+        (str(config.hydra.runtime.choices.get("method")), config.steps)
+        for config in configs
+        if "steps" in config
+    )

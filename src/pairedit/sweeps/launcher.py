@@ -97,13 +97,15 @@ class SweepLauncher(Launcher):
 
     def _launch(self, planned: Sequence[Planned]) -> Sequence[JobReturn]:
         """Check jobs, then run those that can."""
-        from pairedit.sweeps.checking import wrong_jobs
+        from pairedit.sweeps.checking import uneven_jobs, wrong_jobs
         from pairedit.sweeps.engines import failed
 
         loader, wrong = self._context.config_loader, {}
         if self._jobs.check and not self._jobs.launch:  # later it would end what has begun
             jobs = [(job, loader.load_sweep_config(self._config, job.overrides)) for job in planned]
             wrong = wrong_jobs(self._jobs.check, jobs, self._folder)
+            if text := uneven_jobs([config for _, config in jobs]):
+                log.info("%s", text)
         refused = {job.number: job for job in planned if job.number in wrong}
         for job in refused.values():
             log.error("%s is left out: %s", job.folder.name, on_its_lines(wrong[job.number]))
