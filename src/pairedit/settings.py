@@ -129,6 +129,13 @@ class Use:
     lean: float = 0.0  # to the early (1) or late (-1) steps; see `schedules`
     flowedit: bool = False  # edit the finished picture of scale 0; see `flowedit`
 
+    def __str__(self) -> str:
+        """Write the words of a command line that ask for it."""
+        schedule = {1: "early", 0: "flat", -1: "late"}.get(self.lean, f"{self.lean:g}")
+        words = {"skip": self.skip, "local": str(self.local).lower(), "schedule": schedule}
+        words |= {"flowedit": "true"} if self.flowedit else {}
+        return " ".join(f"{key}={value}" for key, value in words.items() if value is not None)
+
 
 def is_local(value: Any) -> bool:
     """Say whether a value is a way of keeping the picture of scale 0."""

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from drawing import SCALES, pairs_in, slider, with_seeds
+from pairedit.jobs.sheets import apart
 from pairedit.measure import page
 from pairedit.measure.evaluate import measure_slider
 from pairedit.measure.report import Plate, Shown, write_report
@@ -201,6 +202,24 @@ def test_several_sliders_stand_side_by_side(written, pairs):
     assert text.count("<table class=sliders>") == 1
     assert text.index("class=sliders") < text.index("class=stage")
     assert re.search(r"<td data-head='verdict' class='works'>works</td>", text)
+
+
+def test_sliders_that_are_not_as_strong_are_not_said_to_be(written, pairs):
+    group = [
+        slider(pairs, "full"),
+        slider(pairs, "graded", moves=(0.1, 0.0)),
+        slider(pairs, "fm", moves=(0.01, 0.3)),
+    ]
+    assert [result.verdict.name for result in group] == ["works", "weak", "off target"]
+    assert [apart(result) for result in group[1:]] == [" (weak)", " (off target)"]
+    title = "<h3>Side by side, each at the scale where all are equally strong"
+    for captions, words in (
+        (["base", "full\n0.25"], "</h3>"),
+        (["base", "full\n0.25 (weak)"], "; those with a word in brackets do not get so far</h3>"),
+    ):
+        rows = [[Image.new("RGB", (16, 16))] * 2]
+        plate = Plate(rows=rows, labels=["seed 1000"], captions=captions)
+        assert f"{title}{words}" in written({"age": group}, plates={"age": plate})
 
 
 def test_many_sliders_have_a_strip_each(written, pairs):

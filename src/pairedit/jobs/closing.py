@@ -19,7 +19,7 @@ from pairedit.jobs.shooting import PREVIEW_LANES, first_lanes
 from pairedit.lora.file import LoraFile, annotate_lora, inspect_lora, read_lora
 from pairedit.lora.spec import THUMBNAIL
 from pairedit.measure.choice import Choice, by_trial
-from pairedit.measure.evaluate import Setting, measure_slider
+from pairedit.measure.evaluate import Result, Setting, measure_slider
 from pairedit.measure.readers import AttributeProbe, Instrument, open_readers
 from pairedit.measure.report import Shown, write_report
 from pairedit.measure.selfcheck import (
@@ -37,7 +37,7 @@ from pairedit.plan.further import about
 from pairedit.plan.recipe import SHOWN, recipe_of
 from pairedit.plan.shown import shares_of
 from pairedit.plan.train import TrainPlan
-from pairedit.plan.use import noted, written
+from pairedit.plan.use import noted
 from pairedit.plan.usual import DEFAULT_SCALES, FURTHER_SCALES
 from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
@@ -107,15 +107,11 @@ def show_and_check_slider(
     known = subject.unit is not None
     lanes, further = first_lanes(base, plan, subject, slider, readers, seconds, settled=known)
     at = FURTHER_SCALES if further else scales
-    result = None
-    if plan.report:
-        size = plan.preview_at.size
-        result = measure_slider(subject, placed(lanes), at, size, readers, missing, MATCH)
-        result = replace(result, unit=result.unit and _short(result.unit))
-        if choice:
-            sigmas = base.sigmas(size, plan.preview_at.num_inference_steps)
-            entries["calibration"] = calibration_of(result, sigmas, plan.model.name)
+    result = _measure(plan, subject, lanes, readers, missing) if plan.report else None
     unit = result.recommended if result else None
+    if result and choice:
+        sigmas = base.sigmas(plan.preview_at.size, plan.preview_at.num_inference_steps)
+        entries["calibration"] = calibration_of(result, sigmas, plan.model.name)
     entries |= {SHOWN: list(at)} if at != DEFAULT_SCALES and not unit else {}
     if plan.preview:
         shown = [sample for lane in lanes[:PREVIEW_LANES] for sample in lane]
@@ -129,6 +125,20 @@ def show_and_check_slider(
     updates = {role: update_of(lora, base) for role, lora in loras.items()}
     say_slider(result, updates, folder=folder, run=run, step=edits.metadata["step"])
     write_report(folder / REPORT, {folder.name: [result]}, _shown(plan, edits, lanes))
+
+
+def _measure(
+    plan: TrainPlan,
+    subject: Subject,
+    lanes: Sequence[Sequence[Sample]],
+    readers: Mapping[str, Instrument],
+    missing: Mapping[str, str],
+) -> Result:
+    """Measure a slider on a few people; its scale has as many digits as so few can tell."""
+    scales = tuple(sample.scales[0] for sample in lanes[0])
+    size = plan.preview_at.size
+    result = measure_slider(subject, placed(lanes), scales, size, readers, missing, MATCH)
+    return replace(result, unit=result.unit and _short(result.unit))
 
 
 def _shown(plan: TrainPlan, lora: LoraFile, lanes: Sequence[Sequence[Sample]]) -> Shown:
@@ -175,7 +185,7 @@ def _choose(
             readers=readers,
         )
         entries = {"use": noted(choice.use, choice.by)}
-    best = written(choice.use)
+    best = str(choice.use)
     if choice.by == "pairs":
         best = f"local={str(choice.use.local).lower()}, and all else as the base model has it"
     log.info(

@@ -29,7 +29,7 @@ from pairedit.lora.file import LoraFile
 from pairedit.lora.several import LoraFiles
 from pairedit.measure.curves import draw_curves, stacked
 from pairedit.measure.evaluate import Result
-from pairedit.measure.families import comparisons
+from pairedit.measure.families import comparisons, silence, uses
 from pairedit.measure.findings import in_order
 from pairedit.measure.grids import grid_png
 from pairedit.measure.report import Plate, Shown, write_report
@@ -163,8 +163,9 @@ def write_files(
 def _say(results: Sequence[Result], words: Sequence[str]) -> None:
     """Log the table, and what to do about sliders that do not work."""
     log.info("\n%s\n", text_table(heads(), table(results)))
-    for text in comparisons(results):
-        log.info("%s", text)
+    for text in (*comparisons(results), silence(results), uses(results)):
+        if text:
+            log.info("%s", text)
     for result in results[:SAID]:
         if result.recommended:
             log.info("%s%s", worth(result), _more(result, words))

@@ -18,7 +18,7 @@ from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.table import numbers, sureness
 from pairedit.plan.eval import EvalPlan
-from pairedit.plan.use import noted, written
+from pairedit.plan.use import noted
 from pairedit.settings import step_of
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def settle(
     choice = by_pairs(base, subject.pairs, setting.rendering.size)
     choice = by_trial(base, subject, lora, first=choice, setting=setting, readers=readers)
     name = f"{subject.label} on {subject.dataset}"
-    log.info("%s: best used with %s, by its %s", name, written(choice.use), choice.by)
+    log.info("%s: best used with %s, by its %s", name, choice.use, choice.by)
     if plan.calibrate:
         _note(subject.path, use=noted(choice.use, choice.by))
     return subject.used(choice.use)

@@ -93,10 +93,8 @@ def _strength(card: Card) -> Iterator[str]:
     """Say which scale does what."""
     recipe = card.recipe
     if recipe.scale is None:
-        yield (
-            "Nobody has measured which scale is worth one pair. Begin with "
-            f"{recipe.guess:g}, which is a guess, and try smaller and larger ones."
-        )
+        begin = f"Begin with {recipe.guess:g}, which is a guess, and try smaller and larger ones."
+        yield f"Nobody has measured which scale is worth one pair. {begin}"
         return
     ends, sure = recipe.interval, f" {recipe.sure}" if recipe.sure else ""
     between = f" (95 % interval: {ends[0]:.2g} to {ends[1]:.2g})" if ends else ""
@@ -187,8 +185,7 @@ def _measured(card: Card) -> Iterator[str]:
         f"{settings.get('model')}{' with `flowedit=true`' * bool(known.get('flowedit'))}. "
         f"Verdict: **{known.get('verdict')}**.{read} Behind each value stands its 95 % interval."
     )
-    rows = list(_rows(known))
-    yield "\n".join(["| measure | value | meaning |", "|---|---|---|", *rows])
+    yield "\n".join(["| measure | value | meaning |", "|---|---|---|", *_rows(known)])
 
 
 def _rows(known: Mapping[str, Any]) -> Iterator[str]:
@@ -242,12 +239,11 @@ def _here(card: Card) -> Iterator[str]:
     """Say how pairedit renders the slider."""
     if card.base is None:
         return
-    calibrated = card.recipe.scale is not None
-    guess = card.recipe.guess
+    unit, guess = "", card.recipe.guess
     scales = f"'scales=[0,{guess / 2:g},{guess:g}]'"
-    if calibrated:
+    if card.recipe.scale is not None:
         scales = "calibrated=true 'scales=[0,0.5,1]'"
-    unit = "Here 1 is the scale that is worth one pair. " if calibrated else ""
+        unit = "Here 1 is the scale that is worth one pair. "
     yield "## In pairedit"
     yield f"```sh\npairedit-gen model={card.base.name} lora={card.file.name} {scales}\n```"
     yield f"{unit}The file notes from which step on it acts, and pairedit follows that."

@@ -12,7 +12,7 @@ from PIL import Image
 from pairedit.bases.base import Base
 from pairedit.data.names import plain_names
 from pairedit.lora.file import LoraFile
-from pairedit.measure.evaluate import Result, Setting, render
+from pairedit.measure.evaluate import KNOWN, Result, Setting, render
 from pairedit.measure.page import webp
 from pairedit.measure.report import Plate
 from pairedit.measure.table import comparable
@@ -111,7 +111,7 @@ def side_by_side(
     first = group[0]
     bases = [first.samples[lane, first.seen.zero].image for lane in range(len(few.seeds))]
     labels = [
-        f"{result.subject.label}\n{scale:.2f}" + ("" if matched else " (weak)")
+        f"{result.subject.label}\n{scale:.2f}{'' if matched else apart(result)}"
         for result, (scale, matched) in zip(group, places, strict=True)
     ]
     return Plate(
@@ -119,6 +119,12 @@ def side_by_side(
         labels=[f"seed {seed}" for seed in few.seeds],
         captions=["base", *labels],
     )
+
+
+def apart(result: Result) -> str:
+    """Mark a slider that does not get as far as the others, by its verdict if that says why."""
+    name = result.verdict.name
+    return f" ({'weak' if name in KNOWN else name})"
 
 
 def sheet_of(plate: Plate, title: str | None, bands: Sequence[Band]) -> Image.Image:

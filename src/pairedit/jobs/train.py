@@ -15,12 +15,7 @@ from pairedit.data.examples import Example, Pair, Single
 from pairedit.data.images import pixels_of
 from pairedit.data.shapes import Sizing, counted, frame_of, loss
 from pairedit.files import locate
-from pairedit.jobs.closing import (
-    REPORT,
-    say_scale,
-    show_and_check_content,
-    show_and_check_slider,
-)
+from pairedit.jobs import closing
 from pairedit.jobs.looking import look_at, show_losses
 from pairedit.jobs.opening import open_model, read_part
 from pairedit.lora.file import LoraFile, inspect_lora
@@ -91,9 +86,9 @@ def run_training(
         log.info("%s: %s=%s", name, key, pasteable(path))
     for name, path in trained.items():
         if plan.report and plan.method.learns_from is Pair:
-            say_scale(name, path, words)
+            closing.say_scale(name, path, words)
     for name in trained:
-        if (path := folder / name / REPORT).exists():
+        if (path := folder / name / closing.REPORT).exists():
             log.info("%s: report: %s", name, path.resolve())
     return trained
 
@@ -109,7 +104,7 @@ def _train_one(
     name = folder.name
     files = _finished(plan, folder) if plan.resume else None
     wanted = {"loss.png": True, "preview.png": plan.preview, "report.json": plan.report}
-    wanted[REPORT] = plan.report and plan.method.learns_from is not Single
+    wanted[closing.REPORT] = plan.report and plan.method.learns_from is not Single
     if files and all((folder / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
@@ -148,10 +143,10 @@ def _train_one(
         )
         show_losses(folder, run, plan.training.steps)
         if (plan.preview or plan.report) and plan.method.learns_from is Single:
-            show_and_check_content(base, plan, files, folder=folder, run=run)
+            closing.show_and_check_content(base, plan, files, folder=folder, run=run)
         elif plan.preview or plan.report:
             seconds = time.perf_counter() - started
-            show_and_check_slider(
+            closing.show_and_check_slider(
                 base, plan, files, folder=folder, run=run, seconds=seconds, choice=choice
             )
     finally:
@@ -278,7 +273,7 @@ def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
     if end < steps:
         check_state(folder, end, steps)
         # They show the end that was, and their presence would say that all has been done.
-        for name in ("loss.png", "preview.png", "report.json", REPORT):
+        for name in ("loss.png", "preview.png", "report.json", closing.REPORT):
             (folder / name).unlink(missing_ok=True)
         return None
     remove_checkpoints(folder / CHECKPOINTS)

@@ -14,6 +14,7 @@ from itertools import combinations
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Measure
+from pairedit.measure.verdict import MORE_SEEDS, USED_ALIKE
 
 SURE = 0.05  # a smaller p counts as a difference
 SHOWN = 14  # sliders side by side, in pictures and curves
@@ -97,13 +98,7 @@ def comparisons(results: Sequence[Result]) -> Iterator[str]:
         (measures.matched_off_target, "off-target at matched strength"),
         (measures.matched_identity, "distance from the person at matched strength"),
     ):
-        known: dict[str, dict[tuple[str, int | None], float]] = {}
-        for family in families(results):
-            for result in family.members:
-                value = value_of(result, measured)
-                if value is not None:
-                    place = family.dataset, result.subject.seed
-                    known.setdefault(family.label, {})[place] = value
+        known = _placed(results, measured)
         if not 2 <= len(known) <= MOST:
             continue
         for one, other in combinations(known, 2):
@@ -113,6 +108,68 @@ def comparisons(results: Sequence[Result]) -> Iterator[str]:
                     (known[one][place], known[other][place]) for place in sorted(shared, key=str)
                 ]
                 yield _in_words(one, other, pairs, what)
+
+
+def silence(results: Sequence[Result]) -> str | None:
+    """Say why `comparisons` says nothing of several settings; None where it does, or of one."""
+    labels = dict.fromkeys(family.label for family in families(results))
+    if len(labels) < 2 or any(comparisons(results)):
+        return None
+    lead = "No sentence says whether they differ"
+    if len(labels) > MOST:
+        return f"{lead}: at most {MOST} settings are compared, and there are {len(labels)}."
+    if len(_placed(results, measures.matched_identity)) < 2:
+        return f"{lead}: fewer than two of them get to the strength at which they are compared."
+    return (
+        f"{lead}: that takes two trainings of each, or more, with the same edits and seeds; "
+        f"{MORE_SEEDS}."
+    )
+
+
+def uses(results: Sequence[Result]) -> str | None:
+    """Say in which use several sliders were measured; None of one alone."""
+    if len(results) < 2:
+        return None
+    found: dict[str, list[str]] = {}
+    for result in results:
+        found.setdefault(str(result.subject.use), []).append(_name(result, results))
+    if len(found) == 1:
+        return f"All were measured with {next(iter(found))}."
+    told = "; ".join(
+        f"{_few(list(dict.fromkeys(names)))} with {use}" for use, names in found.items()
+    )
+    return (
+        f"They were measured in different uses: {told}. A difference may come from that, too; "
+        f"{USED_ALIKE}."
+    )
+
+
+def _name(result: Result, results: Sequence[Result]) -> str:
+    """Name a slider among others, whatever its seed, by its edit where there are several."""
+    subject = result.subject
+    several = len({other.subject.dataset for other in results}) > 1
+    label = subject.family or subject.label
+    return f"{label} on {subject.dataset}" if several else label
+
+
+def _few(names: Sequence[str]) -> str:
+    """List names, not all of very many."""
+    left = len(names) - MOST
+    return ", ".join(names[:MOST]) + (f" and {left} more" if left > 0 else "")
+
+
+def _placed(
+    results: Sequence[Result], measured: Measure
+) -> dict[str, dict[tuple[str, int | None], float]]:
+    """Return the values of one measure by family, and by edit and seed."""
+    known: dict[str, dict[tuple[str, int | None], float]] = {}
+    for family in families(results):
+        for result in family.members:
+            value = value_of(result, measured)
+            if value is not None:
+                place = family.dataset, result.subject.seed
+                known.setdefault(family.label, {})[place] = value
+    return known
 
 
 def _in_words(one: str, other: str, pairs: Sequence[tuple[float, float]], what: str) -> str:

@@ -15,7 +15,7 @@ from pairedit.data.images import load_images
 from pairedit.files import replacing
 from pairedit.measure import measures, page
 from pairedit.measure.evaluate import Result
-from pairedit.measure.families import comparisons
+from pairedit.measure.families import comparisons, silence, uses
 from pairedit.measure.findings import capital, found
 from pairedit.measure.panels import panels
 from pairedit.measure.table import heads, table
@@ -130,6 +130,8 @@ def _overview(results: Sequence[Result], match: float) -> str:
             "<p class=quiet>± is the standard deviation over the trainings of one row, which "
             f"differ in their seeds.</p><ul>{items}</ul>"
         )
+    for text in (silence(results), uses(results)):
+        items += f"<p class=quiet>{escape(text)}</p>" if text else ""
     people = len(results[0].seen.distance)
     return "<h2>In figures</h2>" + sliders_table(heads(), table(results), match, people) + items
 
@@ -159,7 +161,8 @@ def _edit(edit: str, group: Sequence[Result], shown: Shown, key: str) -> str:
             strip = f"<img class=sheet alt='' src='{page.url_of(result.strip)}'>"
         details += (
             f"<details><summary>{escape(result.subject.label)}: all measures at all scales"
-            f"</summary>{strip}{measured_table(result)}</details>"
+            f"</summary><p class=quiet>Measured with {escape(str(result.subject.use))}.</p>{strip}"
+            f"{measured_table(result)}</details>"
         )
     every = f"<h3>All pictures</h3>{_film(f'{key}-0', first)}" if len(group) == 1 and films else ""
     return f"{beside}{panels(group, shown.losses, shown.grids.get(edit))}{every}{details}"
@@ -236,5 +239,7 @@ def _plate(plate: Plate | None) -> str:
         f"<div><h3>{escape(label)}</h3>{page.cards(row, plate.captions)}</div>"
         for label, row in zip(plate.labels, plate.rows, strict=True)
     )
-    title = "<h3>Side by side, each at the scale where all are equally strong</h3>"
-    return f"{title}<div class=plates>{rows}</div>"
+    title = "Side by side, each at the scale where all are equally strong"
+    if any(caption.endswith(")") for caption in plate.captions):
+        title += "; those with a word in brackets do not get so far"
+    return f"<h3>{title}</h3><div class=plates>{rows}</div>"

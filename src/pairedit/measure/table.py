@@ -12,7 +12,7 @@ from torch import Tensor
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.evidence import Column, Evidence, Measure
-from pairedit.measure.families import comparisons, families, spread, value_of
+from pairedit.measure.families import comparisons, families, silence, spread, value_of
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.subject import Unit, too_few
@@ -64,10 +64,12 @@ def _over(column: Column, members: Sequence[Result]) -> str:
     if not values:
         return ABSENT
     mean, sd = spread(values)
+    alone = len(values) == 1  # of one value there is no spread
     some = "" if len(values) == len(members) else f" ({len(values)} of {len(members)})"
     if column.percent:
-        return f"{100 * mean:.0f} ± {100 * sd:.0f} %{some}"
-    return f"{mean:.{column.digits}f} ± {sd:.{column.digits}f}{some}"
+        return f"{100 * mean:.0f}{'' if alone else f' ± {100 * sd:.0f}'} %{some}"
+    width = "" if alone else f" ± {sd:.{column.digits}f}"
+    return f"{mean:.{column.digits}f}{width}{some}"
 
 
 def _columns() -> list[tuple[Column, Callable[[Result], str]]]:
@@ -109,6 +111,7 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
         "settings": dict(settings),
         "measures": {name: measured.meaning for name, measured in MEASURES.items()},
         "differences": list(comparisons(results)),
+        "no_differences": silence(results),
         "table": {"heads": list(heads()), "rows": [list(row) for row in table(results)]},
         "sliders": [
             {

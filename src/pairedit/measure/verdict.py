@@ -46,6 +46,8 @@ ADVICE = {
 }
 NOT_KNOWN = "attribute=none: no reader knows the edit"
 NOTHING_STANDS_OUT = "no attribute stands out in the pairs"
+MORE_SEEDS = "train each from several seeds (seed=0,1,2)"
+USED_ALIKE = "give skip=, local=, schedule= and flowedit= to use all alike"
 COUNTED = "calibrated=true takes it for one pair"
 NO_PAIRS = "the pairs were not found; name them with pairs="
 NOT_ASKED = "reader={} was not asked for"

@@ -14,7 +14,7 @@ from pairedit.lora.names import Names
 from pairedit.methods import SEMANTIC
 from pairedit.plan.parse import is_number
 from pairedit.plan.roles import inspect_role
-from pairedit.plan.use import use_of, written
+from pairedit.plan.use import use_of
 from pairedit.problems import Problems
 
 SHARED = ("base_model", "method", "slider_passes")  # kept where all parts agree
@@ -112,9 +112,7 @@ def _use(
     uses = [use_of(entry, STEPS) for entry in entries]
     if len(set(uses)) == 1:
         return _agreed(entries, ["use"])
-    each = "; ".join(
-        f"{part.path} with {written(use)}" for part, use in zip(parts, uses, strict=True)
-    )
+    each = "; ".join(f"{part.path} with {use}" for part, use in zip(parts, uses, strict=True))
     notes.append(
         f"merge: the sliders are used differently ({each}), but one file is used in one way: none "
         "is noted, so say skip=, local=, schedule= and flowedit= when you render it"

@@ -138,14 +138,6 @@ def is_tried(metadata: Mapping[str, Any]) -> bool:
     return isinstance(there, Mapping) and there.get("by") == "probe"
 
 
-def written(use: Use) -> str:
-    """Write the words of a command line that ask for a use."""
-    schedule = {1: "early", 0: "flat", -1: "late"}.get(use.lean, f"{use.lean:g}")
-    words = {"skip": use.skip, "local": str(use.local).lower(), "schedule": schedule}
-    words |= {"flowedit": "true"} if use.flowedit else {}
-    return " ".join(f"{key}={value}" for key, value in words.items() if value is not None)
-
-
 def noted(use: Use, by: str) -> dict[str, Any]:
     """Return what a file says of how its slider is used.
 
