@@ -52,7 +52,9 @@ def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
     told, (program, *words) = last_command(out)
     assert told == "scale 1.4 is worth one pair (one person, no interval)"
     assert (program, words[-2:]) == ("pairedit-gen", [f"lora={lora}", "scales=[0,1.4]"])
-    assert set(words[:-2]) == {w for w in tiny_overrides if w.startswith(("model", "device"))}
+    assert set(words[:-2]) == {
+        w for w in tiny_overrides if w.startswith(("model", "resolution", "device"))
+    }
     code, _, err = command("gen", *words, "seeds=[0]", f"hydra.run.dir={tmp_path / 'gen'}")
     assert (code, err) == (0, ""), "it runs as it is printed"
     place = f"hydra.run.dir={tmp_path / 'usual'}"
