@@ -40,7 +40,7 @@ from pairedit.edits import Photo, RealImage
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.measure.intervals import at, crossing
 from pairedit.mini.probe import read
-from pairedit.plan.use import use_of, written
+from pairedit.plan.use import use_of
 from pairedit.sample import Slider, generate
 from pairedit.settings import Rendering
 from real_faces import EDITS, PAGE, TOGETHER, changes, faces, interval, options, size_of
@@ -121,7 +121,7 @@ def edit_faces(base: Base, model: Model, edit: str, lora: LoraFile, way: Way, pa
         read(torch.stack([to_tensor(photo.image) for photo in photos])),
         edit,
     )
-    found = {"use": written(use), "target": target.tolist(), "off": off.tolist()}
+    found = {"use": str(use), "target": target.tolist(), "off": off.tolist()}
     if way.local:
         found |= background(grid, masks[-1])
     return found

@@ -26,7 +26,6 @@ from pairedit.measure.readers import AttributeProbe
 from pairedit.measure.subject import Subject
 from pairedit.plan.options import composed
 from pairedit.plan.train import TrainPlan, plan_train
-from pairedit.plan.use import written
 from pairedit.settings import Use
 
 SCALES = (0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3)
@@ -116,7 +115,7 @@ def measure(
         missing={},
     )
     return {
-        result.subject.label: figures(result) | {"use": written(asked[result.subject.label])}
+        result.subject.label: figures(result) | {"use": str(asked[result.subject.label])}
         for result in found
     }
 
