@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from html import escape
 
-from page_tables import CARDS, DOCS, measured
+from page_tables import CARDS, DOCS, doubt, measured
 
 PICTURE = DOCS / "pictures/cards.svg"
 WIDTH, LEFT, RIGHT = 480, 10, 124  # units; right of the bars stand the figures
@@ -27,18 +27,18 @@ STYLE = (
 def chart() -> str:
     """Draw a bar for each line of the table whose training was measured."""
     lines = [
-        (card, model, profile, found)
+        (card, model, profile, found, doubt(card, base, profile))
         for card, model, profile, base in CARDS
         if (found := measured(base).get(f"train-{profile}"))
     ]
-    most = max(found["seconds"]["median"] for *_, found in lines)
+    most = max(found["seconds"]["median"] for *_, found, _ in lines)
     height = HEAD + ROW * len(lines) + FOOT
     parts = [f'<text class="head" x="{LEFT}" y="24">Seconds and memory of a training step</text>']
-    for number, (card, model, profile, found) in enumerate(lines):
+    for number, (card, model, profile, found, fits) in enumerate(lines):
         top = HEAD + ROW * number
         seconds = found["seconds"]["median"]
         length = (WIDTH - LEFT - RIGHT) * seconds / most
-        name = escape(f"{card} GB: {model}, hardware={profile}")
+        name = escape(f"{card} GB{fits}: {model}, hardware={profile}")
         said = f"{seconds:.2f} s, {found['peak']['process']:.1f} GiB"
         parts += [
             f'<text x="{LEFT}" y="{top + 14}">{name}</text>',

@@ -34,6 +34,7 @@ CARDS = (
     (12, "flux-dev", "12gb", "flux1"),
     (24, "flux2-klein", "80gb", "flux2-klein"),
     (24, "flux-dev", "24gb", "flux1"),
+    (24, "z-image", "24gb", "z-image"),
     (32, "z-image", "80gb", "z-image"),
     (48, "flux-dev", "80gb", "flux1"),
     (48, "flux2-klein-9b", "80gb", "flux2-klein-9b"),
@@ -85,6 +86,16 @@ def cell(base: str, variant: str) -> str:
     return f"{shown} s, {found['peak']['process']:.1f} GiB"
 
 
+def doubt(card: int, base: str, profile: str) -> str:
+    """Say that a profile took more memory than its card has, if it did."""
+    taken = max(
+        found["peak"]["process"]
+        for name, found in measured(base).items()
+        if name in (f"train-{profile}", f"sample-{profile}")
+    )
+    return ", may not fit" if taken > card else ""
+
+
 def cards() -> str:
     """Write what runs on which card."""
     lines = [
@@ -95,13 +106,8 @@ def cards() -> str:
         cells = [cell(base, f"{work}-{profile}") for work in ("train", "sample")]
         if set(cells) == {UNKNOWN}:
             continue
-        taken = max(
-            found["peak"]["process"]
-            for name, found in measured(base).items()
-            if name in (f"train-{profile}", f"sample-{profile}")
-        )
-        doubt = ", may not fit" if taken > card else ""
-        lines.append(f"| {card} GB{doubt} | `{model}` `{profile}` | {' | '.join(cells)} |")
+        fits = doubt(card, base, profile)
+        lines.append(f"| {card} GB{fits} | `{model}` `{profile}` | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -158,6 +164,12 @@ def trainings(recipe: str, use: str) -> list[list[float]]:
     return [found[seed] for seed in sorted(found)]
 
 
+def alike(recipe: str, use: str) -> float:
+    """Return the mean off-target change of a recipe in a use that all methods can have."""
+    found = [cost for each in trainings(recipe, use) for cost in each]
+    return sum(found) / len(found)
+
+
 def reach(recipe: str, use: str) -> str:
     """Return the largest effect in pairs' worth: the mean over all edits but those apart."""
     found = [
@@ -204,7 +216,15 @@ def figures() -> dict[str, str]:
     full, ours, one = (means[recipe] for _, _, recipe, _ in RECIPES)
     flux1 = measured("flux1")
     whole, naive = beside_naive()
-    return spread() | {
+    same = {
+        f"{use}, {words}": alike(recipe, use)
+        for words, recipe in (("full", RECIPES[0][2]), ("ours", RECIPES[1][2]))
+        for use in ("plain", "local")
+    }
+    same_use = {name: f"{value:.3f}" for name, value in same.items()}
+    same_use |= {f"precisely, {name}": short(value) for name, value in same.items()}
+    shared = spread() | same_use
+    return shared | {
         "calibrated by 12 seeds": calibrated(),
         "reach, full": reach(*RECIPES[0][2:]),
         "reach, ours": reach(*RECIPES[1][2:]),

@@ -59,7 +59,8 @@ def machine() -> str:
     """Name what this process computes on."""
     if torch.cuda.is_available():
         return f"an {torch.cuda.get_device_name()}"
-    return f"{torch.get_num_threads()} CPU threads"
+    threads = torch.get_num_threads()
+    return f"{threads} CPU thread{'s' if threads > 1 else ''}"
 
 
 @contextmanager
@@ -170,7 +171,7 @@ def training(loras: list[Path], together: int) -> dict:
 def of_one(rows: dict) -> str:
     """Say what seconds are of."""
     machines = " and ".join(sorted({row["machine"] for row in rows.values()}))
-    return f"one photograph's share of a batch of {TOGETHER}, on {machines}"
+    return f"for one photograph, as its share of a batch of {TOGETHER}, on {machines}"
 
 
 def reconstruction_table(rows: dict[int, dict], number: int) -> str:
@@ -185,8 +186,9 @@ def reconstruction_table(rows: dict[int, dict], number: int) -> str:
         for k, row in rows.items()
     ]
     note = (
-        f"{number} faces, `skip=0`, 28 steps, base model alone. Passes: to the noise. Seconds: "
-        f"there and back, {of_one(rows)}."
+        f"{number} faces, `skip=0`, 28 steps, base model alone. `passes` are those from the "
+        "photograph to its noise. `seconds` are for the way to the noise and back. They are "
+        f"{of_one(rows)}."
     )
     return "\n".join([*lines, "", note, "", ""])
 
@@ -210,8 +212,9 @@ def edit_table(edit: str, rows: dict[str, dict], number: int) -> str:
         )
     wide = max((high - low) / 2 for row in rows.values() for low, high in row["target_interval"])
     note = (
-        f"{number} faces, `skip={skip}`. Passes and seconds: all {len(scales)} scales, "
-        f"{of_one(rows)}. 95 % bootstrap intervals of the target changes are at most ±{wide:.2f}."
+        f"{number} faces, `skip={skip}`. `passes` and `seconds` are for all {len(scales)} scales "
+        f"together. They are {of_one(rows)}. 95 % bootstrap intervals of the target changes are "
+        f"at most ±{wide:.2f}."
     )
     return "\n".join([*lines, "", note, "", ""])
 
@@ -222,7 +225,7 @@ def last_note(alone: dict, trained: dict) -> str:
     return (
         f"The VAE alone is {mean(alone['decibel']):.1f} dB from the photographs, and moves what "
         f"the probe reads by {moved}. A content LoRA took {trained['steps']} steps in "
-        f"{trained['seconds']:.0f} s, {trained['together']} at a time.\n"
+        f"{trained['seconds']:.0f} s.\n"
     )
 
 
