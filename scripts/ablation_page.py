@@ -38,8 +38,8 @@ def sheets(folder: Path, page: Path) -> str:
     PICTURES.mkdir(parents=True, exist_ok=True)
     text = ""
     for source in [*sorted((folder / "sheets").glob("*.png")), folder / "curves.png"]:
-        name = PICTURES / f"ablation-{source.stem}.png"
-        Image.open(source).convert("RGB").quantize(128).save(name, optimize=True)
+        name = PICTURES / f"ablation-{source.stem}.webp"
+        Image.open(source).convert("RGB").save(name, quality=75, method=6)
         place = Path(os.path.relpath(name, page.resolve().parent)).as_posix()
         text += f"![{source.stem}]({place})\n\n"
     return text
