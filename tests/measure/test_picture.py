@@ -112,9 +112,9 @@ def test_a_hat_put_on_is_like_the_pairs_though_no_probe_reads_it():
     assert float(mean("picture place", seen)) > 0.9
 
 
-def smeared(amount):
+def smeared(amount, count=4):
     """Return a slider that paints a red nose, and darkens the eyes by so much."""
-    people, pairs = faces("smile", BEFORE, 4), faces("smile", BEFORE, 3, seed=5)
+    people, pairs = faces("smile", BEFORE, count), faces("smile", BEFORE, 3, seed=5)
 
     def nosed(faces: torch.Tensor) -> torch.Tensor:
         images = [to_image(face) for face in faces]
@@ -141,6 +141,7 @@ def test_what_smears_more_than_it_edits_does_not_work():
     found = judge(smeary)
     assert found.name == "damaging"
     assert "use smaller scales" in found.advice
+    assert judge(smeared(0.55, count=3)).name == "works", "three people do not tell"
     weak = smeary.only([0, 1])
     assert float(mean("best share", weak)) < 1
     assert judge(weak).name == "works", "it never gets to one pair, so no scale is recommended"

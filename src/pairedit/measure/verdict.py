@@ -11,6 +11,7 @@ from pairedit.measure.effect import NOTICED, effect, identity
 from pairedit.measure.evidence import Evidence
 from pairedit.measure.intervals import at, crossing
 from pairedit.measure.picture import direction, place
+from pairedit.measure.subject import FEWEST
 
 UNCHANGED = 0.05  # shares of the pairs' image distance: below, nothing changes
 UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is black to white
@@ -139,14 +140,15 @@ def _clean(seen: Evidence, shares: Tensor) -> bool:
     """Say whether at one pair's worth no more changes beside the pairs' change than in it.
 
     Where the pictures alone tell the effect, the colours count, too. A slider that does not get so
-    far is not asked: half an edit may be in another place, as half-long hair is.
+    far is not asked: half an edit may be in another place, as half-long hair is. Nor are few
+    people: one who holds the head aside changes in other places than the pairs do.
 
     Args:
         seen: the slider.
         shares: mean effect at each scale, [K].
     """
     one = crossing(seen.scales, shares, 1.0)
-    if torch.isnan(one) or "picture" not in seen.has:
+    if torch.isnan(one) or "picture" not in seen.has or len(seen.distance) < FEWEST:
         return True
     colours = seen.by_pictures and "clip" not in seen.has
     told = [place(seen), *([direction(seen)] if colours else [])]
