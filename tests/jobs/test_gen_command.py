@@ -40,6 +40,17 @@ def test_gen_passes_every_value_on(command, flux, tmp_path):
         assert abs(found - render(**other)).max() > 1, other
 
 
+def test_a_rendering_says_that_it_replaces_an_earlier_one(command, flux, tmp_path):
+    lora = strong_lora(flux, tmp_path / "strong.safetensors")
+    words = [f"lora={lora.path}", "seeds=[5]", "skip=1", f"hydra.run.dir={tmp_path / 'a'}"]
+    code, out, _ = command("gen", *words, "scales=[0,0.5,1]")
+    assert (code, "replaced" in out) == (0, False)
+    code, out, _ = command("gen", *words, "scales=[0,2]")
+    assert code == 0
+    assert f"{tmp_path / 'a'}: 4 files of an earlier rendering are replaced" in out
+    assert len(list((tmp_path / "a/images").iterdir())) == 2
+
+
 def test_the_command_draws_a_grid(command, loras, tmp_path):
     age, smile = (lora.path for lora in loras)
     words = [

@@ -169,6 +169,8 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
     for result in results[:SAID]:
         if result.recommended:
             log.info("%s%s", worth(result), _more(result, words))
+        elif result.seen.pair_distance is not None:
+            log.info("%s", _none(result))
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
@@ -176,6 +178,15 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
         if result.verdict.advice:
             advice = result.verdict.advise(about(result.subject.path, words))
             log.warning("%s: %s: %s", name, result.verdict.told, advice)
+
+
+def _none(result: Result) -> str:
+    """Say that no scale is worth one pair, and why."""
+    verdict = result.verdict
+    why = f"the verdict is {verdict.name}"
+    if verdict.best < 1:
+        why = f"up to {verdict.last:g} the slider gets to {100 * verdict.best:.0f} % of it"
+    return f"{result.subject.label}: no scale is worth one pair: {why}"
 
 
 def _more(result: Result, words: Sequence[str]) -> str:

@@ -268,7 +268,9 @@ def _clear(folder: Path, inputs: Sequence[Path]) -> None:
     Only names that this command gives, and nothing that is being edited.
     """
     inputs = {path.resolve() for path in inputs}
-    for pattern in RENDERED:
-        for path in folder.glob(pattern):
-            if path.resolve() not in inputs:
-                path.unlink()
+    found = [path for pattern in RENDERED for path in folder.glob(pattern)]
+    old = [path for path in found if path.resolve() not in inputs]
+    for path in old:
+        path.unlink()
+    if old:
+        log.warning("%s: %d files of an earlier rendering are replaced", folder, len(old))
