@@ -50,6 +50,7 @@ def test_more_steps_give_the_bytes_of_a_longer_training(command, train_disc, fin
     code, _, err = command("train", f"resume={finished}", "steps=7")
     assert code == 1
     assert "steps: 10 there, 7 now" in err
+    assert "steps is a run's total, so more than 10 goes on" in err
 
 
 def test_a_state_that_is_gone_is_said_and_changes_nothing(command, finished):

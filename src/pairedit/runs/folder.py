@@ -112,12 +112,11 @@ def check_begin(
     there = read_yaml(folder / CONFIG, dict)
     further = _is_further(there.get("steps"), resolved.get("steps"))
     expected = {**there, "steps": resolved["steps"]} if further else there
+    advice = f"a run goes on with its own settings, and {resume_command(folder)} takes them all"
+    if expected.get("steps") != resolved.get("steps"):
+        advice += f"; steps is a run's total, so more than {there['steps']} goes on"
     _check_same(
-        f"{folder}: started with another configuration",
-        expected,
-        resolved,
-        folder,
-        f"a run goes on with its own settings, and {resume_command(folder)} takes them all",
+        f"{folder}: started with another configuration", expected, resolved, folder, advice
     )
     if further:
         for name in names:
