@@ -89,6 +89,7 @@ $(DEMOS): $(DEMO)/%/sheet.png:
 STUDIO := $(VENV)/studio
 SITE = import sysconfig; print(sysconfig.get_path("purelib"))
 $(STUDIO)/.installed: $(STAMP)
+	@echo 'Installing the studio into $(STUDIO), a minute or two'
 	$(BIN)/python -m venv $(STUDIO)
 	@echo "import site; site.addsitedir('$$($(BIN)/python -c '$(SITE)')')" \
 	  > "$$($(STUDIO)/bin/python -c '$(SITE)')/borrowed.pth"

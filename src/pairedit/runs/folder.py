@@ -115,9 +115,7 @@ def check_begin(
     advice = f"a run goes on with its own settings, and {resume_command(folder)} takes them all"
     if expected.get("steps") != resolved.get("steps"):
         advice += f"; steps is a run's total, so more than {there['steps']} goes on"
-    _check_same(
-        f"{folder}: started with another configuration", expected, resolved, folder, advice
-    )
+    _check_same(f"{folder}: started with another configuration", expected, resolved, folder, advice)
     if further:
         for name in names:
             check_state(folder / name, there["steps"], resolved["steps"])
