@@ -26,9 +26,11 @@ def payloads(folder):
 
 def test_more_steps_give_the_bytes_of_a_longer_training(command, train_disc, finished, tmp_path):
     assert train_disc(tmp_path / "long", *PLAIN, "steps=10")[0] == 0
+    (finished / "disc/semantic-kohya.safetensors").write_bytes(b"of four steps")
     code, out, err = command("train", f"resume={finished}", "steps=10")
     assert (code, err) == (0, "")
     assert "disc: goes on after step 4 of 10" in out
+    assert "older than the slider: semantic-kohya.safetensors; export it again" in out
     long, parts = payloads(tmp_path / "long"), payloads(finished)
     for role in ROLES:
         assert parts[role].sha256 == long[role].sha256

@@ -215,6 +215,16 @@ def say_scale(name: str, lora: Path, words: Sequence[str]) -> None:
     log.info("%s: %s; to render it: %s", name, told, command)
 
 
+def say_older(name: str, lora: Path) -> None:
+    """Say which exports beside a slider are of an earlier one, before its training went on."""
+    made = lora.stat().st_mtime
+    exports = lora.parent.glob(f"{lora.stem}-[a-z]*")  # with digits it is a snapshot
+    older = [path for path in exports if path.stat().st_mtime < made]
+    if older:
+        names = ", ".join(sorted(path.name for path in older))
+        log.warning("%s: older than the slider: %s; export it again", name, names)
+
+
 def _short(unit: Unit) -> Unit:
     """Give a scale that few people tell as many digits as they can tell."""
     return replace(unit, scale=float(f"{unit.scale:.2g}"))

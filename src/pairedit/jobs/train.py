@@ -84,6 +84,7 @@ def run_training(
     key = "content_lora" if plan.method.learns_from is Single else "lora"
     for name, path in trained.items():
         log.info("%s: %s=%s", name, key, pasteable(path))
+        closing.say_older(name, path)
     for name, path in trained.items():
         if plan.report and plan.method.learns_from is Pair:
             closing.say_scale(name, path, words)
