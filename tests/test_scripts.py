@@ -63,7 +63,16 @@ def test_text_sliders_are_trained_and_measured(script, tmp_path, monkeypatch):
     text_sliders = import_module("text_sliders")
     monkeypatch.setattr(text_sliders, "SCALES", (-0.4, 0.0, 0.8))
     monkeypatch.setattr(text_sliders, "SKIP", 24)
-    words = ["--edits", "smile", "--steps", 1, "--seeds", 2, "--work", tmp_path]
+    words = [
+        "--edits",
+        "smile",
+        "--steps",
+        1,
+        "--seeds",
+        4,
+        "--work",
+        tmp_path,
+    ]  # an interval needs 4
     page = script("text_sliders", tmp_path / "page.md", *words)
     (row,) = [line for line in page.splitlines() if line.startswith("| smile |")]
     assert row.count(" ±") == 2
@@ -71,7 +80,7 @@ def test_text_sliders_are_trained_and_measured(script, tmp_path, monkeypatch):
     found = json.loads(measured.read_text())
     assert found["target"][1] == found["half"][1] == found["off_target"][1] == 0
     assert found["off_target"][0] > 0 < found["off_target"][2]
-    assert "1 steps, `skip=24`, 2 seeds from 1000 on" in page
+    assert "1 steps, `skip=24`, 4 seeds from 1000 on" in page
 
 
 def test_methods_are_measured_at_the_gain_they_are_compared_at(smile, monkeypatch):
