@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+INSTALL := -m pip install --quiet --disable-pip-version-check
 UNFINISHED := $(VENV)/.unfinished
 DEMO := outputs/demo
 
@@ -58,7 +58,8 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv $(VENV); \
 	fi; \
 	echo 'Installing into $(VENV), a minute or two'; touch $(UNFINISHED); \
-	if $(PIP) 'pip>=26' && $(PIP) -c constraints.txt -e '.[dev]'; then \
+	if $(BIN)/python $(INSTALL) --no-compile 'pip>=26' \
+	    && $(BIN)/python $(INSTALL) --no-compile -c constraints.txt -e '.[dev]'; then \
 	  rm -f $(UNFINISHED); \
 	  printf '%s\n' "$(CURDIR)" > $@; \
 	else \
@@ -94,7 +95,7 @@ $(STUDIO)/.installed: $(STAMP)
 	@echo "import site; site.addsitedir('$$($(BIN)/python -c '$(SITE)')')" \
 	  > "$$($(STUDIO)/bin/python -c '$(SITE)')/borrowed.pth"
 	@grep -v '^pillow' constraints.txt > $(STUDIO)/constraints.txt
-	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	$(STUDIO)/bin/python $(INSTALL) --no-compile \
 	  -c $(STUDIO)/constraints.txt -e '.[studio]'
 	@# What a studio imports is compiled now, not while somebody waits for the page.
 	@$(OFFLINE) $(STUDIO)/bin/python -c \
@@ -107,7 +108,7 @@ studio: $(STUDIO)/.installed ## open the page in the browser: train, drag the sl
 	  || { code=$$?; test $$code -eq 130 || exit $$code; }
 
 docs: $(STAMP) ## build the pages as a site in build/site; every link is checked
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	$(BIN)/python $(INSTALL) -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict
 	@printf 'The site is here:\n  %s\n' "$(CURDIR)/build/site/index.html"
 	@printf 'To search it, run this and open the address that it prints:\n  %s\n' \
@@ -123,14 +124,14 @@ test-faults: $(STAMP) ## kill, starve and feed it rubbish for long; write docs/r
 	$(OFFLINE) PYTHONPATH=tests/faults $(BIN)/python -m pytest -p figures tests/faults
 
 test-cluster: $(STAMP) ## run sweeps on a real Slurm (as root) and a real Ray, which it installs
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	$(BIN)/python $(INSTALL) -c constraints.txt \
 	  -e '.[joblib,ray,slurm,tune,tensorboard]'
 	bash tests/cluster/install.sh
 	$(CLUSTER)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" tests/sweeps tests/runs/test_groups.py
 
 test-browser: $(STUDIO)/.installed ## drive the page in a real browser; installs chromium if it can
-	$(STUDIO)/bin/python -m pip install --quiet --disable-pip-version-check \
+	$(STUDIO)/bin/python $(INSTALL) \
 	  -c $(STUDIO)/constraints.txt playwright
 	@command -v chromium chromium-browser >/dev/null || test -n "$(CHROMIUM)" \
 	  || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
@@ -146,7 +147,7 @@ check: $(STAMP) ## what CI runs: format, lint, all tests
 
 dist: $(STAMP) ## build the wheel and the sdist into dist/, and check them as a package index does
 	rm -rf dist
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt twine
+	$(BIN)/python $(INSTALL) -c constraints.txt twine
 	$(BIN)/python -m hatchling build
 	$(BIN)/python -m twine check --strict dist/*
 	@ls -l dist
