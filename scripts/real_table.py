@@ -160,12 +160,12 @@ def autoencoder(base: Base, images: torch.Tensor) -> dict:
     }
 
 
-def training(loras: list[Path], together: int) -> dict:
+def training(loras: list[Path]) -> dict:
     """Return how long the training of these LoRAs took on average."""
     lines = [(path.parent / "metrics.jsonl").read_text().splitlines()[-1] for path in loras]
     last = [json.loads(line) for line in lines]
     seconds = mean([line["seconds"] for line in last])
-    return {"steps": last[0]["step"], "seconds": seconds, "together": together}
+    return {"steps": last[0]["step"], "seconds": seconds}
 
 
 def of_one(rows: dict) -> str:
@@ -265,7 +265,7 @@ def main() -> None:
         file = work / f"{name}-{digest(repr((args.faces, asked)))}.json"
         return kept(file, make) if file.is_file() or not args.known else None
 
-    trained = known("training", lambda: training(contents, len(args.devices)))
+    trained = known("training", lambda: training(contents))
     alone = known("autoencoder", lambda: autoencoder(base, images))
     back = {
         k: known(f"reconstruction-{k}", lambda k=k: reconstruct(base, model, images, k))
