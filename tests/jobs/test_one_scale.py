@@ -37,6 +37,16 @@ def last_command(out, name="disc"):
     return told, shlex.split(command)
 
 
+def exported(export, lora, hub):
+    """Return what is said of a slider's workflow, the strength in it, and the slider's card."""
+    code, said, err = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
+    assert code == 0, err
+    workflow = json.loads(Path("x-workflow.json").read_text(encoding="utf-8"))
+    assert export(f"lora={lora}", f"out={hub}", "card=true")[0] == 0
+    card = (hub / "README.md").read_text(encoding="utf-8")
+    return said, workflow["slider"]["inputs"]["strength_model"], card
+
+
 def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
     measured, train_disc, command, export, tiny_overrides, tmp_path
 ):
@@ -62,13 +72,9 @@ def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
     assert (code, err) == (0, "")
     drawn = sorted(p.stem.split("scale")[1] for p in (tmp_path / "usual/images").glob("*.png"))
     assert drawn == ["+0", "+0.7", "+1.4", "+2.1", "-0.7"]
-    code, said, err = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
-    assert code == 0, err
+    said, strength, card = exported(export, lora, tmp_path / "hub")
     assert "is a guess" not in said
-    workflow = json.loads(Path("x-workflow.json").read_text(encoding="utf-8"))
-    assert workflow["slider"]["inputs"]["strength_model"] == 1.4
-    assert export(f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
-    card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    assert strength == 1.4
     assert "**Scale 1.4** changes a picture as much as one training pair does (one person" in card
     assert "scale = 1.4  # worth one pair" in card
 
@@ -96,13 +102,9 @@ def test_where_no_scale_is_known_all_begin_with_the_guess_of_the_preview(
     assert "calibration" not in inspect_lora(lora)
     assert recipe_of(inspect_lora(lora)).guess == 1.0, "its preview went further than usual"
     assert recipe_of({}).guess == 0.4
-    code, said, err = export(f"lora={lora}", "out=x.safetensors", "workflow=true")
-    assert code == 0, err
+    said, strength, card = exported(export, lora, tmp_path / "hub")
     assert "not calibrated, so the workflow's strength 1 is a guess; pairedit-eval lora=" in said
-    workflow = json.loads(Path("x-workflow.json").read_text(encoding="utf-8"))
-    assert workflow["slider"]["inputs"]["strength_model"] == 1.0
-    assert export(f"lora={lora}", f"out={tmp_path / 'hub'}", "card=true")[0] == 0
-    card = (tmp_path / "hub/README.md").read_text(encoding="utf-8")
+    assert strength == 1.0
     assert "Begin with 1, which is a guess, and try smaller and larger ones." in card
     assert "scale = 1  # a guess; try others" in card
 

@@ -206,12 +206,12 @@ def say_scale(name: str, lora: Path, words: Sequence[str]) -> None:
         words: that its training was asked for; those on the model and the machine are kept.
     """
     recipe = recipe_of(inspect_lora(lora))
-    scale = recipe.guess if recipe.scale is None else recipe.scale
-    command = f"pairedit-gen {about(lora, words)} {shell(f'scales=[0,{scale:.2g}]')}"
+    scale = f"{recipe.strength:.2g}"
+    command = f"pairedit-gen {about(lora, words)} {shell(f'scales=[0,{scale}]')}"
     if recipe.scale is None:
-        told = f"no scale is known to be worth one pair; scale {scale:.2g} is a guess"
+        told = f"no scale is known to be worth one pair; scale {scale} is a guess"
     else:
-        told = f"scale {scale:.2g} is worth one pair {recipe.sure}".rstrip()
+        told = f"scale {scale} is worth one pair {recipe.sure}".rstrip()
     log.info("%s: %s; to render it: %s", name, told, command)
 
 

@@ -130,7 +130,7 @@ def _use(lora: LoraFile) -> dict[str, Any]:
             ", and its strength was found with flowedit=true" * recipe.finished,
         )
     return {
-        "strength": recipe.guess if recipe.scale is None else recipe.scale,
+        "strength": recipe.strength,
         "skip": recipe.skip or 0,
         "lean": recipe.lean,
         "steps": recipe.steps,

@@ -141,5 +141,4 @@ def _scale(path: Path) -> float:
     metadata: Mapping[str, Any] = {}
     with suppress(ValueError):  # said where the file is used
         metadata = inspect_lora(path)
-    recipe = recipe_of(metadata)
-    return recipe.guess if recipe.scale is None else recipe.scale
+    return recipe_of(metadata).strength

@@ -43,6 +43,11 @@ class Recipe:
     prompt: str | None
     tokens: int | None  # that a prompt is cut to
 
+    @property
+    def strength(self) -> float:
+        """Return the scale to render at: what is worth one pair, or the guess."""
+        return self.guess if self.scale is None else self.scale
+
 
 def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
     """Read how a slider is rendered from its metadata."""
