@@ -39,7 +39,8 @@ def test_a_sweep_becomes_one_report(command, sweep, tmp_path):
     assert "not measured by probe: no probe.safetensors" in out
     assert "not measured by dino: readers.dino.path=" in out
     assert re.search(r"^disc +sliders +\S+", out, re.M)
-    assert re.search(r"sliders: no scale is worth one pair: up to 1 the slider gets to \d+ %", out)
+    none = r"sliders on disc: no scale is worth one pair: up to 1 the slider gets to \d+ %"
+    assert re.search(none, out)
     names = {path.name for path in (tmp_path / "eval").iterdir()}
     assert {"report.html", "eval.json", "curves.png", "sheets", "config.yaml"} <= names
     assert read_image(tmp_path / "eval/curves.png").width > 400

@@ -167,10 +167,8 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
         if text:
             log.info("%s", text)
     for result in results[:SAID]:
-        if result.recommended:
+        if result.recommended or result.seen.pair_distance is not None:
             log.info("%s%s", worth(result), _more(result, words))
-        elif result.seen.pair_distance is not None:
-            log.info("%s", _none(result))
     for result in results:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
@@ -180,18 +178,9 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
             log.warning("%s: %s: %s", name, result.verdict.told, advice)
 
 
-def _none(result: Result) -> str:
-    """Say that no scale is worth one pair, and why."""
-    verdict = result.verdict
-    why = f"the verdict is {verdict.name}"
-    if verdict.best < 1:
-        why = f"up to {verdict.last:g} the slider gets to {100 * verdict.best:.0f} % of it"
-    return f"{result.subject.label}: no scale is worth one pair: {why}"
-
-
 def _more(result: Result, words: Sequence[str]) -> str:
-    """Say what makes the scale that is worth one pair surer; nothing where it is sure."""
-    if is_sure(result.recommended):
+    """Say what makes the scale worth one pair surer; nothing where it is sure, or none is."""
+    if result.recommended is None or is_sure(result.recommended):
         return ""
     count = needed(result.recommended)
     return (

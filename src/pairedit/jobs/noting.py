@@ -89,12 +89,14 @@ def calibration_of(result: Result, sigmas: Tensor, model: str) -> dict[str, Any]
 
 
 def worth(result: Result) -> str:
-    """Say which scale is worth one pair, in which use, and how sure that is."""
-    subject, unit = result.subject, result.recommended
+    """Say which scale is worth one pair, in which use, and how sure that is; or why none is."""
+    subject, unit, verdict = result.subject, result.recommended, result.verdict
     name = f"{subject.label} on {subject.dataset}"
     if unit is None:
-        most, people = 100 * result.verdict.best, len(result.seen.distance)
-        return f"{name}: {most:.0f} % of one pair is the most ({people} people)"
+        why = f"the verdict is {verdict.name}"
+        if verdict.best < 1:
+            why = f"up to {verdict.last:g} the slider gets to {100 * verdict.best:.0f} % of it"
+        return f"{name}: no scale is worth one pair: {why}"
     used = " with flowedit=true" * subject.flowedit
     lead = f"{name}: scale {unit.scale:.2g}{used}"
     return f"{lead} is worth one pair {unit}"
