@@ -8,6 +8,7 @@ import torch
 from klein import LENGTH, write_klein
 from layers import compiles, needs
 from pairedit.bases.base import velocity
+from pairedit.bases.decoder import Resnet
 from pairedit.lora.adapters import Adapters
 from pairedit.lora.rows import Row
 from pairedit.machine.hardware import Hardware
@@ -143,3 +144,12 @@ def test_a_graph_serves_every_level_and_learns(opened, compiled):
             ):
                 torch.testing.assert_close(ours, eager, rtol=1e-2, atol=1e-3)
     adapters.remove()
+
+
+@torch.no_grad()
+def test_the_fused_decoder_gives_the_plain_pictures(opened):
+    plain, fused = opened(PLAIN), opened(FUSED)
+    kinds = {type(part) for part in fused.pipeline.vae.decoder.modules()}
+    assert Resnet in kinds
+    latents = torch.stack([plain.noise(seed, SIZE) for seed in range(2)])
+    torch.testing.assert_close(fused.decode(latents), plain.decode(latents), rtol=1e-4, atol=1e-4)

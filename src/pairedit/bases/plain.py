@@ -7,12 +7,14 @@ fused operations and graphs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from pairedit.bases.decoder import fuse_decoder
+from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.lora.names import Names
 from pairedit.machine.attention import Attend, choose_attention
 from pairedit.machine.blocks import (
@@ -63,6 +65,8 @@ class PlainBase:
         for part in pipeline.components.values():
             if isinstance(part, nn.Module):
                 part.requires_grad_(False).eval()
+        if hardware.fused:
+            fuse_decoder(pipeline.vae.decoder)
 
     def latent_shape(self, size: Size) -> tuple[int, int, int]:
         """Return (C, h, w) of an image; see `Base.latent_shape`."""
@@ -75,6 +79,27 @@ class PlainBase:
     def encode_prompt(self, prompt: str, device: torch.device) -> Tensor:
         """Return the features of one prompt, [L, D], encoded on a device."""
         raise NotImplementedError
+
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Return what the VAE decodes, float32 [B, C, H, W], of normalised latents."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode normalised latents; the images stay where they were decoded."""
+        vae = self.pipeline.vae
+        with self._decoding() as device:
+            raw = self.unscaled(latents.to(device)).to(next(vae.decoder.parameters()).dtype)
+            count = len(raw)
+            if self.device.type == "cuda":  # each large image takes gigabytes
+                count = at_once(raw[0, 0].numel() * self.pipeline.vae_scale_factor**2)
+            return decode_parts(vae, raw, count)
+
+    def _decoding(self) -> AbstractContextManager[torch.device]:
+        """Lend the device to what decodes; where much is fused, in the transformer's precision."""
+        vae, dtype = self.pipeline.vae, self.dtype if self.hardware.fused else None
+        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
+        return lend(used, self.device, dtype=dtype, clear=not self._placed)
 
     def noise(self, seed: int, size: Size) -> Tensor:
         """Draw the latent that diffusers' pipeline draws from a CPU generator of this seed."""
@@ -142,5 +167,9 @@ class PlainBase:
 
     @contextmanager
     def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass; its graphs are forgotten with the LoRAs."""
-        yield Graphs(self.hardware.graphs)
+        """Give what runs a pass; its graphs are forgotten with the LoRAs.
+
+        Where memory is plenty, what decodes stays meanwhile: to bring it takes as long as it runs.
+        """
+        with self._decoding() if self.hardware.graphs else nullcontext():
+            yield Graphs(self.hardware.graphs)

@@ -12,7 +12,7 @@ L text tokens, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,6 @@ from torch import Tensor
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
-from pairedit.bases.decoder import fuse_decoder
-from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.flux1.latents import PATCH, image_ids, pack, unpack
 from pairedit.bases.flux1.modulations import PREPARED, Modulations
 from pairedit.bases.flux1.names import NAMES
@@ -48,8 +46,6 @@ class Flux(PlainBase):
         super().__init__(*args, **more)
         self.modulations: Modulations | None = None
         self._positions: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
-        if self.hardware.fused:
-            fuse_decoder(self.pipeline.vae.decoder)
 
     @property
     def guided(self) -> bool:
@@ -108,22 +104,10 @@ class Flux(PlainBase):
             std = posterior.std.float() * vae.config.scaling_factor
         return Posterior(mean=mean.to(self.device), std=std.to(self.device))
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode normalised latents; the images stay where they were decoded."""
-        vae = self.pipeline.vae
-        count = len(latents)
-        if self.hardware.fused:  # each large image takes gigabytes
-            count = at_once(latents[0, 0].numel() * self.pipeline.vae_scale_factor**2)
-        with self._decoding() as device:
-            raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
-            return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
-
-    def _decoding(self) -> AbstractContextManager[torch.device]:
-        """Lend the device to what decodes; where much is fused, in the transformer's precision."""
-        vae, dtype = self.pipeline.vae, self.dtype if self.hardware.fused else None
-        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
-        return lend(used, self.device, dtype=dtype, clear=not self._placed)
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Return what the VAE decodes; see `PlainBase.unscaled`."""
+        config = self.pipeline.vae.config
+        return latents / config.scaling_factor + config.shift_factor
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Move the transformer to its device, and compute modulations of the first prompts.
@@ -170,15 +154,6 @@ class Flux(PlainBase):
         """Let the blocks run for training inside; a step becomes one graph where it can."""
         with training_blocks(self.transformer, self.hardware):
             yield Graphs(self.hardware.graphs and self.hardware.batch_terms)
-
-    @contextmanager
-    def sampling(self) -> Iterator[Graphs]:
-        """Give what runs a pass; its graphs are forgotten with the LoRAs.
-
-        Where memory is plenty, what decodes stays meanwhile: to bring it takes as long as it runs.
-        """
-        with self._decoding() if self.hardware.graphs else nullcontext():
-            yield Graphs(self.hardware.graphs)
 
     def run(
         self,

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
-from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.flux2.attention import fuse
 from pairedit.bases.flux2.latents import PATCH, image_ids, patchify, text_ids, unpatchify
 from pairedit.bases.flux2.names import NAMES
@@ -90,19 +89,10 @@ class Flux2Base(PlainBase):
             mean=((mean - shift) / scale).to(self.device), std=(std / scale).to(self.device)
         )
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode normalised latents; the images stay where they were decoded."""
-        vae = self.pipeline.vae
-        count = len(latents)
-        if self.device.type == "cuda":
-            unit = self.pipeline.vae_scale_factor * PATCH
-            count = at_once(latents[0, 0].numel() * unit**2)
-        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
-        with lend(used, self.device, clear=not self._placed) as device:
-            shift, scale = self._statistics(device)
-            raw = unpatchify(latents.to(device) * scale + shift)
-            return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Return what the VAE decodes; see `PlainBase.unscaled`."""
+        shift, scale = self._statistics(latents.device)
+        return unpatchify(latents * scale + shift)
 
     def fuse(self, block: nn.Module, attend: Attend) -> None:
         """Let a block run faster; see `PlainBase.fuse`."""

@@ -22,7 +22,6 @@ from diffusers.pipelines.z_image.pipeline_z_image import (
 from torch import Tensor, nn
 
 from pairedit.bases.base import Posterior
-from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.bases.guidance import BEYOND
 from pairedit.bases.plain import PlainBase
 from pairedit.bases.z_image.attention import fuse
@@ -88,17 +87,10 @@ class ZImageBase(PlainBase):
             std = posterior.std.float() * vae.config.scaling_factor
         return Posterior(mean=mean.to(self.device), std=std.to(self.device))
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode normalised latents; the images stay where they were decoded."""
-        vae = self.pipeline.vae
-        count = len(latents)
-        if self.device.type == "cuda":
-            count = at_once(latents[0, 0].numel() * self.pipeline.vae_scale_factor**2)
-        used = [part for part in (vae.post_quant_conv, vae.decoder) if part is not None]
-        with lend(used, self.device, clear=not self._placed) as device:
-            raw = latents.to(device) / vae.config.scaling_factor + vae.config.shift_factor
-            return decode_parts(vae, raw.to(next(vae.decoder.parameters()).dtype), count)
+    def unscaled(self, latents: Tensor) -> Tensor:
+        """Return what the VAE decodes; see `PlainBase.unscaled`."""
+        config = self.pipeline.vae.config
+        return latents / config.scaling_factor + config.shift_factor
 
     def fuse(self, block: nn.Module, attend: Attend) -> None:
         """Let a block run faster; see `PlainBase.fuse`."""
