@@ -23,6 +23,8 @@ pytestmark = [
 AROUND = """<!doctype html><iframe id=f src='r.html' style='width:{width}px;height:700px'></iframe>
 <pre id=o></pre><script>onload = () => {{
   const d = f.contentDocument, w = f.contentWindow, found = {{}};
+  const narrowest = of => Math.min(...[...d.querySelectorAll(of)].map(i => i.clientWidth));
+  found.narrowest = ['.film img', '.pair img', '.now'].map(narrowest);
   found.overflow = d.documentElement.scrollWidth - d.documentElement.clientWidth;
   const r = d.querySelector('.stage input[type=range]');
   const now = () => [r.getAttribute('aria-valuetext'), d.querySelector('.now').alt];
@@ -65,6 +67,16 @@ def test_one_slider_is_moved_by_keys_and_dragged(tmp_path):
     assert [text.split(" · ")[0] for text, _ in found["keys"]] == [f"scale {s:g}" for s in shown]
     assert found["dragged"][1] == "seed 1000 at scale 0.2"
     assert (found["rests"], found["maps"]) == ("0.2", "visible")
+
+
+@pytest.mark.parametrize(("width", "large"), [(320, 260), (390, 330), (1280, 400)])
+def test_one_person_is_large_and_no_picture_is_tiny(tmp_path, width, large):
+    result = slider(pairs_in(tmp_path / "pairs", 3), lanes=1)
+    write_report(tmp_path / "r.html", {"age": [result]}, Shown(settings=with_seeds(result)))
+    found = seen(tmp_path, width)
+    assert found["overflow"] <= 0
+    assert min(found["narrowest"]) >= 110
+    assert found["narrowest"][2] >= large
 
 
 @pytest.mark.parametrize("width", [390, 1600])

@@ -52,21 +52,22 @@ def film(films: Sequence[Film], scales: Sequence[float], key: str, unit: float |
         key: begins the ids.
         unit: the scale that is worth one pair; None where it is not known.
     """
-    heads = "".join(
-        f"<b>{scale:g}{' = one pair' if unit == scale and scale else ''}</b>" for scale in scales
-    )
+    heads = [f"{scale:g}{' = one pair' if unit == scale and scale else ''}" for scale in scales]
     rows = [
         f"<span class=row>{escape(one.name)}</span>"
         + "".join(
-            picture(image, f"{one.name} at scale {scale:g}", name=f"{key}-{number}-{k}")
-            for k, (scale, image) in enumerate(zip(scales, one.pictures, strict=True))
+            "<figure>"
+            + picture(image, f"{one.name} at scale {scale:g}", name=f"{key}-{number}-{k}")
+            + f"<figcaption>{head}</figcaption></figure>"
+            for k, (scale, head, image) in enumerate(zip(scales, heads, one.pictures, strict=True))
         )
         for number, one in enumerate(films)
     ]
+    above = "".join(f"<b>{head}</b>" for head in ("", *heads))  # hidden where rows are broken
     # Two halves stand beside each other where there is room.
     half = math.ceil(len(rows) / 2) if len(rows) > 1 else 1
     blocks = "".join(
-        f"<div class=film style='--k:{len(scales)}'><b></b>{heads}{''.join(part)}</div>"
+        f"<div class=film style='--k:{len(scales)}'>{above}{''.join(part)}</div>"
         for part in (rows[:half], rows[half:])
         if part
     )
@@ -96,7 +97,7 @@ def stage(
     count = len(next(iter(shown.values())))
     # Several sliders have a line each; the people of one are even lines.
     alike = next((n for n in (4, 3) if count % n == 0), 3)
-    across = count if len(shown) > 1 else alike if count > 2 else 2  # of few, large ones
+    across = count if len(shown) > 1 or count < 3 else alike  # of few, large ones
     low, high = scales[0], scales[-1]
     start = unit if unit is not None and unit <= high else high
     places = [(scale, f"{scale:g}", _side(scale, low, high)) for scale in scales]
