@@ -68,22 +68,22 @@ def compared(pairs, *names, seeds=(0,), **more):
 
 def test_why_no_sentence_compares_several_settings_is_said(tmp_path):
     pairs = pairs_in(tmp_path)
-    assert silence(compared(pairs, "full")) is None, "there is nothing to compare"
+    assert silence(compared(pairs, "full"), []) is None, "there is nothing to compare"
     few = compared(pairs, "full", "graded")
     assert not list(comparisons(few))
-    assert silence(few) == (
+    assert silence(few, []) == (
         "No sentence says whether they differ: that takes two trainings of each, or more, with the "
         "same edits and seeds; train each from several seeds (seed=0,1,2)."
     )
-    assert to_json(few, {})["no_differences"] == silence(few)
+    assert to_json(few, {})["no_differences"] == silence(few, [])
     enough = compared(pairs, "full", "graded", seeds=(0, 1))
-    assert list(comparisons(enough))
-    assert silence(enough) is None
-    assert silence(compared(pairs, *"abcdefg")).endswith(
+    assert silence(enough, list(comparisons(enough))) is None
+    assert silence(enough, []), "it does not compare them again"
+    assert silence(compared(pairs, *"abcdefg"), []).endswith(
         "at most 6 settings are compared, and there are 7."
     )
     short = [slider(pairs, "full"), slider(pairs, "graded", moves=(0.05, 0.0))]
-    assert silence(short).endswith("get to the strength at which they are compared.")
+    assert silence(short, []).endswith("get to the strength at which they are compared.")
 
 
 def test_in_which_use_sliders_were_measured_is_said(tmp_path):

@@ -163,7 +163,8 @@ def write_files(
 def _say(results: Sequence[Result], words: Sequence[str]) -> None:
     """Log the table, and what to do about sliders that do not work."""
     log.info("\n%s\n", text_table(heads(), table(results)))
-    for text in (*comparisons(results), silence(results), uses(results)):
+    differences = list(comparisons(results))
+    for text in (*differences, silence(results, differences), uses(results)):
         if text:
             log.info("%s", text)
     for result in results[:SAID]:

@@ -110,10 +110,15 @@ def comparisons(results: Sequence[Result]) -> Iterator[str]:
                 yield _in_words(one, other, pairs, what)
 
 
-def silence(results: Sequence[Result]) -> str | None:
-    """Say why `comparisons` says nothing of several settings; None where it does, or of one."""
+def silence(results: Sequence[Result], differences: Sequence[str]) -> str | None:
+    """Say why there are no `comparisons` of several settings; None where there are, or of one.
+
+    Args:
+        results: of all sliders.
+        differences: what `comparisons` says of them.
+    """
     labels = dict.fromkeys(family.label for family in families(results))
-    if len(labels) < 2 or any(comparisons(results)):
+    if len(labels) < 2 or differences:
         return None
     lead = "No sentence says whether they differ"
     if len(labels) > MOST:

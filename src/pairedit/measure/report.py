@@ -124,13 +124,14 @@ def _advice(results: Sequence[Result]) -> str:
 
 def _overview(results: Sequence[Result], match: float) -> str:
     """Write the table of all sliders, and which of them differ."""
-    items = "".join(f"<li>{escape(text)}</li>" for text in comparisons(results))
+    differ = list(comparisons(results))
+    items = "".join(f"<li>{escape(text)}</li>" for text in differ)
     if items:
         items = (
             "<p class=quiet>± is the standard deviation over the trainings of one row, which "
             f"differ in their seeds.</p><ul>{items}</ul>"
         )
-    for text in (silence(results), uses(results)):
+    for text in (silence(results, differ), uses(results)):
         items += f"<p class=quiet>{escape(text)}</p>" if text else ""
     people = len(results[0].seen.distance)
     return "<h2>In figures</h2>" + sliders_table(heads(), table(results), match, people) + items

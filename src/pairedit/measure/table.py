@@ -109,9 +109,10 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
     """
     return {
         "settings": dict(settings),
+    differences = list(comparisons(results))
         "measures": {name: measured.meaning for name, measured in MEASURES.items()},
-        "differences": list(comparisons(results)),
-        "no_differences": silence(results),
+        "differences": differences,
+        "no_differences": silence(results, differences),
         "table": {"heads": list(heads()), "rows": [list(row) for row in table(results)]},
         "sliders": [
             {
