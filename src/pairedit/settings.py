@@ -137,6 +137,14 @@ class Use:
         return " ".join(f"{key}={value}" for key, value in words.items() if value is not None)
 
 
+def two_digits(scale: float) -> str:
+    """Write a scale that was found, alike wherever it stands; people differ too much for more.
+
+    One scale may be a float32 here and a number of six digits there, so both are rounded alike.
+    """
+    return f"{round(float(scale), 6):.2g}"
+
+
 def is_local(value: Any) -> bool:
     """Say whether a value is a way of keeping the picture of scale 0."""
     return isinstance(value, bool) or value == PIXELS

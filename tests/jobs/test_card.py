@@ -86,7 +86,7 @@ def test_a_run_of_flux_dev_with_everything(export, tmp_path, monkeypatch):
         "(95 % interval: 0.3 to 0.5)",
         "step 14 of 28 on, which is noise level 0.6",
         f"| {measures.usable_from.name} | 0.08 | Where it begins. |",
-        f"| {measures.calibration.name} | 0.412 (0.3 to 0.5) |  |",
+        f"| {measures.calibration.name} | 0.41 (0.3 to 0.5) |  |",
         "rendered 3 seeds of flux-dev. Verdict: **works**",
         "does not allow commercial use of the model",
         "licensed by Black Forest Labs",
@@ -101,6 +101,31 @@ def test_a_run_of_flux_dev_with_everything(export, tmp_path, monkeypatch):
     assert str(tmp_path) not in (folder / "hat.safetensors").read_bytes().decode("latin-1")
     assert there["config"]["model"]["path"] == "dev"
     assert there["calibration"] == here["calibration"]
+
+
+def test_the_card_has_no_interval_of_few_people_and_no_scales_of_what_does_not_work(
+    export, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    lora = written(tmp_path, role="semantic", calibration={"scale": 0.4, "people": 3})
+    found = {"mean": 0.08, "low": None, "high": None}
+
+    def card(verdict, **values):
+        known = {"lora": str(lora), "verdict": verdict, "attribute": None, "scales": [0, 1]}
+        known["measures"] = {measures.usable_from.name: {**found, **values}}
+        content = {"settings": {"seeds": [0, 1, 2], "model": "flux-dev"}, "sliders": [known]}
+        (tmp_path / "eval.json").write_text(json.dumps(content))
+        hub = f"hub-{verdict}-{len(values)}"
+        code, _, err = export(f"lora={lora}", "card=true", f"out={hub}", f"show={tmp_path}")
+        assert (code, err) == (0, "")
+        return (tmp_path / hub / "README.md").read_text()
+
+    few = card("works")
+    assert "There is no interval of so few seeds (3)." in few
+    assert "95 %" not in few
+    assert "Usable scales begin at 0.08. Nothing has read where they end." in few
+    assert "In brackets are 95 % intervals." in card("works", low=0.07, high=0.09)
+    assert "Usable scales" not in card("weak")
 
 
 @pytest.mark.parametrize("finished", [True, False])

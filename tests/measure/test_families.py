@@ -103,5 +103,5 @@ def test_one_value_has_no_spread(tmp_path):
     (strong, _), weak = compared(pairs, "full", seeds=(0, 1)), slider(pairs, moves=(0.05, 0.0))
     weak = replace(weak, subject=replace(weak.subject, family="full", seed=1))
     row = dict(zip(heads(), table([strong, weak])[0], strict=True))
-    assert row["one pair at"] == "0.50 (1 of 2)"
+    assert row["one pair at"] == "0.5 (1 of 2)"
     assert "±" in row["at most"]

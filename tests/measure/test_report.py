@@ -90,7 +90,7 @@ def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
 def test_it_opens_with_what_was_found(written, pairs):
     found = words(written({"age": [slider(pairs, moves=(0.4, 0.28))]}))
     assert found == (
-        "Works. It changes age as its pairs do from scale 0.05 on; scale 0.5 is worth one pair "
+        "Works. It changes age as its pairs do from scale 0.051 on; scale 0.5 is worth one pair "
         "± 0 % (4 people); "
         "people stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
         "where it is worth 50 % of a pair, smile (+7 %) also moves, in % of the range; nothing "
@@ -118,13 +118,13 @@ def test_one_person_has_no_interval(written, pairs):
     assert "for the person on this page it is 0.5 (one person, no interval), because" in found
     assert "class='band" not in text, "no line stands for an interval"
     assert "<figcaption>pairs&#x27; worth of change; one person, no interval" in text
-    assert "<td data-head='one pair at'>0.50 (one person, no interval)</td>" in text
+    assert "<td data-head='one pair at'>0.5 (one person, no interval)</td>" in text
     assert "nan" not in text.replace("nano", "")
     assert "There are no intervals of so few people (1)." in text
     few = written({"age": [slider(pairs, lanes=3)]})
     assert "class='band" not in few
     assert "scale 0.5 is worth one pair (3 people, no interval)" in words(few)
-    assert "<td data-head='one pair at'>0.50 (3 people, no interval)</td>" in few
+    assert "<td data-head='one pair at'>0.5 (3 people, no interval)</td>" in few
     many = written({"age": [slider(pairs, lanes=4)]})
     assert "class='band" in many
     assert "In brackets are 95 % bootstrap intervals over 4 people." in many

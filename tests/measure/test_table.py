@@ -12,7 +12,9 @@ from pairedit.measure.intervals import summarise
 from pairedit.measure.measures import MEASURES, measure
 from pairedit.measure.subject import Subject
 from pairedit.measure.table import comparable, heads, moved, table, to_json
+from pairedit.measure.unit import unit_of
 from pairedit.measure.verdict import judge
+from pairedit.settings import two_digits
 
 
 def result(**parts) -> Result:
@@ -35,6 +37,7 @@ def result(**parts) -> Result:
         summaries={measured: summarise(measured, seen) for measured in able},
         missing={m: _lack(m, seen, {}) for m in MEASURES.values() if m not in able},
         verdict=judge(seen),
+        unit=unit_of(seen),
     )
 
 
@@ -108,9 +111,16 @@ def test_the_table_as_it_is():
         "monotonic",
     )
     (row,) = table([result()])
-    assert row[:6] == ("disc", "mine", "works", "200 %", "0.50 (0.50 … 0.50)", "0.05 to 1+")
+    assert row[:6] == ("disc", "mine", "works", "200 %", "0.5 (0.5 … 0.5)", "0.05 to 1+")
     assert row[6] == "–", "no probe"
     assert row[9] == "1.00 (1.00 … 1.00)"
+
+
+def test_a_scale_is_written_alike_as_a_float32_and_as_a_number_of_json():
+    exact = float(torch.tensor(0.245))
+    assert f"{exact:.2f}" != f"{0.245:.2f}", "so it was .25 in one place and .24 in another"
+    assert two_digits(exact) == two_digits(0.245) == "0.24"
+    assert [two_digits(scale) for scale in (0.5, 1.0, 1.46, 0.051)] == ["0.5", "1", "1.5", "0.051"]
 
 
 def test_measures_are_looked_up_by_themselves():

@@ -6,19 +6,19 @@ recorded is left out, or said to be unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import yaml
 
+from pairedit.jobs.figured import figured, usable
 from pairedit.jobs.snippet import snippet
 from pairedit.lora.file import LoraFile
-from pairedit.measure import measures
-from pairedit.measure.measures import MEASURES
 from pairedit.plan.card import Card, Known
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.recipe import Recipe, mapping
 from pairedit.schedules import SCHEDULES
+from pairedit.settings import two_digits
 
 PAPER = "[PairEdit](https://arxiv.org/abs/2506.07992)"
 TAGS = ("text-to-image", "diffusers", "lora", "template:diffusion-lora", "slider", "pairedit")
@@ -44,7 +44,7 @@ def readme(plan: ExportPlan, lora: LoraFile, *, pictures: Pictures, gallery: Pic
         *_strength(card),
         "## From which step on",
         *_steps(card.recipe),
-        *_measured(card),
+        *figured(card),
         *_in_diffusers(card),
         *_in_comfyui(plan),
         *_here(card),
@@ -97,31 +97,17 @@ def _strength(card: Card) -> Iterator[str]:
         yield f"Nobody has measured which scale is worth one pair. {begin}"
         return
     ends, sure = recipe.interval, f" {recipe.sure}" if recipe.sure else ""
-    between = f" (95 % interval: {ends[0]:.2g} to {ends[1]:.2g})" if ends else ""
+    between = " to ".join(map(two_digits, ends or ()))
+    between = f" (95 % interval: {between})" if ends else ""
     yield (
-        f"**Scale {recipe.scale:.2g}**{between} changes a picture as much as one training pair "
-        f"does{sure}. Smaller scales change less. A negative scale makes the opposite edit, as far "
-        "as the slider can."
+        f"**Scale {two_digits(recipe.scale)}**{between} changes a picture as much as one training "
+        f"pair does{sure}. Smaller scales change less. A negative scale makes the opposite edit, "
+        "as far as the slider can."
     )
     if recipe.finished:
         yield "It was found with `flowedit=true` of pairedit; elsewhere it may change more or less."
-    if usable := _usable(mapping(card.figures)):
-        yield usable
-
-
-def _usable(figures: Mapping[str, Any]) -> str | None:
-    """Say between which scales a slider is of use, as far as an evaluation has seen."""
-    known = mapping(figures.get("measures"))
-    start, end = (
-        mapping(known.get(measured.name)).get("mean")
-        for measured in (measures.usable_from, measures.usable_to)
-    )
-    if start is None:
-        return None
-    if end is None:
-        last = max(figures.get("scales") or [0])
-        return f"Usable scales begin at {start:.2g}. They end nowhere up to {last:g}."
-    return f"Usable scales go from {start:.2g} to {end:.2g}. From there on it is another person."
+    if told := usable(mapping(card.figures)):
+        yield told
 
 
 def _steps(recipe: Recipe) -> Iterator[str]:
@@ -161,45 +147,6 @@ def _steps(recipe: Recipe) -> Iterator[str]:
             "the base model. The lines and files for other programs on this page cannot do this: "
             "there the slider acts while the picture is made."
         )
-
-
-def _measured(card: Card) -> Iterator[str]:
-    """Write what an evaluation, or the end of the training, has measured."""
-    known = mapping(card.figures or card.verdict)
-    if not known:
-        return
-    yield "## What was measured"
-    attribute = known.get("attribute")
-    read = f" The edited attribute is {attribute}." if attribute else ""
-    if card.figures is None:
-        seeds, scales = known.get("seeds") or [], known.get("scales") or []
-        yield (
-            f"A short look at the end of the training, at {len(seeds)} seed"
-            f"{'s' * (len(seeds) != 1)} and scales up to {max(scales, default=0):g}. "
-            f"Verdict: **{known.get('verdict')}**.{read} Nothing else was measured."
-        )
-        return
-    settings = mapping(known.get("settings"))
-    yield (
-        f"`pairedit-eval` rendered {len(settings.get('seeds') or [])} seeds of "
-        f"{settings.get('model')}{' with `flowedit=true`' * bool(known.get('flowedit'))}. "
-        f"Verdict: **{known.get('verdict')}**.{read} Behind each value stands its 95 % interval."
-    )
-    yield "\n".join(["| measure | value | meaning |", "|---|---|---|", *_rows(known)])
-
-
-def _rows(known: Mapping[str, Any]) -> Iterator[str]:
-    """Write one row for each measure of a single number."""
-    ends = (measures.usable_from, measures.usable_to)
-    for measured in MEASURES.values():
-        values = mapping(mapping(known.get("measures")).get(measured.name))
-        mean = values.get("mean")
-        if not isinstance(mean, int | float) or not (measured.column or measured in ends):
-            continue
-        between = [values.get(end) for end in ("low", "high")]
-        sure = "" if None in between else f" ({between[0]:.3g} to {between[1]:.3g})"
-        meaning = mapping(known.get("meanings")).get(measured.name, "")
-        yield f"| {measured.name} | {mean:.3g}{sure} | {meaning} |"
 
 
 def _in_diffusers(card: Card) -> Iterator[str]:

@@ -282,6 +282,10 @@ def floor(seen: Evidence) -> Tensor:
     return moved * seen.match * (abs(value) / full if (value := worth(seen)) else float("nan"))
 
 
+# What is found is a scale.
+SCALES = frozenset({usable_from, usable_to, calibration, matched_scale})
+
+
 def _compared(seen: Evidence) -> int:
     """Return the position of the first scale at the matched one or above, else of the last."""
     wanted = float(matched_scale(seen))

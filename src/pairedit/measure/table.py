@@ -16,8 +16,10 @@ from pairedit.measure.families import comparisons, families, silence, spread, va
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.subject import Unit, too_few
+from pairedit.settings import two_digits
 
 ABSENT = "–"
+OPEN = "…"  # nothing has read where it ends
 USABLE = Column("usable scales", place=30)  # between two measures, so it is drawn here
 
 
@@ -58,8 +60,8 @@ def _over(column: Column, members: Sequence[Result]) -> str:
             [v for r in members if (v := value_of(r, m)) is not None]
             for m in (measures.usable_from, measures.usable_to)
         )
-        end = f"{spread(ends)[0]:.2f}" if len(ends) == len(members) else "…"
-        return f"{spread(starts)[0]:.2f} to {end}" if starts else ABSENT
+        end = two_digits(spread(ends)[0]) if len(ends) == len(members) else OPEN
+        return f"{two_digits(spread(starts)[0])} to {end}" if starts else ABSENT
     values = [v for r in members if (v := value_of(r, measured)) is not None]
     if not values:
         return ABSENT
@@ -69,7 +71,7 @@ def _over(column: Column, members: Sequence[Result]) -> str:
     if column.percent:
         return f"{100 * mean:.0f}{'' if alone else f' ± {100 * sd:.0f}'} %{some}"
     width = "" if alone else f" ± {sd:.{column.digits}f}"
-    return f"{mean:.{column.digits}f}{width}{some}"
+    return f"{_written(measured, mean)}{width}{some}"
 
 
 def _columns() -> list[tuple[Column, Callable[[Result], str]]]:
@@ -77,7 +79,7 @@ def _columns() -> list[tuple[Column, Callable[[Result], str]]]:
 
     def cell(measured: Measure) -> Callable[[Result], str]:
         return lambda result: _cell(
-            measured.column, result.summaries.get(measured), len(result.seen.distance)
+            measured, result.summaries.get(measured), len(result.seen.distance)
         )
 
     shown = [(m.column, cell(m)) for m in MEASURES.values() if m.column]
@@ -107,9 +109,9 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
         results: of one evaluation.
         settings: what holds for all of them.
     """
+    differences = list(comparisons(results))
     return {
         "settings": dict(settings),
-    differences = list(comparisons(results))
         "measures": {name: measured.meaning for name, measured in MEASURES.items()},
         "differences": differences,
         "no_differences": silence(results, differences),
@@ -214,10 +216,17 @@ def _usable(result: Result) -> str:
     start, end = (_single(known, m) for m in (measures.usable_from, measures.usable_to))
     if start is None or result.verdict.name in ("no-op", "destructive"):
         return ABSENT
-    return f"{start:.2f} to " + (f"{last:g}+" if end is None else f"{end:.2f}")
+    return f"{two_digits(start)} to " + (f"{last:g}+" if end is None else two_digits(end))
 
 
-def _cell(column: Column, summary: Summary | None, people: int) -> str:
+def _written(measured: Measure, value: float) -> str:
+    """Write one number of a measure."""
+    if measured in measures.SCALES:
+        return two_digits(value)
+    return f"{value:.{measured.column.digits}f}"
+
+
+def _cell(measured: Measure, summary: Summary | None, people: int) -> str:
     """Write a mean with its interval, or alone as a share; of a curve where it ends."""
     if summary is None:
         return ABSENT
@@ -226,9 +235,9 @@ def _cell(column: Column, summary: Summary | None, people: int) -> str:
     )
     if mean is None:
         return ABSENT
-    if column.percent:
+    if measured.column.percent:
         return f"{100 * mean:.0f} %"
     if summary.few:
-        return f"{mean:.{column.digits}f} ({too_few(people)})"
-    ends = [ABSENT if end is None else f"{end:.{column.digits}f}" for end in (low, high)]
-    return f"{mean:.{column.digits}f} ({' … '.join(ends)})"
+        return f"{_written(measured, mean)} ({too_few(people)})"
+    ends = [ABSENT if end is None else _written(measured, end) for end in (low, high)]
+    return f"{_written(measured, mean)} ({' … '.join(ends)})"
