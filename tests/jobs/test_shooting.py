@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from drawing import COLOURS, SCALES, pairs_in, slider
 from pairedit.jobs import shooting
 from pairedit.jobs.shooting import first_lanes
 from pairedit.plan.usual import DEFAULT_SCALES, FURTHER_SCALES
@@ -33,3 +34,13 @@ def test_people_that_are_rendered_twice_take_time_twice(
     assert found == [[(seed, scale) for scale in scales] for seed in range(lanes)]
     assert further == faint
     assert clock[0] <= training / 10
+
+
+@pytest.mark.parametrize(("most", "faint"), [(0.8, False), (0.2, True)])
+def test_half_a_pair_by_the_pictures_alone_is_weak_and_no_reason_to_go_on(tmp_path, most, faint):
+    result = slider(pairs_in(tmp_path), attribute="none", moves=(0.2 * most / SCALES[-1], 0.0))
+    assert result.verdict.name == "weak"
+    lanes = [[result.samples[lane, k] for k in range(len(SCALES))] for lane in range(4)]
+    plan = SimpleNamespace(preview=True, preview_at=SimpleNamespace(size=(16, 16)))
+    used = Slider(lora=None, scales=SCALES)
+    assert shooting._is_faint(plan, result.subject, used, lanes, {"probe": COLOURS}) is faint

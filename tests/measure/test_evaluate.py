@@ -96,7 +96,7 @@ def test_changed_loras_are_called_what_they_are(smile):
     for result in results:
         assert result.seen.attribute == "smile", "read from the pairs"
         assert result.verdict.name == result.subject.label, result.verdict
-        assert result.verdict.advice
+        assert result.verdict.advise()
 
 
 @pytest.mark.parametrize(

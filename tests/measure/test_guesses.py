@@ -85,9 +85,11 @@ def test_the_word_of_a_guessed_attribute_never_reverses_a_slider():
     assert judge(told([0.0, 0.4, 0.8])).name == "reversed", "somebody named it"
     seen = told([0.0, 0.4, 0.8], guessed=True)
     assert effect(seen)[0].tolist() == pytest.approx([0, 0.4, 0.8])
-    assert judge(seen).told == "works (by the pictures alone; nobody named the edit)"
-    assert "swap" not in judge(seen).advice
+    assert judge(seen).told == "weak (by the pictures alone; nobody named the edit)"
+    assert "swap" not in judge(seen).advise()
     assert judge(told([0.0, 0.1, 0.2], guessed=True)).name == "weak"
+    whole = judge(told([0.0, 0.6, 1.2], guessed=True))
+    assert (whole.name, whole.advise()) == ("works", "")
 
 
 def test_pictures_that_go_back_are_reversed_and_others_off_target():
@@ -120,7 +122,10 @@ def test_what_nobody_named_and_nothing_stands_out_of_is_said(tmp_path):
     result = replace(result, seen=replace(result.seen, guessed=True))
     does, besides, doubt = found([result])
     assert "as the pictures themselves tell" in does
-    assert besides == "What else moves is not known (no attribute stands out in the pairs)."
+    assert besides == (
+        "What else moves, and whether people stay who they are, is not known (no attribute stands "
+        "out in the pairs)."
+    )
     assert doubt.startswith("Nobody named what the pairs change, and no attribute stands out in")
     assert "attribute=NAME" in doubt
 

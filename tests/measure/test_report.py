@@ -161,7 +161,11 @@ def test_what_was_guessed_is_said(written, pairs):
     ("moves", "says"),
     [
         ((0.0, 0.0), "No-op. It changes nothing that can be seen, up to scale 0.8."),
-        ((0.06, 0.0), "Weak. It changes age as its pairs do from scale 0.34 on; it gets to 24 %"),
+        (
+            (0.06, 0.0),
+            "Weak. It changes age as its pairs do from scale 0.34 on; no scale up to 0.8 is "
+            "worth one pair: it gets to 24 % of what the pairs show. At scale",
+        ),
         ((-0.08, 0.0), "Reversed. It does the opposite of what the pairs show."),
     ],
 )
@@ -169,6 +173,22 @@ def test_a_slider_that_does_not_work_is_said_to(written, pairs, moves, says):
     text = written({"age": [slider(pairs, moves=moves)]})
     assert words(text).startswith(says)
     assert "<li><b class='" in text, "with advice"
+
+
+def test_where_no_scale_is_worth_one_pair_that_is_said_with_the_next_step(written, pairs):
+    text = written({"age": [slider(pairs, moves=(0.2, 0.0))]})
+    assert words(text).startswith(
+        "Works. It changes age as its pairs do from scale 0.1 on; no scale up to 0.8 is worth one "
+        "pair: it gets to 80 % of what the pairs show. At scale"
+    )
+    assert "stay who they are" not in words(text)
+    assert "<td data-head='usable scales'>–</td>" in text
+    assert "graded on age: no scale that was tried is worth one pair: train longer" in text
+    noted = slider(pairs, moves=(0.2, 0.0), unit=Unit(scale=0.4, error=0.1, people=6))
+    assert noted.advise() == "", "for other people a scale is"
+    both = [slider(pairs, name, moves=(0.2, 0.0)) for name in ("full", "graded")]
+    assert "No scale of theirs is worth one pair." in words(written({"age": both}))
+    assert "<td data-head='usable scales'>0.051 to 0.8+</td>" in written({"age": [slider(pairs)]})
 
 
 def test_readers_that_nobody_asked_for_are_no_news(written, pairs):
@@ -258,4 +278,4 @@ def test_without_a_reader_nothing_is_claimed_of_what_changes(written, pairs):
     found = words(written({"age": [bare]}))
     assert "on, but nothing here reads what changes; " in found
     assert "changes as much as the pairs differ" in found
-    assert "What else moves is not known" in found
+    assert "What else moves, and whether people stay who they are, is not known" in found

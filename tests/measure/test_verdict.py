@@ -1,5 +1,6 @@
 """Verdicts say what a slider does."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -40,9 +41,18 @@ def test_advice_to_let_a_slider_act_longer_holds_for_levels_and_steps():
         assert "a higher noise level, such as skip=0.85" in ADVICE[name]
 
 
+def test_where_little_shows_the_first_advice_is_more_steps():
+    first = {name for name, advice in ADVICE.items() if re.search(r": train longer \(", advice)}
+    assert first == {"no-op", "off target", "weak"}
+    half = probed({"smile": [0.0, 0.15, 0.3]})
+    assert (judge(half).name, judge(half).short) == ("works", True)
+    assert "worth one pair: train longer (pairedit-train resume=RUN" in judge(half).advise()
+    assert judge(probed({"smile": [0.0, 0.3, 0.6]})).advise() == ""
+
+
 def test_advice_to_render_larger_scales_names_some_beyond_those_that_were_tried():
     flat = path([[0.0], [0], [0]], (0.0, 0.4, 0.8), pair_distance=0.1)
-    assert "pairedit-gen lora=FILE 'scales=[0,0.8,1.2,1.6,2]'" in judge(flat).advice
+    assert "pairedit-gen lora=FILE 'scales=[0,0.8,1.2,1.6,2]'" in judge(flat).advise()
     faint = probed({"smile": [0.0, 0.05, 0.1]})
     assert judge(faint).name == "weak"
-    assert "'scales=[0,1,1.5,2,2.5]'" in judge(faint).advice
+    assert "'scales=[0,1,1.5,2,2.5]'" in judge(faint).advise()

@@ -174,8 +174,7 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
             log.warning("%s: %s", name, guess(result.seen))
-        if result.verdict.advice:
-            advice = result.verdict.advise(about(result.subject.path, words))
+        if advice := result.advise(about(result.subject.path, words)):
             log.warning("%s: %s: %s", name, result.verdict.told, advice)
 
 

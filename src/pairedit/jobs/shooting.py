@@ -89,7 +89,7 @@ def _is_faint(
     """Say whether a few seeds hardly show the edit, and larger scales may."""
     seen = witness(subject, placed(lanes), slider.scales, plan.preview_at.size, readers)
     verdict = judge(seen)
-    if verdict.name not in FAINT or verdict.lost_at is not None:
+    if verdict.name not in FAINT or verdict.short or verdict.lost_at is not None:
         return False
     log.info(
         "%s: little shows up to scale %g, so the %s goes on to %g, and so does pairedit-gen "

@@ -10,7 +10,7 @@ Shapes: N lanes (seeds x prompts), K scales, P pairs, H and W pixels.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,20 @@ class Result:
         if unit is None or self.verdict.name not in KNOWN:
             return None
         return unit if lost is None or unit.scale < lost else None
+
+    def advise(self, lora: str = "lora=FILE") -> str:
+        """Say what to do; see `Verdict.advise`. Other people may have told a scale to recommend."""
+        short = self.verdict.short and self.recommended is None
+        return replace(self.verdict, short=short).advise(lora)
+
+    @property
+    def usable(self) -> bool:
+        """Say whether it works at some scale that is known: where there are pairs, at their worth.
+
+        Of other scales nobody has seen that they are good.
+        """
+        known = self.recommended is not None or "pairs" not in self.seen.has
+        return known and self.verdict.name == "works"
 
 
 def render(

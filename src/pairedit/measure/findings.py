@@ -16,6 +16,7 @@ from pairedit.settings import two_digits
 SEEN = 0.05  # of an attribute's range: what moves less is not named
 NAMED = 3  # attributes that move besides the edit
 PUBLISHED = "full"  # the method of the published code
+UNKNOWN = "What else moves, and whether people stay who they are, is not known"
 FAILED = {
     "no-op": "It changes nothing that can be seen, up to scale {last:g}.",
     "destructive": "Everybody becomes another person before anything of the edit is seen.",
@@ -68,13 +69,14 @@ def _does(result: Result) -> str:
         does = "is worth one pair" if told else "changes as much as the pairs differ"
         parts.append(f"{_scaled(result.subject, unit)} {does} {unit}")
     elif paired:
-        parts.append(f"it gets to {100 * verdict.best:.0f} % of what the pairs show")
+        none = f"no scale up to {last:g} is worth one pair: " * (verdict.best < 1)
+        parts.append(f"{none}it gets to {100 * verdict.best:.0f} % of what the pairs show")
     lost = verdict.lost_at
-    parts.append(
-        f"people stay who they are up to scale {last:g}, the largest that was tried"
-        if lost is None
-        else f"from scale {two_digits(lost)} on it is another person"
-    )
+    if lost is not None:
+        parts.append(f"from scale {two_digits(lost)} on it is another person")
+    elif result.usable and seen.probe:
+        kept = f"people stay who they are up to scale {last:g}, the largest that was tried"
+        parts.append(kept)
     return "; ".join(parts) + "." + (_which(noted, result.unit) if noted else "")
 
 
@@ -117,9 +119,9 @@ def _besides(result: Result) -> str:
         return ""
     seen, change = result.seen, moved(result)
     if seen.unread:
-        return f"What else moves is not known ({not_known(seen)})."
+        return f"{UNKNOWN} ({not_known(seen)})."
     if not change:
-        return "What else moves is not known, because nothing here reads attributes."
+        return f"{UNKNOWN}, because nothing here reads attributes."
     own = {seen.attribute, *seen.tied}
     others = {name: value for name, value in change.items() if name not in own}
     scale, matched = comparable(result)
@@ -143,6 +145,8 @@ def _of_several(group: Sequence[Result]) -> list[str]:
     """Say which of several sliders work, and what they cost at equal strength."""
     works = [result for result in group if result.verdict.name == "works"]
     sentences = [f"{len(works)} of {len(group)} sliders do what the pairs show."]
+    if "pairs" in group[0].seen.has and not any(result.recommended for result in group):
+        sentences.append("No scale of theirs is worth one pair.")
     for measured, what in (
         (measures.matched_off_target, "of everything else"),
         (measures.matched_identity, "of the way to another person"),

@@ -109,16 +109,16 @@ def _described(settings: Mapping[str, Any]) -> str:
 
 
 def _advice(results: Sequence[Result]) -> str:
-    """Write what to do about sliders that do not work, by verdict."""
-    by_verdict: dict[str, list[Result]] = {}
+    """Write what to do about sliders that do not work, or not as far as a pair."""
+    alike: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        if result.verdict.advice:
-            by_verdict.setdefault(result.verdict.name, []).append(result)
+        if advice := result.advise():
+            alike.setdefault((result.verdict.name, advice), []).append(result)
     items = "".join(
         f"<li><b class='{name.split()[0]}'>{name}</b> "
         + escape(", ".join(f"{r.subject.label} on {r.subject.dataset}" for r in group))
-        + f": {escape(group[0].verdict.advice)}.</li>"
-        for name, group in by_verdict.items()
+        + f": {escape(advice)}.</li>"
+        for (name, advice), group in alike.items()
     )
     return f"<ul>{items}</ul>" if items else ""
 

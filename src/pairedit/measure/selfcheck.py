@@ -101,14 +101,14 @@ def say_slider(
             people,
             "seed" if people == 1 else "seeds",
         )
-    level = logging.WARNING if verdict.advice else logging.INFO
-    typed = subject.typed or f"lora={subject.path}"
-    advice = f": {verdict.advise(typed)}" if verdict.advice else ""
-    log.log(level, "%s: verdict %s%s", subject.dataset, verdict.told, advice)
+    advice = result.advise(subject.typed or f"lora={subject.path}")
+    level = logging.WARNING if advice else logging.INFO
+    told = f"{verdict.told}: {advice}" if advice else verdict.told
+    log.log(level, "%s: verdict %s", subject.dataset, told)
     content = {
         "verdict": verdict.name,
         **({"doubt": verdict.doubt} if verdict.doubt else {}),
-        "advice": verdict.advice,
+        "advice": result.advise(),
         "updates": {role: asdict(update) for role, update in updates.items()},
         "seeds": [seed for seed, _ in result.lanes],
         "scales": list(scales),

@@ -57,7 +57,7 @@ def _over(column: Column, members: Sequence[Result]) -> str:
     measured = next((m for m in MEASURES.values() if m.column is column), None)
     if measured is None:
         starts, ends = (
-            [v for r in members if (v := value_of(r, m)) is not None]
+            [v for r in members if r.usable and (v := value_of(r, m)) is not None]
             for m in (measures.usable_from, measures.usable_to)
         )
         end = two_digits(spread(ends)[0]) if len(ends) == len(members) else OPEN
@@ -132,7 +132,7 @@ def to_json(results: Sequence[Result], settings: Mapping[str, Any]) -> dict[str,
                 "guessed": result.seen.guessed,
                 "verdict": result.verdict.name,
                 **({"doubt": result.verdict.doubt} if result.verdict.doubt else {}),
-                "advice": result.verdict.advice,
+                "advice": result.advise(),
                 "scales": list(result.seen.scales),
                 "measures": {
                     measured.name: {
@@ -214,8 +214,10 @@ def _usable(result: Result) -> str:
     """Write from where to where a slider can be used."""
     known, last = result.summaries, result.seen.scales[-1]
     start, end = (_single(known, m) for m in (measures.usable_from, measures.usable_to))
-    if start is None or result.verdict.name in ("no-op", "destructive"):
+    if start is None or not result.usable:
         return ABSENT
+    if end is None and result.seen.probe is None:
+        return f"{two_digits(start)} to {OPEN}"
     return f"{two_digits(start)} to " + (f"{last:g}+" if end is None else two_digits(end))
 
 
