@@ -137,12 +137,13 @@ class Use:
         return " ".join(f"{key}={value}" for key, value in words.items() if value is not None)
 
 
-def two_digits(scale: float) -> str:
-    """Write a scale that was found, alike wherever it stands; people differ too much for more.
+def scale_text(scale: float) -> str:
+    """Write a scale that was found, alike wherever it stands: in hundredths, or two digits.
 
     One scale may be a float32 here and a number of six digits there, so both are rounded alike.
     """
-    return f"{round(float(scale), 6):.2g}"
+    value = round(float(scale), 6)
+    return f"{value:.2g}" if abs(value) < 0.1 else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def is_local(value: Any) -> bool:

@@ -14,7 +14,7 @@ from pairedit.measure.subject import Subject
 from pairedit.measure.table import comparable, heads, moved, table, to_json
 from pairedit.measure.unit import unit_of
 from pairedit.measure.verdict import judge
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 
 def result(**parts) -> Result:
@@ -119,8 +119,13 @@ def test_the_table_as_it_is():
 def test_a_scale_is_written_alike_as_a_float32_and_as_a_number_of_json():
     exact = float(torch.tensor(0.245))
     assert f"{exact:.2f}" != f"{0.245:.2f}", "so it was .25 in one place and .24 in another"
-    assert two_digits(exact) == two_digits(0.245) == "0.24"
-    assert [two_digits(scale) for scale in (0.5, 1.0, 1.46, 0.051)] == ["0.5", "1", "1.5", "0.051"]
+    assert scale_text(exact) == scale_text(0.245) == "0.24"
+    assert [scale_text(scale) for scale in (0.5, 1.0, 4.781, 0.0512)] == [
+        "0.5",
+        "1",
+        "4.78",
+        "0.051",
+    ]
 
 
 def test_measures_are_looked_up_by_themselves():

@@ -43,7 +43,7 @@ from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
 from pairedit.runs.words import shell
 from pairedit.sample import Sample, Slider, generate
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 log = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ def say_scale(name: str, lora: Path, words: Sequence[str]) -> None:
         words: that its training was asked for; those on the model and the machine are kept.
     """
     recipe = recipe_of(inspect_lora(lora))
-    scale = two_digits(recipe.strength)
+    scale = scale_text(recipe.strength)
     command = f"pairedit-gen {about(lora, words)} {shell(f'scales=[0,{scale}]')}"
     if recipe.scale is None:
         told = f"no scale is known to be worth one pair; scale {scale} is a guess"
@@ -228,7 +228,7 @@ def say_older(name: str, lora: Path) -> None:
 
 def _short(unit: Unit) -> Unit:
     """Give a scale that few people tell as many digits as they can tell."""
-    return replace(unit, scale=float(two_digits(unit.scale)))
+    return replace(unit, scale=float(f"{unit.scale:.2g}"))
 
 
 def _show(

@@ -9,7 +9,7 @@ from pairedit.measure import measures
 from pairedit.measure.measures import MEASURES
 from pairedit.plan.card import Card
 from pairedit.plan.recipe import mapping
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 
 def usable(figures: Mapping[str, Any]) -> str | None:
@@ -28,8 +28,8 @@ def usable(figures: Mapping[str, Any]) -> str | None:
         ends = f"They end nowhere up to {last:g}."
         if figures.get("attribute") is None:
             ends = "Nothing has read where they end."
-        return f"Usable scales begin at {two_digits(start)}. {ends}"
-    go = f"Usable scales go from {two_digits(start)} to {two_digits(end)}."
+        return f"Usable scales begin at {scale_text(start)}. {ends}"
+    go = f"Usable scales go from {scale_text(start)} to {scale_text(end)}."
     return f"{go} From there on it is another person."
 
 
@@ -70,7 +70,7 @@ def _rows(known: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         mean = values.get("mean")
         if not isinstance(mean, int | float) or not (measured.column or measured in ends):
             continue
-        write = two_digits if measured in measures.SCALES else "{:.3g}".format
+        write = scale_text if measured in measures.SCALES else "{:.3g}".format
         between = [values.get(end) for end in ("low", "high")]
         sure = "" if None in between else f" ({' to '.join(map(write, between))})"
         yield (

@@ -19,7 +19,7 @@ from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.table import numbers, sureness
 from pairedit.plan.eval import EvalPlan
 from pairedit.plan.use import noted
-from pairedit.settings import step_of, two_digits
+from pairedit.settings import scale_text, step_of
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def worth(result: Result) -> str:
             why = f"up to {verdict.last:g} the slider gets to {100 * verdict.best:.0f} % of it"
         return f"{name}: no scale is worth one pair: {why}"
     used = " with flowedit=true" * subject.flowedit
-    lead = f"{name}: scale {two_digits(unit.scale)}{used}"
+    lead = f"{name}: scale {scale_text(unit.scale)}{used}"
     return f"{lead} is worth one pair {unit}"
 
 

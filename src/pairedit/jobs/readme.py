@@ -18,7 +18,7 @@ from pairedit.plan.card import Card, Known
 from pairedit.plan.export import ExportPlan
 from pairedit.plan.recipe import Recipe, mapping
 from pairedit.schedules import SCHEDULES
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 PAPER = "[PairEdit](https://arxiv.org/abs/2506.07992)"
 TAGS = ("text-to-image", "diffusers", "lora", "template:diffusion-lora", "slider", "pairedit")
@@ -97,10 +97,10 @@ def _strength(card: Card) -> Iterator[str]:
         yield f"Nobody has measured which scale is worth one pair. {begin}"
         return
     ends, sure = recipe.interval, f" {recipe.sure}" if recipe.sure else ""
-    between = " to ".join(map(two_digits, ends or ()))
+    between = " to ".join(map(scale_text, ends or ()))
     between = f" (95 % interval: {between})" if ends else ""
     yield (
-        f"**Scale {two_digits(recipe.scale)}**{between} changes a picture as much as one training "
+        f"**Scale {scale_text(recipe.scale)}**{between} changes a picture as much as one training "
         f"pair does{sure}. Smaller scales change less. A negative scale makes the opposite edit, "
         "as far as the slider can."
     )

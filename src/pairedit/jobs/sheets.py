@@ -19,7 +19,7 @@ from pairedit.measure.table import comparable
 from pairedit.pictures.cells import fitted
 from pairedit.pictures.pairs import Band, band_of
 from pairedit.pictures.sheet import Block, arrange, width_of_images
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 SHOWN = 4  # lanes of sliders side by side
 SHOWN_ALONE = 8  # lanes of a single slider
@@ -112,7 +112,7 @@ def side_by_side(
     first = group[0]
     bases = [first.samples[lane, first.seen.zero].image for lane in range(len(few.seeds))]
     labels = [
-        f"{result.subject.label}\n{two_digits(scale)}{'' if matched else apart(result)}"
+        f"{result.subject.label}\n{scale_text(scale)}{'' if matched else apart(result)}"
         for result, (scale, matched) in zip(group, places, strict=True)
     ]
     return Plate(

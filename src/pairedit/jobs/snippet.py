@@ -6,13 +6,13 @@ import json
 
 from pairedit.plan.card import Card
 from pairedit.plan.recipe import Recipe
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 
 def snippet(card: Card) -> str:
     """Write the lines of Python that render one picture with a slider whose base is known."""
     recipe, base, name = card.recipe, card.base, card.file.name
-    scale = f"scale = {two_digits(recipe.strength)}"
+    scale = f"scale = {scale_text(recipe.strength)}"
     found = " with flowedit=true of pairedit" * recipe.finished
     told = f"worth one pair{found}; 0 is the base model" if recipe.scale else "a guess; try others"
     scale += f"  # {told}"

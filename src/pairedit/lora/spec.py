@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pairedit.lora.names import Names
-from pairedit.settings import Size, two_digits
+from pairedit.settings import Size
 
 THUMBNAIL = "modelspec.thumbnail"  # a picture as a data URI
 # Entries that stop being true when a LoRA is written anew: alpha is folded in, bytes differ.
@@ -108,13 +108,12 @@ def _hint(config: Mapping[str, Any], calibration: Mapping[str, Any]) -> str:
     said = []
     if _positive(scale := calibration.get("scale")):
         said.append(
-            f"Strength {two_digits(scale)} changes an image as much as one pair does"
-            f"{_of(calibration)}."
+            f"Strength {scale:.2g} changes an image as much as one pair does{_of(calibration)}."
         )
         interval = calibration.get("interval")
         if isinstance(interval, list) and len(interval) == 2 and all(map(_positive, interval)):
             low, high = interval
-            said.append(f"It was measured between {two_digits(low)} and {two_digits(high)}.")
+            said.append(f"It was measured between {low:.2g} and {high:.2g}.")
         if calibration.get("flowedit") is True:
             said.append("This holds in pairedit, where it edits the finished picture.")
     if skip := _skip(config, calibration):

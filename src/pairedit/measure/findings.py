@@ -11,7 +11,7 @@ from pairedit.measure.families import families, spread, value_of
 from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.table import comparable, moved
 from pairedit.measure.verdict import COUNTED, guess, not_known
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 SEEN = 0.05  # of an attribute's range: what moves less is not named
 NAMED = 3  # attributes that move besides the edit
@@ -60,7 +60,7 @@ def _does(result: Result) -> str:
     start, unit = value_of(result, measures.usable_from), result.recommended
     noted = unit and result.subject.unit
     what, doubt = _what(result)
-    parts = [what + (f" from scale {two_digits(start)} on" if start is not None else "") + doubt]
+    parts = [what + (f" from scale {scale_text(start)} on" if start is not None else "") + doubt]
     if noted:
         does = f"is worth one pair {noted}, as its file notes"
         parts.append(f"{_scaled(result.subject, noted)} {does}")
@@ -73,7 +73,7 @@ def _does(result: Result) -> str:
         parts.append(f"{none}it gets to {100 * verdict.best:.0f} % of what the pairs show")
     lost = verdict.lost_at
     if lost is not None:
-        parts.append(f"from scale {two_digits(lost)} on it is another person")
+        parts.append(f"from scale {scale_text(lost)} on it is another person")
     elif result.usable and seen.probe:
         kept = f"people stay who they are up to scale {last:g}, the largest that was tried"
         parts.append(kept)
@@ -86,16 +86,16 @@ def _which(noted: Unit, here: Unit | None) -> str:
         there = "the people on this page do not get to one pair's worth"
     else:
         many = "person" if here.people == 1 else "people"
-        there = f"for the {many} on this page it is {two_digits(here.scale)} {here}"
+        there = f"for the {many} on this page it is {scale_text(here.scale)} {here}"
     return (
-        f" Use scale {two_digits(noted.scale)} ({COUNTED}); {there}, because other people were "
+        f" Use scale {scale_text(noted.scale)} ({COUNTED}); {there}, because other people were "
         "read, and people differ in how much is left to change."
     )
 
 
 def _scaled(subject: Subject, unit: Unit) -> str:
     """Name the scale that is worth one pair, and the use without which it is not."""
-    return f"scale {two_digits(unit.scale)}{' on the finished picture' * subject.flowedit}"
+    return f"scale {scale_text(unit.scale)}{' on the finished picture' * subject.flowedit}"
 
 
 def _what(result: Result) -> tuple[str, str]:
@@ -125,7 +125,7 @@ def _besides(result: Result) -> str:
     own = {seen.attribute, *seen.tied}
     others = {name: value for name, value in change.items() if name not in own}
     scale, matched = comparable(result)
-    where = f"At scale {two_digits(scale)}"
+    where = f"At scale {scale_text(scale)}"
     if matched:
         where += f", where it is worth {100 * seen.match:.0f} % of a pair"
     most = sorted(others, key=lambda name: -abs(others[name]))

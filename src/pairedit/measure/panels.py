@@ -13,7 +13,7 @@ from pairedit.measure.families import leading
 from pairedit.measure.findings import SEEN
 from pairedit.measure.table import comparable, moved
 from pairedit.runs.losses import Curve
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 BARS = 6  # attributes that are shown to move, besides the edited one
 LEAST = 0.1  # of an attribute's range: the longest bar stands for so much at least
@@ -82,7 +82,7 @@ def _moved(result: Result, *, alone: bool) -> str:
     scale, _ = comparable(result)
     title = "What moves" if alone else result.subject.label
     note = (
-        f"at scale {two_digits(scale)}, in % of each attribute's range" + ", the most first" * alone
+        f"at scale {scale_text(scale)}, in % of each attribute's range" + ", the most first" * alone
     )
     values = [(name, change[name], name in own) for name in names]
     return _panel(title, bars(values, most=longest), note)

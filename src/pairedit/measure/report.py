@@ -21,7 +21,7 @@ from pairedit.measure.panels import panels
 from pairedit.measure.table import heads, table
 from pairedit.measure.tables import definitions, measured_table, missing, sliders_table
 from pairedit.runs.losses import Curve
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 PAIRS = 3  # shown of each edit
 
@@ -222,9 +222,9 @@ def _notes(result: Result) -> list[str]:
 
 
 def _unit(result: Result) -> float | None:
-    """Return the scale that is worth one pair, as it is said and noted, in two digits."""
+    """Return the scale that is worth one pair, as it is said."""
     unit = result.recommended
-    return None if unit is None else float(two_digits(unit.scale))
+    return None if unit is None else float(scale_text(unit.scale))
 
 
 def _sides(result: Result) -> list[list[Image.Image]]:

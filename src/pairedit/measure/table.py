@@ -16,7 +16,7 @@ from pairedit.measure.families import comparisons, families, silence, spread, va
 from pairedit.measure.intervals import Summary, at
 from pairedit.measure.measures import MEASURES
 from pairedit.measure.subject import Unit, too_few
-from pairedit.settings import two_digits
+from pairedit.settings import scale_text
 
 ABSENT = "–"
 OPEN = "…"  # nothing has read where it ends
@@ -60,8 +60,8 @@ def _over(column: Column, members: Sequence[Result]) -> str:
             [v for r in members if r.usable and (v := value_of(r, m)) is not None]
             for m in (measures.usable_from, measures.usable_to)
         )
-        end = two_digits(spread(ends)[0]) if len(ends) == len(members) else OPEN
-        return f"{two_digits(spread(starts)[0])} to {end}" if starts else ABSENT
+        end = scale_text(spread(ends)[0]) if len(ends) == len(members) else OPEN
+        return f"{scale_text(spread(starts)[0])} to {end}" if starts else ABSENT
     values = [v for r in members if (v := value_of(r, measured)) is not None]
     if not values:
         return ABSENT
@@ -217,14 +217,14 @@ def _usable(result: Result) -> str:
     if start is None or not result.usable:
         return ABSENT
     if end is None and result.seen.probe is None:
-        return f"{two_digits(start)} to {OPEN}"
-    return f"{two_digits(start)} to " + (f"{last:g}+" if end is None else two_digits(end))
+        return f"{scale_text(start)} to {OPEN}"
+    return f"{scale_text(start)} to " + (f"{last:g}+" if end is None else scale_text(end))
 
 
 def _written(measured: Measure, value: float) -> str:
     """Write one number of a measure."""
     if measured in measures.SCALES:
-        return two_digits(value)
+        return scale_text(value)
     return f"{value:.{measured.column.digits}f}"
 
 

@@ -12,7 +12,6 @@ from pairedit.measure.evidence import Evidence
 from pairedit.measure.intervals import at, crossing
 from pairedit.measure.picture import direction, place
 from pairedit.measure.subject import FEWEST
-from pairedit.settings import two_digits
 
 UNCHANGED = 0.05  # shares of the pairs' image distance: below, nothing changes
 UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is black to white
@@ -84,7 +83,7 @@ class Verdict:
         Args:
             lora: words that name it, with what else the command needs.
         """
-        larger = ",".join(two_digits(share * self.last) for share in (0, 1, 1.5, 2, 2.5))
+        larger = ",".join(f"{share * self.last:.2g}" for share in (0, 1, 1.5, 2, 2.5))
         text = SHORT if self.short else ADVICE[self.name]
         return text.format(larger=f"[{larger}]", lora=lora)
 

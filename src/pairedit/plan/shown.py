@@ -20,7 +20,6 @@ from pairedit.plan.parse import Wanted
 from pairedit.plan.recipe import shown_scales
 from pairedit.plan.usual import SHARES
 from pairedit.problems import Problems
-from pairedit.settings import two_digits
 
 Metadata = Mapping[str, Any]
 
@@ -85,4 +84,4 @@ def in_pairs(
 
 def shares_of(unit: float) -> tuple[float, ...]:
     """Return the scales that are worth shares of a pair, in two digits."""
-    return tuple(float(two_digits(share * unit)) for share in SHARES)
+    return tuple(float(f"{share * unit:.2g}") for share in SHARES)
