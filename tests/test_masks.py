@@ -164,5 +164,5 @@ def test_a_masked_photograph_on_the_command_line(command, lora, tmp_path):
     assert code == 1
     assert "has no effect; add edit=real" in err
     code, _, err = command("gen", "edit=real", f"image={other}", f"mask={mask}")
-    assert (code, "has no effect; no lora is given" in err) == (1, True)
+    assert (code, "has no effect, because no lora is given" in err) == (1, True)
     assert photo.exists()

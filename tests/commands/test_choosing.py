@@ -96,7 +96,7 @@ def test_the_order_is_that_of_the_change(monkeypatch, command, run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["overview=true"], "overview=true: expected one slider"),
+        (["overview=true"], "overview=true: has no effect"),
         (["overview=true", "snapshots=true", "lora=x.pt"], "expected one of them"),
         (["overview=true", "lora=x.pt", "scales=[0.2,0.4]"], "one scale beside 0"),
         (["overview=true", "lora=x.pt", "animate=true"], "makes no animation"),

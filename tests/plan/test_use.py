@@ -81,7 +81,7 @@ def test_plans_say_how_a_slider_is_used(name, lora, tiny_overrides):
 
 
 def test_without_a_slider_there_is_nothing_to_use(tiny_overrides):
-    with pytest.raises(ValueError, match="local=true: has no effect; no lora is given"):
+    with pytest.raises(ValueError, match="local=true: has no effect, because no lora is given"):
         plan_gen(composed("gen", "local=true", "skip=1", *tiny_overrides))
 
 
@@ -114,7 +114,7 @@ def test_what_has_no_meaning_with_flowedit_is_refused(lora, real):
     with pytest.raises(ValueError, match=r"iterations=3: has no effect; flowedit=true needs no"):
         plan_gen(composed("gen", *words, "iterations=3"))
     assert plan_gen(composed("gen", *words, "iterations=3", "flowedit=false"))
-    with pytest.raises(ValueError, match=r"flowedit=true: has no effect; no lora is given"):
+    with pytest.raises(ValueError, match=r"flowedit=true: has no effect, because no lora is given"):
         plan_gen(composed("gen", "flowedit=true", *real))
 
 

@@ -1,5 +1,7 @@
 """Own what helps to choose: the snapshots of a training, or one scale at many seeds.
 
+What needs a slider is refused where there is none.
+
 snapshots=true lora=RUN    a line for each snapshot, a column for each scale
 overview=true              scale 0 and one more of many seeds, ordered by how well it worked
 """
@@ -19,6 +21,7 @@ from pairedit.edits import RealImage
 from pairedit.files import expand_home
 from pairedit.lora.file import inspect_lora
 from pairedit.methods import SEMANTIC
+from pairedit.plan.keys import GenConfig
 from pairedit.plan.recipe import recipe_of
 from pairedit.plan.roles import checkpoint_step
 from pairedit.problems import Problems
@@ -26,6 +29,11 @@ from pairedit.runs.folder import CHECKPOINTS, STATE
 
 SEEDS = {"start": 0, "count": 24}  # of an overview
 FIRST = [0]  # of snapshots
+# Keys that say how a slider is rendered. Not `skip`: a photograph has one without a slider, too.
+NEEDING = (
+    *("scales", "grid", "snapshots", "overview", "local", "schedule", "flowedit", "calibrated"),
+    *("mask", "animate", "differences"),
+)
 SNAPSHOT = re.compile(rf"{SEMANTIC}-(\d{{6,}})\.safetensors")
 
 
@@ -37,6 +45,30 @@ class Choosing:
     scales: Any
     seeds: Any
     snapshots: Mapping[int, Path]  # by step; empty for other renderings
+
+
+def check_slider(config: DictConfig, problems: Problems, notes: list[str]) -> None:
+    """Note all keys that have no effect without a slider, where there is none.
+
+    They are set aside, so that the rest can be checked.
+    """
+    if config.lora is not None:
+        return
+    given = [key for key in NEEDING if config[key] != getattr(GenConfig, key)]
+    shown = [f"{key}={_typed(config[key])}" for key in given]
+    have = "has" if len(given) == 1 else "have"
+    problems.expect(
+        not given, f"{', '.join(shown)}: {have} no effect, because no lora is given; add lora=PATH"
+    )
+    for key in given:
+        config[key] = getattr(GenConfig, key)
+    if config.skip != "auto" and config.image is None and config.again is None:
+        notes.append(f"skip={config.skip}: has no effect, because no lora is given")
+
+
+def _typed(value: Any) -> str:
+    """Write a value as it is typed."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def choose(config: DictConfig, edit: Any, problems: Problems) -> Choosing:

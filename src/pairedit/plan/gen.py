@@ -17,7 +17,7 @@ from pairedit.measure.subject import Subject
 from pairedit.methods import CONTENT, SEMANTIC
 from pairedit.plan.again import Batch, read_batch
 from pairedit.plan.build import build
-from pairedit.plan.choosing import choose
+from pairedit.plan.choosing import check_slider, choose
 from pairedit.plan.eval import subject
 from pairedit.plan.keys import GenConfig
 from pairedit.plan.model import (
@@ -76,12 +76,15 @@ def plan_gen(config: DictConfig) -> GenPlan:
         ValueError: lists every problem.
     """
     problems = Problems()
+    notes: list[str] = []
     check_keys(config, GenConfig, problems)
     model = build_model(config, problems)
     edit = problems.attempt(lambda: build(config.edit, "edit", Edit))
     sizing = problems.attempt(lambda: sizing_of(config, model))
     rendering = problems.attempt(lambda: rendering_of(config, model, sizing))
     hardware, changes = build_hardware(config, problems)
+    edit, photos = read_photos(config, edit, problems)
+    check_slider(config, problems, notes)
     choosing = choose(config, edit, problems)
     sliders = (
         problems.attempt(lambda: parse_sliders(choosing.lora, choosing.scales, config.grid)) or []
@@ -91,8 +94,6 @@ def plan_gen(config: DictConfig) -> GenPlan:
         problems.expect(is_skip(skip, steps), f"lora: skip={skip}: expected {skips(steps)}")
     columns = len(sliders[0].scales) if sliders else 1
     _check_film(config, columns, problems)
-    edit, photos = read_photos(config, edit, problems)
-    notes: list[str] = []
     masks = _masks(config, [path for path, _ in photos], notes, problems)
     contents = [content for _, content in photos if content]
     paths = [slider.path for slider in sliders]

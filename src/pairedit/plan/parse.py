@@ -71,9 +71,8 @@ def parse_sliders(lora: Any, scales: Sequence[float] | None, grid: bool = False)
         if wrong or not len(scales):
             named = f", not {', '.join(wrong)}" if wrong else ""
             raise ValueError(f"scales={list(scales)}: expected at least one finite number{named}")
-        if all(entry.scales for entry in read):
-            reason = "every LoRA has its own" if read else "no lora is given"
-            raise ValueError(f"scales={list(scales)}: has no effect; {reason}")
+        if read and all(entry.scales for entry in read):
+            raise ValueError(f"scales={list(scales)}: has no effect; every LoRA has its own")
     common = tuple(map(float, scales or (GRID_SCALES if grid else DEFAULT_SCALES)))
     usual = {"scales": common, "usual": scales is None}
     filled = [entry if entry.scales else replace(entry, **usual) for entry in read]

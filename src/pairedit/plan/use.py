@@ -78,13 +78,6 @@ def uses_of(
     problems: Problems,
 ) -> list[Use]:
     """Settle how each slider is used; none where the keys mean nothing."""
-    needing = {"local": AUTO, "schedule": AUTO, "flowedit": AUTO, "calibrated": False, "mask": None}
-    for key, default in needing.items():
-        value = str(config[key]).lower() if isinstance(config[key], bool) else config[key]
-        problems.expect(
-            bool(headers) or config[key] == default,
-            f"{key}={value}: has no effect; no lora is given",
-        )
     if not check_use(config.local, config.schedule, config.flowedit, problems):
         return []
     run = AUTO if config.skip == AUTO else None  # a skip for the whole run is no slider's own
