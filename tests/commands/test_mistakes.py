@@ -17,6 +17,7 @@ from tiny import write_pairs
 
 # How many problems are named, where it is not one.
 SEVERAL = {
+    "a mistyped edit": 2,  # and no image is named
     "no dataset": 2,
     "no number inside a group": 2,
     "bad pairs": 2,

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.files import CONF
 from pairedit.plan.options import searching
+from pairedit.plan.synonyms import option_meant, words_meant
 from pairedit.plan.wording import describe, describe_composition, name_comma
 from pairedit.problems import ITEM, Problems
 from pairedit.runs.words import key_of
@@ -71,14 +72,7 @@ def compose_problems(
                     # Hydra itself stumbles over some of these.
                     found.append(f"{single}: expected the name of an option")
                     continue
-                try:
-                    composed([*choices, single])
-                except (HydraException, OmegaConfBaseException, ValueError) as wrong:
-                    found.append(describe_composition(wrong, single, name))
-                except AttributeError:
-                    found.append(f"{single}: cannot be set together with the others")
-                except Exception:  # a word of a shape that Hydra never thought of
-                    found.append(f"{single}: cannot be read; expected key=value")
+                found += composed.problems_with(single, choices)
             problems.extend(found)
             if not found and len(singles) == 1:
                 good.append(override)
@@ -86,19 +80,45 @@ def compose_problems(
                 choices.append(singles[0])
         if not problems:
             return None
-        refused = {key_of(word) for word in arguments.overrides} - {key_of(word) for word in good}
-        if refused & DECISIVE:
+        lost = {key_of(word) for word in arguments.overrides if word not in good}
+        for word in [word for word in arguments.overrides if word not in good]:
+            # It is judged as what it probably meant.
+            meant = _meant(word, [CONF, *own], good, name)
+            problems += (wrong := [p for one in meant for p in composed.problems_with(one, good)])
+            if meant and not wrong:
+                good += meant
+                lost.discard(key_of(word))
+        if lost & DECISIVE:
             return Problems(dict.fromkeys(problems)).text(of="the command")
         try:
             check(composed(good))
         except (HydraException, OmegaConfBaseException):
             pass  # The remaining overrides only make sense together with the refused ones.
         except (ValueError, OSError) as wrong:
-            head, *rest = describe(wrong).split(ITEM)
+            lines = describe(wrong).split(ITEM)
+            lines = lines[1:] if lines[0].endswith("with the configuration:") else lines
             # What names a refused key may only be missing.
-            doubtful = [rf"(?<![\w.]){re.escape(key)}(?![\w.])" for key in refused]
-            problems += [p for p in rest or [head] if not any(re.search(d, p) for d in doubtful)]
+            doubtful = [rf"(?<![\w.]){re.escape(key)}(?![\w.])" for key in lost]
+            problems += [p for p in lines if not any(re.search(d, p) for d in doubtful)]
     return Problems(dict.fromkeys(problems)).text(of="the command")
+
+
+def _meant(word: str, folders: Sequence[Path], good: Sequence[str], command: str) -> list[str]:
+    """Write what a refused word probably meant; nothing where nobody knows.
+
+    Args:
+        word: cannot be composed.
+        folders: with the options of each group.
+        good: words whose keys are not set again.
+        command: train, gen, eval, export or studio.
+    """
+    key, _, value = word.partition("=")
+    if not value or "," in value:
+        return []
+    options = [path.stem for folder in folders for path in (folder / key).glob("*.yaml")]
+    meant = option_meant(key, value, options) if options else words_meant(key, value, command)
+    given = {key_of(word) for word in good}
+    return [word for word in meant if key_of(word) not in given]
 
 
 class Compositions:
@@ -123,6 +143,18 @@ class Compositions:
         config = pickle.loads(self._merged[chosen])  # a sixth of the time of a deep copy
         ConfigLoaderImpl._apply_overrides_to_config(keys, config)
         return config
+
+    def problems_with(self, word: str, others: Sequence[str]) -> list[str]:
+        """Say why a word cannot be composed beside others; nothing where it can."""
+        try:
+            self([*others, word])
+        except (HydraException, OmegaConfBaseException, ValueError) as wrong:
+            return [describe_composition(wrong, word, self._name)]
+        except AttributeError:
+            return [f"{word}: cannot be set together with the others"]
+        except Exception:  # a word of a shape that Hydra never thought of
+            return [f"{word}: cannot be read; expected key=value"]
+        return []
 
     def _sets_akey_of(self, override: Override) -> bool:
         """Say whether an override takes no part in choosing and merging files."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import typing
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from pairedit.files import CONF
+from pairedit.files import CONF, locate
 from pairedit.plan.keys import (
     EvalConfig,
     ExportConfig,
@@ -151,12 +152,33 @@ def meant(key: str, value: str | None, command: str) -> str | None:
     Returns:
         Words for a shell, such as `learning_rate=1e-4`.
     """
+    if value is not None:
+        return " ".join(map(shell, words_meant(key, value, command))) or None
     found = _ours(key, command)
-    if found is None:
-        return None
-    if value is None:
-        return found if found != "seeds:count" else "seeds"
-    return " ".join(shell(word) for word in written(found, value, command))
+    return found if found != "seeds:count" else "seeds"
+
+
+def words_meant(key: str, value: str, command: str) -> list[str]:
+    """Return the words of `meant`; none where nobody knows."""
+    found = _ours(key, command)
+    return [] if found is None else written(found, value, command)
+
+
+def option_meant(group: str, choice: str, options: Iterable[str]) -> list[str]:
+    """Return the words that choose what a wrong option of a group was probably meant to be.
+
+    Args:
+        group: such as dataset; a folder of pairs may have been named in its place.
+        choice: as typed.
+        options: of the group.
+
+    Returns:
+        One word, or two for a folder; none where nobody knows.
+    """
+    near = nearest(choice, options)
+    if group == "dataset" and (near is None or locate(choice).is_dir()):
+        return written("pairs", choice, "train")
+    return [] if near is None else [f"{group}={near}"]
 
 
 def why_not(key: str, command: str) -> str | None:
@@ -211,7 +233,8 @@ def _ours(key: str, command: str) -> str | None:
         grouped = command == "train" and ours in ("lora", "sweep")
         if name in theirs.split() and ours in known and not grouped:
             return ours
-    return nearest(key, known)
+    # A group is no key of itself: method is not meant by method.beta.
+    return nearest(key, [one for one in known if "." in one or "." not in key])
 
 
 def _plain(key: str) -> str:

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from pairedit.files import CONF
 from pairedit.plan.build import WANTED, reason
-from pairedit.plan.synonyms import THEIRS, TRUNKS, keys_of, kind_of, meant, why_not
+from pairedit.plan.synonyms import THEIRS, TRUNKS, keys_of, kind_of, meant, option_meant, why_not
 from pairedit.problems import ITEM, did_you_mean
 from pairedit.runs.words import as_one_text, double_quoted, key_of, line, shell
 
@@ -155,6 +155,8 @@ def _no_option(group: str, choice: str, options: list[str]) -> str:
     if group.startswith("hydra/sweeper"):
         return f"{group}={choice}: not installed; pip install 'pairedit[tune]'"
     there = f"there is {', '.join(sorted(options))}{did_you_mean(choice, options)}"
+    if len(folder := option_meant(group, choice, options)) > 1:
+        there += f"; for a folder of pairs write {' '.join(map(shell, folder))}"
     return f"{group}={choice}: no such option; {there}"
 
 
