@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pairedit.files import locate
+from pairedit.lora.file import annotate_lora
 from pairedit.plan.options import composed
+from pairedit.studio.markup import row
 from pairedit.studio.rows import Asked, Rows, Slider, finer, positions_of, slider_at
 
 
@@ -32,7 +34,7 @@ class Hand:
 def slider(tmp_path):
     path = tmp_path / "a b.safetensors"
     path.write_bytes(b"x")
-    return Slider(path=path, label="age", unit=0.6)
+    return Slider(path=path, label="age", unit=0.6, strength=0.6)
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_what_can_be_dragged_is_rendered_first(slider):
     assert early.positions == (0.0, 1.0)
     assert late.positions == (-1.0, -0.5, 0.0, 0.5, 1.5, 2.0)  # measured against the original
     assert {*early.positions, *late.positions} == {*asked.positions}
-    raw = Asked(sliders=(replace(slider, unit=None),)).first
+    raw = Asked(sliders=(replace(slider, unit=None, strength=0.4),)).first
     assert raw.stages[0].positions == (0.0, 0.4)
     # Two positions of each slider cross to four; the whole pad has these again.
     pad = Asked(sliders=(slider, slider)).first
@@ -92,11 +94,23 @@ def test_nothing_is_finer_than_all():
     assert finer([0.0, 1.0], 5) == (0.0, 0.25, 0.5, 0.75)
 
 
-def test_a_slider_that_nobody_measured_has_scales_of_its_own(rows, slider):
-    raw = Slider(path=slider.path, label="x", unit=None)
+def test_a_slider_that_nobody_measured_begins_at_the_guess_of_its_file(lora):
+    for shown, start, positions in (
+        ([-0.2, 0.0, 0.2, 0.4, 0.6], 0.4, (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)),
+        ([-0.5, 0.0, 0.5, 1.0, 1.5], 1.0, (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)),
+        ([0.5, 0.0, 0.5, 0.0, 0.5], 0.4, (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)),  # from anybody
+    ):
+        annotate_lora(lora.path, shown=shown)
+        asked = Asked(sliders=(slider_at(lora.path, "x"),)).first
+        assert (asked.calibrated, asked.start, asked.positions) == (False, start, positions)
+    assert "was not calibrated, so it begins at a guess" in row("play", asked, [])
+
+
+def test_two_sliders_have_scales_unless_both_are_measured(rows, slider):
+    raw = Slider(path=slider.path, label="x", unit=None, strength=0.4)
     asked = Asked(sliders=(slider, raw)).first
     assert not asked.calibrated
-    assert asked.positions == (-0.2, 0.0, 0.2, 0.4, 0.6)
+    assert asked.positions == (-0.3, 0.0, 0.3, 0.6, 0.9)
     keys = rows._gen(asked)
     assert keys["grid"] is True
     assert "calibrated" not in keys

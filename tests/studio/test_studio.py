@@ -35,7 +35,7 @@ def studio(tmp_path):
 def slider(tmp_path):
     path = tmp_path / "age.safetensors"
     path.write_bytes(b"x")
-    return Slider(path=path, label="age", unit=0.6)
+    return Slider(path=path, label="age", unit=0.6, strength=0.6)
 
 
 def test_a_person_that_nobody_waits_for_any_more_is_not_rendered(studio, slider):

@@ -95,8 +95,9 @@ def recipe_of(metadata: Mapping[str, Any]) -> Recipe:
 def shown_scales(metadata: Mapping[str, Any]) -> tuple[float, ...] | None:
     """Return the scales that a file notes as those of its preview; it may come from anybody."""
     scales = metadata.get(SHOWN)
-    fits = isinstance(scales, list) and len(scales) == len(DEFAULT_SCALES)
-    return tuple(map(float, scales)) if fits and all(map(is_number, scales)) else None
+    whole = isinstance(scales, list) and len(scales) == len(DEFAULT_SCALES)
+    rise = whole and all(map(is_number, scales)) and scales == sorted(set(scales))
+    return tuple(map(float, scales)) if rise and scales[GUESS] > 0 else None
 
 
 def _sure(known: Mapping[str, Any]) -> str:

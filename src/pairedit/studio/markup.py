@@ -10,6 +10,7 @@ from urllib.parse import quote
 from pairedit.studio.rows import Asked, Picture
 
 PEOPLE = "play"  # the key of rows that have a next person
+UNKNOWN = "LoRA scale: the slider was not calibrated, so it begins at a guess"
 ROUTE = "gradio_api/file="
 
 
@@ -47,7 +48,7 @@ def _axis(asked: Asked, k: int) -> dict[str, object]:
         ticks += [(1, "as in the pairs"), (2, "twice"), (-1, "opposite")]
         note, words = "1 is as much as the pairs show", "times as much as the pairs show"
     else:
-        note, words = "LoRA scale: nobody has measured what one pair is worth", "as LoRA scale"
+        note, words = UNKNOWN, "as LoRA scale"
     return {
         "label": label,
         "note": note,

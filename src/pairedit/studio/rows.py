@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -19,14 +18,14 @@ from typing import Any
 
 from pairedit.lora.file import inspect_lora
 from pairedit.plan.parse import is_number
+from pairedit.plan.recipe import recipe_of
 from pairedit.runs.words import line, listed, quoted, quoted_path
 from pairedit.studio import shipped
 from pairedit.studio.hand import Hand
 from pairedit.studio.shipped import ASKED, NOTES
 from pairedit.studio.tidying import use
 
-PAIRS = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # positions in pairs' worth
-SCALES = (-0.4, -0.2, 0.0, 0.2, 0.4, 0.6, 0.8)  # of a slider that nobody has measured
+SHARES = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # positions, in what is looked at first
 CROSSED = 4  # of these on each side of a pad, from the second on
 FINER = 3  # pictures between two neighbours
 
@@ -38,6 +37,7 @@ class Slider:
     path: Path
     label: str
     unit: float | None  # scale that is worth one pair
+    strength: float  # that scale, or where nobody has measured it the one to begin with
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,13 @@ class Asked:
     @property
     def first(self) -> Asked:
         """Return the same with the positions that are rendered first."""
-        positions = PAIRS if self.calibrated else SCALES
+        positions = tuple(float(f"{share * self.start:.2g}") for share in SHARES)
         return replace(self, positions=positions[1 : 1 + CROSSED + 1] if self.is_pad else positions)
 
     @property
     def start(self) -> float:
-        """Return the position that is looked at first."""
-        return 1.0 if self.calibrated else 0.4
+        """Return the position that is looked at first: a pair's worth, or a scale."""
+        return 1.0 if self.calibrated else max(slider.strength for slider in self.sliders)
 
     @property
     def stages(self) -> tuple[Asked, ...]:
@@ -103,10 +103,8 @@ def slider_at(path: Path, label: str) -> Slider:
     Raises:
         ValueError: it cannot be read.
     """
-    known = inspect_lora(path).get("calibration")
-    unit = known.get("scale") if isinstance(known, Mapping) else None
-    good = is_number(unit) and unit > 0 and math.isfinite(unit)
-    return Slider(path=path, label=label, unit=float(unit) if good else None)
+    recipe = recipe_of(inspect_lora(path))
+    return Slider(path=path, label=label, unit=recipe.scale, strength=recipe.strength)
 
 
 class Rows:
