@@ -8,6 +8,7 @@ import yaml
 
 from pairedit.bases.known import USUAL
 from pairedit.lora.file import read_lora
+from pairedit.runs.folder import REPORT, SHOWN
 from tiny import assert_same_edit
 
 PLAIN = ("preview=false", "report=false", "learning_rate=0.01", "latents=sample")
@@ -156,12 +157,21 @@ def test_a_longer_training_that_breaks_goes_on_as_well(
     command, train_disc, finished, tmp_path, monkeypatch
 ):
     assert train_disc(tmp_path / "long", *PLAIN, "steps=7")[0] == 0
+    shown = {name: finished / "disc" / name for name in SHOWN}
+    for name in ("preview.png", "report.json", REPORT):
+        shown[name].write_bytes(b"of four steps")
+    old = {name: path.read_bytes() for name, path in shown.items()}
     with monkeypatch.context() as broken:
         broken.setattr(torch.optim.AdamW, "step", lambda *_, **__: 1 / 0)
-        assert command("train", f"resume={finished}", "steps=7")[0] == 1
+        code, out, _ = command("train", f"resume={finished}", "steps=7")
+    assert (code, "the files of step 4 stay until step 7 is done" in out) == (1, True)
+    assert {name: path.read_bytes() for name, path in shown.items()} == old
     # The folder remembers that more was asked for.
     code, out, err = command("train", f"resume={finished}")
     assert (code, err) == (0, "")
     assert "disc: goes on after step 4 of 7" in out
     for role in ROLES:
         assert payloads(finished)[role].sha256 == payloads(tmp_path / "long")[role].sha256
+    # Those of four steps do not stand beside the LoRA of seven.
+    assert [name for name, path in shown.items() if path.exists()] == ["loss.png"]
+    assert shown["loss.png"].read_bytes() == (tmp_path / "long/disc/loss.png").read_bytes()

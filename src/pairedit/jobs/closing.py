@@ -39,6 +39,7 @@ from pairedit.plan.shown import shares_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted
 from pairedit.plan.usual import DEFAULT_SCALES, FURTHER_SCALES
+from pairedit.runs.folder import REPORT
 from pairedit.runs.losses import read_losses
 from pairedit.runs.tracking import Run
 from pairedit.runs.words import shell
@@ -48,7 +49,6 @@ from pairedit.settings import scale_text
 log = logging.getLogger(__name__)
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-REPORT = "report.html"
 MATCH = 0.5  # share of a pair's worth at which what else moves is told, as by `check_slider`
 
 

@@ -29,7 +29,7 @@ from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
-from pairedit.runs.folder import CHECKPOINTS, begin, check_state
+from pairedit.runs.folder import CHECKPOINTS, REPORT, begin, check_state
 from pairedit.runs.lock import locked
 from pairedit.runs.looking import Asking
 from pairedit.runs.settling import PATIENCE, Gauge
@@ -89,7 +89,7 @@ def run_training(
         if plan.report and plan.method.learns_from is Pair:
             closing.say_scale(name, path, words)
     for name in trained:
-        if (path := folder / name / closing.REPORT).exists():
+        if (path := folder / name / REPORT).exists():
             log.info("%s: report: %s", name, path.resolve())
     return trained
 
@@ -105,7 +105,7 @@ def _train_one(
     name = folder.name
     files = _finished(plan, folder) if plan.resume else None
     wanted = {"loss.png": True, "preview.png": plan.preview, "report.json": plan.report}
-    wanted[closing.REPORT] = plan.report and plan.method.learns_from is not Single
+    wanted[REPORT] = plan.report and plan.method.learns_from is not Single
     if files and all((folder / left).exists() for left, asked in wanted.items() if asked):
         log.info("%s: finished already", name)
         return files[plan.method.roles[-1]]
@@ -273,9 +273,7 @@ def _finished(plan: TrainPlan, folder: Path) -> dict[str, Path] | None:
     end = min(_planned(inspect_lora(path, plan.model.names), steps) for path in files.values())
     if end < steps:
         check_state(folder, end, steps)
-        # They show the end that was, and their presence would say that all has been done.
-        for name in ("loss.png", "preview.png", "report.json", closing.REPORT):
-            (folder / name).unlink(missing_ok=True)
+        log.info("%s: the files of step %d stay until step %d is done", folder.name, end, steps)
         return None
     remove_checkpoints(folder / CHECKPOINTS)
     return files

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 STATE = "state"  # of a training that has ended, to go on from
+REPORT = "report.html"
+SHOWN = ("loss.png", "preview.png", "report.json", REPORT)  # what shows a training that has ended
 PATHS = ("pairs", "images", "init", "path", "folder")  # last parts of keys that hold one
 # What a folder holds, by a key that only its command's configuration has.
 KINDS = {"datasets": "a training", "edit": "a rendering", "readers": "an evaluation"}

@@ -21,7 +21,7 @@ from pairedit.runs.checkpoints import (
     write_checkpoint,
 )
 from pairedit.runs.divergence import WINDOW, LossWatch, calmer
-from pairedit.runs.folder import CHECKPOINTS, STATE
+from pairedit.runs.folder import CHECKPOINTS, SHOWN, STATE
 from pairedit.runs.looking import Looking
 from pairedit.runs.settling import Settling
 from pairedit.runs.state import State
@@ -72,6 +72,7 @@ class Progress:
         """
         self.name, self.settings, self.state, self.run = name, settings, state, run
         self._checkpoints, self._end = folder / CHECKPOINTS, folder / STATE
+        self._shown = [folder / name for name in SHOWN]
         if settling:
             about = {**about, "settings": {**about["settings"], "stop": settling.gauge.name}}
         self._save, self._about, self._stopping, self._delayed = save, about, stopping, delayed
@@ -190,10 +191,16 @@ class Progress:
             raise Stopped(self._stopping.pending, f"after step {step} of {settings.steps}")
 
     def finish(self) -> dict[str, Path]:
-        """Write the final LoRA files, by role; of checkpoints the last state alone is kept."""
+        """Write the final LoRA files, by role; of checkpoints the last state alone is kept.
+
+        What shows the LoRA files that were there before is removed.
+        """
         if self.settings.save_every:
             # First: a training whose files are there has come to its end.
             write_checkpoint(self._end, self._checkpoint(self._reached), kept=1)
+        # Of a shorter training. They go before its LoRAs do: nothing shows another than is there.
+        for path in self._shown:
+            path.unlink(missing_ok=True)
         paths = self._save(self._reached, "", self._ended)
         remove_checkpoints(self._checkpoints)
         return paths
