@@ -216,7 +216,7 @@ def _command(name: str, task: Task, check: Callable[..., object]) -> None:
         finally:
             if not full:
                 del os.environ[FULL]
-            leftovers.clear(begun=bool(jobs.launch))
+            leftovers.clear(begun=bool(jobs.launch), failed=bool(jobs.failures))
     except Stopped as stopped:
         logging.getLogger("torch").setLevel(logging.WARNING)  # half imported, it lists its caches
         sys.stderr.write(f"{stopped}\n")

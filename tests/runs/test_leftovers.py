@@ -1,7 +1,11 @@
 """A command that is refused leaves nothing behind, and what was there before stays."""
 
+import shutil
+import sys
+
 import pytest
 
+from pairedit import cli
 from pairedit.runs import leftovers
 
 
@@ -66,3 +70,18 @@ def test_a_refused_sweep_leaves_what_another_one_wrote(command, tmp_path):
     assert command("train", "-m", "steps=0,-1", "hydra.sweep.dir=sweep")[0] == 1
     assert sorted(path.name for path in sweep.iterdir()) == ["jobs.yaml", "multirun.yaml"]
     assert {path.read_text() for path in sweep.iterdir()} == {"{}\n"}
+
+
+@pytest.mark.parametrize("words", [[], ["resume=auto"]])
+def test_a_training_whose_model_cannot_be_read_leaves_nothing(
+    tiny_flux_folder, tiny_overrides, tmp_path, monkeypatch, capfd, words
+):
+    torn = shutil.copytree(tiny_flux_folder, tmp_path / "torn")
+    (weights,) = (torn / "vae").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-64])
+    words += [*tiny_overrides, f"model.path={torn}", f"hydra.run.dir={tmp_path / 'run'}"]
+    monkeypatch.setattr(sys, "argv", ["pairedit-train", "steps=1", *words])
+    with pytest.raises(SystemExit):
+        cli.train()
+    assert f"model.path={torn}: not a readable FLUX model" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -16,7 +16,7 @@ from torch import Tensor
 from pairedit.bases.base import Base
 from pairedit.files import locate
 from pairedit.jobs.noting import calibrate, settle, worth
-from pairedit.jobs.opening import open_model
+from pairedit.jobs.opening import open_for
 from pairedit.jobs.sheets import side_by_side
 from pairedit.lora.file import LoraFile
 from pairedit.measure import measures
@@ -55,9 +55,7 @@ class Bench:
     def base(self) -> Base:
         """Return the model, without LoRAs."""
         plan = self.plan
-        return self._given or open_model(
-            plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes
-        )
+        return self._given or open_for(plan)
 
     @cached_property
     def readers(self) -> tuple[Mapping[str, Instrument], Mapping[str, str]]:

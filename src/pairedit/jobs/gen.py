@@ -20,7 +20,7 @@ from pairedit.data.shapes import Sizing, frame_of, loss
 from pairedit.edits import Photo
 from pairedit.files import write_yaml
 from pairedit.jobs.choosing import show_overview
-from pairedit.jobs.opening import at_work, open_model, read_part
+from pairedit.jobs.opening import at_work, open_for, read_part
 from pairedit.pictures.lanes import Look, draw_grid, draw_sheet, draw_snapshots, lanes_of
 from pairedit.pictures.metadata import metadata
 from pairedit.pictures.pairs import band_of
@@ -154,7 +154,7 @@ def _render(
     """Render the images of a plan; see `run_sampling`."""
     asked = plan.prompts.values() if isinstance(plan.prompts, Mapping) else plan.prompts
     known = list(dict.fromkeys(asked))
-    base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    base = open_for(plan)
     settings = {
         "model": plan.model.name,
         "model_path": plan.model.path,

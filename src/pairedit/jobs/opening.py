@@ -17,6 +17,7 @@ from pairedit.machine.hardware import Hardware
 from pairedit.methods import SEMANTIC
 from pairedit.plan.model import Plan
 from pairedit.plan.roles import checkpoint_step
+from pairedit.plan.train import TrainPlan
 from pairedit.problems import keyed
 from pairedit.runs.checkpoints import parse_checkpoint
 from pairedit.runs.folder import check_kind
@@ -74,3 +75,20 @@ def open_model(
     chosen = make_accelerator("cpu" if hardware.name == "cpu" else device).device.type
     with keyed({"path": "model.path"}):
         return model.load(device=chosen, hardware=hardware, changes=changes)
+
+
+def open_for(plan: Plan) -> Base:
+    """Load the base model of a plan; see `open_model`."""
+    return open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+
+
+def look_over(plan: TrainPlan) -> None:
+    """Read the LoRAs that a training starts from, then load its model, which is kept for it.
+
+    Raises:
+        ValueError: one of them cannot be read.
+    """
+    for files in plan.init.values():
+        for role, path in files.items():
+            read_part(path, plan.model, role)
+    open_for(plan)

@@ -17,7 +17,7 @@ from pairedit.data.shapes import Sizing, counted, frame_of, loss
 from pairedit.files import locate
 from pairedit.jobs import closing
 from pairedit.jobs.looking import look_at, show_losses
-from pairedit.jobs.opening import open_model, read_part
+from pairedit.jobs.opening import look_over, open_for, read_part
 from pairedit.lora.file import LoraFile, inspect_lora
 from pairedit.machine.devices import memory_advice
 from pairedit.measure.choice import Choice, by_pairs
@@ -29,7 +29,7 @@ from pairedit.plan.eval import attribute_of
 from pairedit.plan.train import TrainPlan
 from pairedit.plan.use import noted
 from pairedit.runs.checkpoints import has_checkpoints, remove_checkpoints
-from pairedit.runs.folder import CHECKPOINTS, REPORT, begin, check_state
+from pairedit.runs.folder import CHECKPOINTS, REPORT, begin, check_begin, check_state
 from pairedit.runs.lock import locked
 from pairedit.runs.looking import Asking
 from pairedit.runs.settling import PATIENCE, Gauge
@@ -69,10 +69,12 @@ def run_training(
         ValueError: another process works in the folder, or what is there is of another run.
         MemoryError: says which keys need less.
     """
+    asked = {"names": plan.pairs, "resolved": plan.resolved, "resume": plan.resume}
+    if check_begin(folder, **asked) is None:
+        with memory_advice(_less_memory(plan), plan.hardware):
+            look_over(plan)  # before anything is written: without a model no run begins
     with locked(folder):
-        resolved = begin(
-            folder, names=plan.pairs, resolved=plan.resolved, words=words, resume=plan.resume
-        )
+        resolved = begin(folder, **asked, words=words)
         plan = replace(plan, resolved=resolved, words=words)
         for note in plan.notes:
             log.warning("%s", note)
@@ -111,7 +113,7 @@ def _train_one(
         return files[plan.method.roles[-1]]
     # Before the model: a bad LoRA is refused at once.
     init = {role: read_part(path, plan.model, role) for role, path in plan.init[name].items()}
-    base = open_model(plan.model, device=plan.device, hardware=plan.hardware, changes=plan.changes)
+    base = open_for(plan)
     title = f"{plan.method_name}-{name}"
     run: Run = Several(
         [
