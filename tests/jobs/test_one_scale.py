@@ -57,7 +57,7 @@ def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
     noted = inspect_lora(lora)["calibration"]
     assert (noted["scale"], noted["people"], "error" in noted) == (1.4, 1, False)
     report = lora.with_name("report.html").read_text(encoding="utf-8")
-    assert "scale 1.4 changes as much as the pairs differ (one person, no interval)" in report
+    assert "Scale 1.4 changes as much as the pairs differ (one person, no interval)" in report
     assert ">one pair</span>" in report
     told, (program, *words) = last_command(out)
     assert told == "scale 1.4 is worth one pair (one person, no interval)"

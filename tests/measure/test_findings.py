@@ -12,7 +12,7 @@ def test_of_an_edit_that_no_reader_knows_nothing_is_guessed(tmp_path):
     assert (result.seen.attribute, result.verdict.name) == (None, "works")
     does, besides = found([result])
     assert does.startswith("It changes the pictures in the direction of its pairs from scale 0.05")
-    assert "as the pictures themselves tell; scale 0.5 is worth one pair" in does
+    assert "as the pictures themselves tell. Scale 0.5 is worth one pair" in does
     assert "people stay who they are" not in does
     assert besides == (
         "What else moves, and whether people stay who they are, is not known (attribute=none: no "

@@ -90,9 +90,9 @@ def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
 def test_it_opens_with_what_was_found(written, pairs):
     found = words(written({"age": [slider(pairs, moves=(0.4, 0.28))]}))
     assert found == (
-        "Works. It changes age as its pairs do from scale 0.051 on; scale 0.5 is worth one pair "
-        "± 0 % (4 people); "
-        "people stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
+        "Works. It changes age as its pairs do from scale 0.051 on. Scale 0.5 is worth one pair "
+        "± 0 % (4 people). "
+        "People stay who they are up to scale 0.8, the largest that was tried. At scale 0.25, "
         "where it is worth 50 % of a pair, smile (+7 %) also moves, in % of the range; nothing "
         "else moves by more than 5 %."
     )
@@ -102,11 +102,11 @@ def test_it_opens_with_what_was_found(written, pairs):
 
 def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
     text = written({"age": [slider(pairs, unit=Unit(scale=0.4, error=0.12, people=5))]})
-    noted = "scale 0.4 is worth one pair ± 12 % (5 people), as its file notes"
+    noted = "Scale 0.4 is worth one pair ± 12 % (5 people), as its file notes"
     assert noted in words(text)
     assert (
-        "Use scale 0.4 (calibrated=true takes it for one pair); for the people on this page it is "
-        "0.5 ± 0 % (4 people), because other people were read, and people differ"
+        "Use scale 0.4 (calibrated=true takes it for one pair). It was found on other people. For "
+        "the people on this page it is 0.5 ± 0 % (4 people), because people differ"
     ) in words(text)
     assert "<b>0.4 = one pair</b>" in text
     assert float(Page(text).ranges[0]["value"]) == 0.4
@@ -115,7 +115,7 @@ def test_what_the_file_notes_of_other_people_is_said_and_marked(written, pairs):
 def test_one_person_has_no_interval(written, pairs):
     text = written({"age": [slider(pairs, lanes=1, unit=Unit(scale=0.4, error=0.1, people=3))]})
     found = words(text)
-    assert "for the person on this page it is 0.5 (one person, no interval), because" in found
+    assert "For the person on this page it is 0.5 (one person, no interval), because" in found
     assert "class='band" not in text, "no line stands for an interval"
     assert "<figcaption>pairs&#x27; worth of change; one person, no interval" in text
     assert "<td data-head='one pair at'>0.5 (one person, no interval)</td>" in text
@@ -123,7 +123,7 @@ def test_one_person_has_no_interval(written, pairs):
     assert "There are no intervals of so few people (1)." in text
     few = written({"age": [slider(pairs, lanes=3)]})
     assert "class='band" not in few
-    assert "scale 0.5 is worth one pair (3 people, no interval)" in words(few)
+    assert "Scale 0.5 is worth one pair (3 people, no interval)" in words(few)
     assert "<td data-head='one pair at'>0.5 (3 people, no interval)</td>" in few
     many = written({"age": [slider(pairs, lanes=4)]})
     assert "class='band" in many
@@ -133,12 +133,12 @@ def test_one_person_has_no_interval(written, pairs):
 def test_people_who_do_not_get_to_the_noted_scale_are_said_to(written, pairs):
     weak = slider(pairs, moves=(0.2, 0.0), unit=Unit(scale=0.4, error=0.1, people=3))
     found = words(written({"age": [weak]}))
-    assert "; the people on this page do not get to one pair" in found
+    assert "It was found on other people. Those on this page do not get to one pair" in found
 
 
 def test_a_scale_of_finished_pictures_says_so(written, pairs):
     text = words(written({"age": [slider(pairs, flowedit=True)]}))
-    assert "scale 0.5 on the finished picture is worth one pair ± 0 % (4 people)" in text
+    assert "Scale 0.5 on the finished picture is worth one pair ± 0 % (4 people)" in text
 
 
 def test_few_people_are_shown_large():
@@ -163,7 +163,7 @@ def test_what_was_guessed_is_said(written, pairs):
         ((0.0, 0.0), "No-op. It changes nothing that can be seen, up to scale 0.8."),
         (
             (0.06, 0.0),
-            "Weak. It changes age as its pairs do from scale 0.34 on; no scale up to 0.8 is "
+            "Weak. It changes age as its pairs do from scale 0.34 on. No scale up to 0.8 is "
             "worth one pair: it gets to 24 % of what the pairs show. At scale",
         ),
         ((-0.08, 0.0), "Reversed. It does the opposite of what the pairs show."),
@@ -178,7 +178,7 @@ def test_a_slider_that_does_not_work_is_said_to(written, pairs, moves, says):
 def test_where_no_scale_is_worth_one_pair_that_is_said_with_the_next_step(written, pairs):
     text = written({"age": [slider(pairs, moves=(0.2, 0.0))]})
     assert words(text).startswith(
-        "Works. It changes age as its pairs do from scale 0.1 on; no scale up to 0.8 is worth one "
+        "Works. It changes age as its pairs do from scale 0.1 on. No scale up to 0.8 is worth one "
         "pair: it gets to 80 % of what the pairs show. At scale"
     )
     assert "stay who they are" not in words(text)
@@ -276,6 +276,6 @@ def test_without_a_reader_nothing_is_claimed_of_what_changes(written, pairs):
     size, samples = (16, 16), seen.samples
     bare = measure_slider(replace(seen.subject, attribute=None), samples, SCALES, size, {}, {})
     found = words(written({"age": [bare]}))
-    assert "on, but nothing here reads what changes; " in found
+    assert "on, but nothing here reads what changes. " in found
     assert "changes as much as the pairs differ" in found
     assert "What else moves, and whether people stay who they are, is not known" in found

@@ -77,20 +77,22 @@ def _does(result: Result) -> str:
     elif result.usable and seen.probe:
         kept = f"people stay who they are up to scale {last:g}, the largest that was tried"
         parts.append(kept)
-    return "; ".join(parts) + "." + (_which(noted, result.unit) if noted else "")
+    parts += _which(noted, result.unit) if noted else []
+    return " ".join(f"{capital(part)}." for part in parts)
 
 
-def _which(noted: Unit, here: Unit | None) -> str:
+def _which(noted: Unit, here: Unit | None) -> list[str]:
     """Say which scale to use, that of the file or that of this page, and why they differ."""
     if here is None:
-        there = "the people on this page do not get to one pair's worth"
+        there = "those on this page do not get to one pair's worth at any scale that was tried"
     else:
         many = "person" if here.people == 1 else "people"
         there = f"for the {many} on this page it is {scale_text(here.scale)} {here}"
-    return (
-        f" Use scale {scale_text(noted.scale)} ({COUNTED}); {there}, because other people were "
-        "read, and people differ in how much is left to change."
-    )
+    return [
+        f"use scale {scale_text(noted.scale)} ({COUNTED})",
+        "it was found on other people",
+        f"{there}, because people differ in how much is left to change",
+    ]
 
 
 def _scaled(subject: Subject, unit: Unit) -> str:
