@@ -13,7 +13,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -49,20 +48,29 @@ def main() -> None:
     parser.add_argument(
         "--widths", nargs="+", type=int, default=WIDTHS, help="the widths of the browser in px"
     )
+    parser.add_argument(
+        "--place",
+        type=Path,
+        default=Path("/srv/pairedit"),
+        help="the working folder of the studio, whose path stands in the pictures; it is made "
+        "for them, and removed",
+    )
     asked = parser.parse_args()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(asked.runs, Path(folder) / "outputs" / "train")
+    asked.place.mkdir(parents=True)  # one that is there already is not ours to remove
+    try:
+        shutil.copytree(asked.runs, asked.place / "outputs" / "train")
         words = ["browser=false", f"port={port}", "device=cpu"]
         command = [sys.executable, "-m", "pairedit", "studio", *words]
-        server = subprocess.Popen(command, cwd=folder)
-        try:
-            walk(f"http://127.0.0.1:{port}/", asked.chromium, asked.only, asked.widths)
-        finally:
-            server.terminate()
-            server.wait()
+        with subprocess.Popen(command, cwd=asked.place) as server:
+            try:
+                walk(f"http://127.0.0.1:{port}/", asked.chromium, asked.only, asked.widths)
+            finally:
+                server.terminate()
+    finally:
+        shutil.rmtree(asked.place)
 
 
 def walk(address: str, chromium: str, only: list[str], widths: list[int]) -> None:

@@ -28,3 +28,7 @@ def test_the_words_are_those_of_the_command():
     words = words_of(STUDIO, smile, FULL, ["40", "", "", ""])
     assert words == ["device=cpu", "method=full", "dataset=smile", "steps=40", "preview_every=25"]
     assert "method=graded" not in words_of(STUDIO, smile, GRADED, [""] * 4)
+
+
+def test_the_names_of_methods_fit_a_phone():
+    assert max(map(len, METHODS)) <= 27, "letters that a choice shows at 390 px"

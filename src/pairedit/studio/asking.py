@@ -19,10 +19,10 @@ from pairedit.studio.uploads import Dropped, Heard
 
 OWN = "my own pictures"
 METHODS = {
-    "graded: changes least besides the edit": "graded",
-    "full: the published method": "full",
-    "fm: the published method, with the usual noise": "fm",
-    "sliders: visual Concept Sliders": "sliders",
+    "graded: keeps the rest": "graded",
+    "full: as published": "full",
+    "fm: published, usual noise": "fm",
+    "sliders: Concept Sliders": "sliders",
 }
 EVERY = 25  # steps between rows of pictures
 NUMBERS = ("steps", "seed", "lora.rank", "learning_rate")
