@@ -12,7 +12,7 @@ from typing import Any
 from pairedit.bases.base import Base, Loadable
 from pairedit.lora.file import LoraFile, read_lora
 from pairedit.lora.targets import match_targets
-from pairedit.machine.devices import make_accelerator, memory_advice
+from pairedit.machine.devices import make_accelerator, memory_advice, settle_threads
 from pairedit.machine.hardware import Hardware
 from pairedit.methods import SEMANTIC
 from pairedit.plan.model import Plan
@@ -73,6 +73,8 @@ def open_model(
 ) -> Base:
     """Load a base model; the next job of this process that asks for the same one gets it again."""
     chosen = make_accelerator("cpu" if hardware.name == "cpu" else device).device.type
+    if chosen == "cpu":
+        settle_threads()
     with keyed({"path": "model.path"}):
         return model.load(device=chosen, hardware=hardware, changes=changes)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 
+import psutil
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
@@ -15,6 +17,9 @@ from torch import Tensor
 
 from pairedit.machine.hardware import PROFILES, Hardware
 
+log = logging.getLogger(__name__)
+
+LOOK = 0.3  # seconds in which it is seen what others do on the CPUs
 ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # what a user may have chosen
 
 
@@ -48,6 +53,29 @@ def settle_gpu() -> None:
         change = getattr(torch._C, "_accelerator_setAllocatorSettings", None)
         change = change or torch.cuda.memory._set_allocator_settings
         change("expandable_segments:True")
+
+
+def settle_threads() -> None:
+    """Leave those CPUs to others that others use now, unless the user chose the threads.
+
+    Threads of a small model wait for each other all the time. If one of them shares its CPU, a
+    step takes four times as long; on one thread less it does not (benchmarks/busy.py).
+    """
+    threads = torch.get_num_threads()
+    if "OMP_NUM_THREADS" in os.environ or threads == 1 or not hasattr(os, "sched_getaffinity"):
+        return
+    ours = os.sched_getaffinity(0)
+    shares = psutil.cpu_percent(LOOK, percpu=True)
+    busy = sum(share for cpu, share in enumerate(shares) if cpu in ours) / 100
+    free = max(1, round(len(ours) - busy))
+    if free < threads:
+        torch.set_num_threads(free)
+        log.info(
+            "others use %.1f of %d CPUs: this runs on %d of them (OMP_NUM_THREADS chooses)",
+            busy,
+            len(ours),
+            free,
+        )
 
 
 @functools.cache
