@@ -108,7 +108,9 @@ def test_a_content_lora_and_the_weight_keep_their_meaning(flux, loras, photo):
 def test_scale_0_is_the_plain_picture_and_others_are_not(flux, slider):
     edited, plain = render(flux, [slider]), render(flux, [replace(slider, flowedit=False)])
     for seed in (3, 1):
-        assert np.array_equal(edited[seed, (0.0,)], plain[seed, (0.0,)])
+        # Passes of other sizes round otherwise on some processors.
+        apart = edited[seed, (0.0,)].astype(int) - plain[seed, (0.0,)]
+        assert abs(apart).max() <= 1
         assert abs(edited[seed, (1.0,)] - plain[seed, (1.0,)]).max() > 2
 
 
