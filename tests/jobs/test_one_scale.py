@@ -12,6 +12,7 @@ from pairedit.jobs import closing
 from pairedit.lora.file import annotate_lora, inspect_lora
 from pairedit.measure.subject import Unit
 from pairedit.plan.recipe import recipe_of
+from pairedit.plan.shown import shares_of
 
 
 @pytest.fixture
@@ -124,3 +125,19 @@ def test_a_file_says_of_how_few_people_its_scale_is(trained, tmp_path):
     )
     annotate_lora(lora, calibration={"scale": 1.4, "people": 12, "error": 0.04})
     assert hint().startswith("Strength 1.4 changes an image as much as one pair does.")
+
+
+def test_a_training_shows_the_scales_that_a_rendering_shows(monkeypatch, train_disc, tmp_path):
+    honest = closing._choose
+
+    def choose(*args):
+        choice, entries = honest(*args)
+        return replace(choice, unit=Unit(scale=0.4907, error=None, people=3)), entries
+
+    monkeypatch.setattr(closing, "_choose", choose)
+    code, out, _ = train_disc(tmp_path / "run", "learning_rate=0.01")
+    assert code == 0
+    told = re.search(r"image change at scale (.*) \(", out)[1]
+    shown = [float(part.split(":")[0]) for part in told.split(", ")]
+    # 0.49 is noted, and 0.49 is what pairedit-gen takes shares of.
+    assert shown == [scale for scale in shares_of(0.49) if scale]

@@ -95,8 +95,8 @@ def show_and_check_slider(
         choice, entries = _choose(base, plan, subject, edits, readers, choice)
         subject = subject.used(choice.use)
         if choice.unit:
-            scales = shares_of(choice.unit.scale)
             subject = replace(subject, unit=_short(choice.unit))
+            scales = shares_of(subject.unit.scale)  # of what the file notes, as pairedit-gen does
     slider = Slider(
         lora=edits,
         scales=scales,
