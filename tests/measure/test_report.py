@@ -133,7 +133,10 @@ def test_one_person_has_no_interval(written, pairs):
 def test_people_who_do_not_get_to_the_noted_scale_are_said_to(written, pairs):
     weak = slider(pairs, moves=(0.2, 0.0), unit=Unit(scale=0.4, error=0.1, people=3))
     found = words(written({"age": [weak]}))
-    assert "It was found on other people. Those on this page do not get to one pair" in found
+    assert "It was found on other people. The people on this page do not get to one pair" in found
+    alone = slider(pairs, lanes=1, moves=(0.2, 0.0), unit=Unit(scale=0.4, error=0.1, people=3))
+    found = words(written({"age": [alone]}))
+    assert "The person on this page does not get to one pair" in found
 
 
 def test_a_scale_of_finished_pictures_says_so(written, pairs):

@@ -77,17 +77,19 @@ def _does(result: Result) -> str:
     elif result.usable and seen.probe:
         kept = f"people stay who they are up to scale {last:g}, the largest that was tried"
         parts.append(kept)
-    parts += _which(noted, result.unit) if noted else []
+    parts += _which(noted, result) if noted else []
     return " ".join(f"{capital(part)}." for part in parts)
 
 
-def _which(noted: Unit, here: Unit | None) -> list[str]:
+def _which(noted: Unit, result: Result) -> list[str]:
     """Say which scale to use, that of the file or that of this page, and why they differ."""
+    here, one = result.unit, len(result.seen.distance) == 1
+    them = f"the {'person' if one else 'people'} on this page"
     if here is None:
-        there = "those on this page do not get to one pair's worth at any scale that was tried"
+        gets = "does not get" if one else "do not get"
+        there = f"{them} {gets} to one pair's worth at any scale that was tried"
     else:
-        many = "person" if here.people == 1 else "people"
-        there = f"for the {many} on this page it is {scale_text(here.scale)} {here}"
+        there = f"for {them} it is {scale_text(here.scale)} {here}"
     return [
         f"use scale {scale_text(noted.scale)} ({COUNTED})",
         "it was found on other people",
