@@ -15,8 +15,8 @@ def test_of_an_edit_that_no_reader_knows_nothing_is_guessed(tmp_path):
     assert "as the pictures themselves tell. Scale 0.5 is worth one pair" in does
     assert "people stay who they are" not in does
     assert besides == (
-        "What else moves, and whether people stay who they are, is not known (attribute=none: no "
-        "reader knows the edit)."
+        "What else moves is not known (attribute=none: no reader knows the edit). The way to "
+        "another person is measured by the pixels alone."
     )
     assert set(result.missing.values()) >= {"attribute=none: no reader knows the edit"}
     assert "reader=probe was not asked for" not in result.missing.values()

@@ -123,8 +123,8 @@ def test_what_nobody_named_and_nothing_stands_out_of_is_said(tmp_path):
     does, besides, doubt = found([result])
     assert "as the pictures themselves tell" in does
     assert besides == (
-        "What else moves, and whether people stay who they are, is not known (no attribute stands "
-        "out in the pairs)."
+        "What else moves is not known (no attribute stands out in the pairs). The way to another "
+        "person is measured by the pixels alone."
     )
     assert doubt.startswith("Nobody named what the pairs change, and no attribute stands out in")
     assert "attribute=NAME" in doubt

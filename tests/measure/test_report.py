@@ -278,7 +278,10 @@ def test_without_a_reader_nothing_is_claimed_of_what_changes(written, pairs):
     seen = slider(pairs)
     size, samples = (16, 16), seen.samples
     bare = measure_slider(replace(seen.subject, attribute=None), samples, SCALES, size, {}, {})
-    found = words(written({"age": [bare]}))
+    text = written({"age": [bare]})
+    found = words(text)
     assert "on, but nothing here reads what changes. " in found
     assert "changes as much as the pairs differ" in found
-    assert "What else moves, and whether people stay who they are, is not known" in found
+    assert "What else moves is not known, because nothing here reads attributes." in found
+    assert "The way to another person is measured by the pixels alone." in found
+    assert "way to another person by" in text, "a chart and a column have it"

@@ -16,7 +16,8 @@ from pairedit.settings import scale_text
 SEEN = 0.05  # of an attribute's range: what moves less is not named
 NAMED = 3  # attributes that move besides the edit
 PUBLISHED = "full"  # the method of the published code
-UNKNOWN = "What else moves, and whether people stay who they are, is not known"
+UNKNOWN = "What else moves is not known"
+BY_PIXELS = "The way to another person is measured by the pixels alone."  # where no probe reads it
 FAILED = {
     "no-op": "It changes nothing that can be seen, up to scale {last:g}.",
     "destructive": "Everybody becomes another person before anything of the edit is seen.",
@@ -123,9 +124,9 @@ def _besides(result: Result) -> str:
         return ""
     seen, change = result.seen, moved(result)
     if seen.unread:
-        return f"{UNKNOWN} ({not_known(seen)})."
+        return f"{UNKNOWN} ({not_known(seen)}). {BY_PIXELS}"
     if not change:
-        return f"{UNKNOWN}, because nothing here reads attributes."
+        return f"{UNKNOWN}, because nothing here reads attributes. {BY_PIXELS}"
     own = {seen.attribute, *seen.tied}
     others = {name: value for name, value in change.items() if name not in own}
     scale, matched = comparable(result)
