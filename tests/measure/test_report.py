@@ -87,6 +87,14 @@ def test_every_picture_is_in_the_file_once_and_can_be_dragged(written, pairs):
     assert {f"{film}-{k}" for film in page.films for k in range(len(SCALES))} == set(page.ids)
 
 
+def test_it_says_that_pictures_of_some_people_are_left_out(written, pairs):
+    result = slider(pairs)
+    assert "<h3>Pictures at every scale</h3>" in written({"age": [result]})
+    kept = {place: sample for place, sample in result.samples.items() if place[0] < 3}
+    text = written({"age": [replace(result, samples=kept)]})
+    assert "<h3>Pictures at every scale, 3 of 4 people are shown</h3>" in text
+
+
 def test_it_opens_with_what_was_found(written, pairs):
     found = words(written({"age": [slider(pairs, moves=(0.4, 0.28))]}))
     assert found == (

@@ -166,8 +166,15 @@ def _edit(edit: str, group: Sequence[Result], shown: Shown, key: str) -> str:
             f"</summary><p class=quiet>Measured with {escape(str(result.subject.use))}.</p>{strip}"
             f"{measured_table(result)}</details>"
         )
-    every = f"<h3>All pictures</h3>{_film(f'{key}-0', first)}" if len(group) == 1 and films else ""
+    every = _every(f"{key}-0", first) if len(group) == 1 and films else ""
     return f"{beside}{panels(group, shown.losses, shown.grids.get(edit))}{every}{details}"
+
+
+def _every(key: str, result: Result) -> str:
+    """Show one slider at every scale, and say how many people are left out."""
+    shown, read = len(_lanes(result)), len(result.seen.distance)
+    few = f", {shown} of {read} people are shown" if shown < read else ""
+    return f"<h3>Pictures at every scale{few}</h3>{_film(key, result)}"
 
 
 def _lanes(result: Result) -> list[int]:
