@@ -62,6 +62,7 @@ def test_the_scale_that_a_report_recommends_is_noted_said_and_used_by_all(
     assert ">one pair</span>" in report
     told, (program, *words) = last_command(out)
     assert told == "scale 1.4 is worth one pair (one person, no interval)"
+    assert "'scales=[0,1.4]'" in out, "zsh takes no brackets without quotes"
     assert (program, words[-2:]) == ("pairedit-gen", [f"lora={lora}", "scales=[0,1.4]"])
     assert set(words[:-2]) == {
         w for w in tiny_overrides if w.startswith(("model", "resolution", "device"))

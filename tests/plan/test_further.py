@@ -23,7 +23,7 @@ def test_another_command_keeps_the_options_the_base_model_and_the_machine():
 
 def test_the_same_command_keeps_all_but_what_is_said_anew():
     found = about(LORA, [*MEASURED, "hydra.run.dir=outputs/b"], ("lora", "seeds", "hydra"))
-    assert found.endswith(f" reader=[brightness] 'pairs=my edit' lora={LORA}")
+    assert found.endswith(f" 'reader=[brightness]' 'pairs=my edit' lora={LORA}")
     assert "seeds" not in found
     assert "outputs/b" not in found
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from pairedit.plan.synonyms import NAMES, NONE, keys_of, meant, why_not
 from pairedit.plan.typed import arrange, place
 from pairedit.plan.wording import name_comma
-from pairedit.runs.words import double_quoted, quoted, shell
+from pairedit.runs.words import double_quoted, line, quoted, shell
 
 MEANT = {
     "train 'steps = 20'": "pairedit-train steps=20",
@@ -42,7 +42,7 @@ MEANT = {
     "gen age.safetensors": "pairedit-gen lora=age.safetensors",
     "gen age.pt --prompt 'an old man, smiling'": "pairedit-gen lora=age.pt "
     "'prompts=\"an old man, smiling\"'",
-    "gen --strength 0.5": "pairedit-gen scales=[0.5]",
+    "gen --strength 0.5": "pairedit-gen 'scales=[0.5]'",
     "gen --steps 20": "pairedit-gen num_inference_steps=20",
     "eval /x/age.safetensors": "pairedit-eval lora=/x/age.safetensors",
     "export age.safetensors --output x.pt": "pairedit-export lora=age.safetensors out=x.pt",
@@ -190,3 +190,8 @@ def test_what_is_quoted_is_read_back(text):
         assert OmegaConf.create({"key": value}).key == text
         word = f"key={quote(text)}"
         assert shlex.split(shell(word)) == [word]
+
+
+def test_a_list_is_quoted_as_zsh_takes_no_pattern_that_matches_nothing():
+    words = ["lora=a.safetensors", "scales=[0,0.63]"]
+    assert line("pairedit-gen", words) == "pairedit-gen lora=a.safetensors 'scales=[0,0.63]'"

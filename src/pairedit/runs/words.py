@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 BARE = r"[\w/.+-]+"  # Hydra takes these letters without quotes
-# What a shell leaves alone. Brackets are patterns there, but none that a file's name matches.
-SAFE = r"[\w@%+=:,./\[\]-]+"
+# What a shell leaves alone. Brackets are patterns there: zsh refuses those that match no file.
+SAFE = r"[\w@%+=:,./-]+"
 
 
 def key_of(word: str) -> str:
