@@ -50,9 +50,23 @@ def test_where_little_shows_the_first_advice_is_more_steps():
     assert judge(probed({"smile": [0.0, 0.3, 0.6]})).advise() == ""
 
 
-def test_advice_to_render_larger_scales_names_some_beyond_those_that_were_tried():
+def test_where_too_little_happens_steps_come_first_then_larger_scales_then_skip():
     flat = path([[0.0], [0], [0]], (0.0, 0.4, 0.8), pair_distance=0.1)
-    assert "pairedit-gen lora=FILE 'scales=[0,0.8,1.2,1.6,2]'" in judge(flat).advise()
-    faint = probed({"smile": [0.0, 0.05, 0.1]})
-    assert judge(faint).name == "weak"
-    assert "'scales=[0,1,1.5,2,2.5]'" in judge(faint).advise()
+    faint, half = (probed({"smile": [0.0, 0.1 * n, 0.2 * n]}) for n in (0.5, 1.5))
+    found = [judge(seen) for seen in (flat, faint, half)]
+    assert [(v.name, v.short) for v in found] == [
+        ("no-op", False),
+        ("weak", False),
+        ("works", True),
+    ]
+    for verdict in found:
+        steps = ("train longer", "pairedit-gen lora=FILE 'scales=[0,1,1.5,2,3]'", "skip=0.85")
+        places = [verdict.advise().find(step) for step in steps]
+        assert -1 not in places
+        assert places == sorted(places)
+
+
+def test_scales_that_were_tried_are_not_advised():
+    flat = path([[0.0], [0], [0]], (0.0, 1.5, 3.0), pair_distance=0.1)
+    assert "scales" not in judge(flat).advise()
+    assert "steps=), let the slider act longer" in judge(flat).advise()

@@ -26,16 +26,21 @@ ALIKE = 0.5
 CLEAN = 0.5**0.5
 MORE = "train longer (pairedit-train resume=RUN with a larger steps=)"
 LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
-LARGER = "render larger scales (pairedit-gen {lora} 'scales={larger}')"
+# The largest scale that is advised, here and on the pages: at 3.8 faces were destroyed.
+HIGHEST = 3.0
+LARGER = (
+    "render larger scales (pairedit-gen {lora} 'scales=[0,1,1.5,2,3]') and look at what else they "
+    "change, "
+)
 ADVICE = {
-    "no-op": f"the images stay as they are: {MORE}, {LARGER}, {LONGER}, or raise learning_rate "
+    "no-op": f"the images stay as they are: {MORE}, {{larger}}{LONGER}, or raise learning_rate "
     "or cfg_eta",
     "destructive": "the person is lost at the smallest scale: use smaller scales, or train with "
     "a lower learning_rate, fewer steps or a lower cfg_eta",
     "reversed": "it undoes the edit: swap source/ and target/, or use negative scales",
     "off target": f"it changes the images, but hardly what the pairs change: {MORE}, try another "
     f"method or more pairs, or {LONGER}",
-    "weak": f"it does what the pairs show, but not much: {MORE}, {LARGER}, {LONGER}, or raise "
+    "weak": f"it does what the pairs show, but not much: {MORE}, {{larger}}{LONGER}, or raise "
     "cfg_eta",
     "unlike": "the images do not change where the pairs differ: look at them, train longer, "
     "or use pairs that differ in nothing else",
@@ -46,11 +51,8 @@ ADVICE = {
     "name what should change (attribute=, for flux-mini)",
     "works": "",
 }
-# Instead of these, where half of one pair's worth is reached: larger scales may damage more.
-SHORT = (
-    f"no scale that was tried is worth one pair: {MORE}, {LONGER}, or {LARGER} and look at what "
-    "else they change"
-)
+# Instead of these, where half of one pair's worth is reached.
+SHORT = f"no scale that was tried is worth one pair: {MORE}, {{larger}}or {LONGER}"
 NOT_KNOWN = "attribute=none: no reader knows the edit"
 NOTHING_STANDS_OUT = "no attribute stands out in the pairs"
 MORE_SEEDS = "train each from several seeds (seed=0,1,2)"
@@ -83,9 +85,9 @@ class Verdict:
         Args:
             lora: words that name it, with what else the command needs.
         """
-        larger = ",".join(f"{share * self.last:.2g}" for share in (0, 1, 1.5, 2, 2.5))
+        larger = LARGER.format(lora=lora) if self.last < HIGHEST else ""
         text = SHORT if self.short else ADVICE[self.name]
-        return text.format(larger=f"[{larger}]", lora=lora)
+        return text.format(larger=larger)
 
 
 def judge(seen: Evidence) -> Verdict:
