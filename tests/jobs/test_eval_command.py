@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 import pytest
 
@@ -59,6 +60,9 @@ def test_a_sweep_becomes_one_report(command, sweep, tmp_path):
         assert "no probe.safetensors" in slider["missing"]["target"]
         assert "readers.dino.path" in slider["missing"]["dino distance"]
         assert slider["verdict"] in out
+        run = Path(slider["lora"]).parent.parent
+        assert f"train longer (pairedit-train resume={run} with" in out
+    assert "resume=RUN" not in out
     assert found["table"]["heads"] == list(heads())
 
     page = (tmp_path / "eval/report.html").read_text()

@@ -48,10 +48,12 @@ def test_training_without_effect_is_called_so(train_disc, tmp_path, tiny_flux_fo
     model = f"model.path={tiny_flux_folder} model.max_sequence_length=32"
     typed = f"pairedit-gen {model} resolution=32 device=cpu lora={lora} 'scales=[0,1,1.5,2,3]'"
     assert f"({typed})" in line, "ready to be typed"
+    assert f"(pairedit-train resume={tmp_path / 'a'} with a larger steps=)" in line
     assert "disc: little shows up to scale 0.6, so the report goes on to 1.5, and so does" in out
     assert inspect_lora(lora)["shown"] == [-0.5, 0, 0.5, 1, 1.5]
     report = (lora.parent / "report.html").read_text()
     assert "lora=FILE" in report
+    assert "resume=RUN" in report
     assert str(tmp_path) not in report
 
 

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from pairedit.runs.resume import expand_resume, resume_command
+from pairedit.runs.resume import ANY_RUN, expand_resume, resume_command, training_of
 
 
 def test_resume_becomes_the_command_that_started_the_run(tmp_path, monkeypatch):
@@ -33,6 +33,8 @@ def test_resume_becomes_the_command_that_started_the_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="names the folder already"):
         expand_resume([f"resume={folder}", "hydra.run.dir=x"])
     assert resume_command(folder) == f"pairedit-train resume='\"{folder}\"'"
+    assert training_of(folder / "disc/semantic.safetensors") == resume_command(folder)
+    assert training_of(folder / "semantic.safetensors") == ANY_RUN, "of a file that was copied"
     assert expand_resume(["steps=3"]) == ["steps=3"]
 
     monkeypatch.chdir(tmp_path)

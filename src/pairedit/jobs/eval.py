@@ -42,6 +42,7 @@ from pairedit.plan.eval import EvalPlan
 from pairedit.plan.further import about
 from pairedit.runs.folder import CONFIG
 from pairedit.runs.losses import read_losses
+from pairedit.runs.resume import training_of
 
 log = logging.getLogger(__name__)
 
@@ -174,7 +175,8 @@ def _say(results: Sequence[Result], words: Sequence[str]) -> None:
         name = f"{result.subject.label} on {result.subject.dataset}"
         if result.seen.guessed:
             log.warning("%s: %s", name, guess(result.seen))
-        if advice := result.advise(about(result.subject.path, words)):
+        lora = result.subject.path
+        if advice := result.advise(about(lora, words), training_of(lora)):
             log.warning("%s: %s: %s", name, result.verdict.told, advice)
 
 

@@ -26,6 +26,7 @@ from pairedit.measure.readers import Instrument
 from pairedit.measure.subject import Subject, Unit
 from pairedit.measure.unit import unit_of
 from pairedit.measure.verdict import NO_PAIRS, NOT_ASKED, Verdict, judge, not_known
+from pairedit.runs.resume import ANY_RUN
 from pairedit.sample import Sample, Slider, generate
 from pairedit.settings import Rendering, Size
 
@@ -68,10 +69,10 @@ class Result:
             return None
         return unit if lost is None or unit.scale < lost else None
 
-    def advise(self, lora: str = "lora=FILE") -> str:
+    def advise(self, lora: str = "lora=FILE", train: str = ANY_RUN) -> str:
         """Say what to do; see `Verdict.advise`. Other people may have told a scale to recommend."""
         short = self.verdict.short and self.recommended is None
-        return replace(self.verdict, short=short).advise(lora)
+        return replace(self.verdict, short=short).advise(lora, train)
 
     @property
     def usable(self) -> bool:

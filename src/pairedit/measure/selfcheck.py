@@ -24,6 +24,7 @@ from pairedit.machine.swapping import fetch
 from pairedit.measure import measures
 from pairedit.measure.evaluate import Result
 from pairedit.measure.table import named, numbers
+from pairedit.runs.resume import training_of
 from pairedit.runs.tracking import Run
 from pairedit.sample import Sample
 
@@ -101,7 +102,8 @@ def say_slider(
             people,
             "seed" if people == 1 else "seeds",
         )
-    advice = result.advise(subject.typed or f"lora={subject.path}")
+    lora = subject.typed or f"lora={subject.path}"
+    advice = result.advise(lora, training_of(subject.path))
     level = logging.WARNING if advice else logging.INFO
     told = f"{verdict.told}: {advice}" if advice else verdict.told
     log.log(level, "%s: verdict %s", subject.dataset, told)

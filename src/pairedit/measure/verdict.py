@@ -12,6 +12,7 @@ from pairedit.measure.evidence import Evidence
 from pairedit.measure.intervals import at, crossing
 from pairedit.measure.picture import direction, place
 from pairedit.measure.subject import FEWEST
+from pairedit.runs.resume import ANY_RUN
 
 UNCHANGED = 0.05  # shares of the pairs' image distance: below, nothing changes
 UNCHANGED_PIXELS = 0.005  # root mean square where no pairs are known; 1 is black to white
@@ -24,7 +25,7 @@ ALIKE = 0.5
 # half. At one pair's worth perfect edits of other people have .75 and more, for each of the nine
 # shipped ones; red noses at scales where they smear eyes and mouths .71 and less.
 CLEAN = 0.5**0.5
-MORE = "train longer (pairedit-train resume=RUN with a larger steps=)"
+MORE = "train longer ({train} with a larger steps=)"
 LONGER = "let the slider act longer (a higher noise level, such as skip=0.85)"
 # The largest scale that is advised, here and on the pages: at 3.8 faces were destroyed.
 HIGHEST = 3.0
@@ -79,15 +80,16 @@ class Verdict:
         """Name it, with its doubt."""
         return f"{self.name} ({self.doubt})" if self.doubt else self.name
 
-    def advise(self, lora: str = "lora=FILE") -> str:
+    def advise(self, lora: str = "lora=FILE", train: str = ANY_RUN) -> str:
         """Say what to do with a slider, in commands that can be typed.
 
         Args:
             lora: words that name it, with what else the command needs.
+            train: the command that goes on with its training.
         """
         larger = LARGER.format(lora=lora) if self.last < HIGHEST else ""
         text = SHORT if self.short else ADVICE[self.name]
-        return text.format(larger=larger)
+        return text.format(larger=larger, train=train)
 
 
 def judge(seen: Evidence) -> Verdict:

@@ -23,6 +23,7 @@ from pairedit.runs.words import key_of, line, pasteable, quoted_path
 WORDS = "overrides.yaml"
 STARTED = "started.yaml"  # from where, and with which options of Hydra
 SWEEP = "multirun.yaml"  # written by Hydra
+ANY_RUN = "pairedit-train resume=RUN"  # goes on with a run whose folder is not known
 RESUME, AGAIN = "resume=", "again="
 # Values of theirs are paths: another working folder must not change what they mean.
 PATHS = r"pairs|images|init|old|model\.path|datasets\.[^.]+\.folder|hydra\.(run|sweep)\.dir"
@@ -116,6 +117,12 @@ def resume_command(folder: Path, key: str = "resume") -> str:
         if options := _started_by(folder, key).options:
             return f"{line('pairedit-train', options)} {key}={pasteable(folder)}"
     return f"pairedit-train {key}={pasteable(folder)}"
+
+
+def training_of(lora: Path) -> str:
+    """Write the command that goes on with the training of a LoRA, from where its file lies."""
+    run = lora.parent.parent
+    return resume_command(run) if (run / WORDS).is_file() else ANY_RUN
 
 
 def fresh_folder(parent: str | Path) -> Path:
