@@ -92,7 +92,7 @@ def test_it_says_that_pictures_of_some_people_are_left_out(written, pairs):
     assert "<h3>Pictures at every scale</h3>" in written({"age": [result]})
     kept = {place: sample for place, sample in result.samples.items() if place[0] < 3}
     text = written({"age": [replace(result, samples=kept)]})
-    assert "<h3>Pictures at every scale, 3 of 4 people are shown</h3>" in text
+    assert "<h3>Pictures at every scale (3 of 4 people)</h3>" in text
 
 
 def test_it_opens_with_what_was_found(written, pairs):

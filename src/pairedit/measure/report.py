@@ -173,7 +173,7 @@ def _edit(edit: str, group: Sequence[Result], shown: Shown, key: str) -> str:
 def _every(key: str, result: Result) -> str:
     """Show one slider at every scale, and say how many people are left out."""
     shown, read = len(_lanes(result)), len(result.seen.distance)
-    few = f", {shown} of {read} people are shown" if shown < read else ""
+    few = f" ({shown} of {read} people)" if shown < read else ""
     return f"<h3>Pictures at every scale{few}</h3>{_film(key, result)}"
 
 
