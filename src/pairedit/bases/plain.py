@@ -1,7 +1,7 @@
 """Own what bases share: a pipeline of diffusers, and blocks that run nearly as diffusers has them.
 
-Each base adds its latents, its noise levels, how it encodes prompts, and its pass. FLUX.1 also adds
-fused operations and graphs.
+Each base adds its noise levels, how it encodes prompts, and its pass. FLUX.1 also places
+its blocks in its own way, and FLUX.2 has latents of its own.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from pairedit.bases.base import Posterior
 from pairedit.bases.decoder import fuse_decoder
 from pairedit.bases.decoding import at_once, decode_parts
 from pairedit.lora.names import Names
@@ -80,9 +81,20 @@ class PlainBase:
         """Return the features of one prompt, [L, D], encoded on a device."""
         raise NotImplementedError
 
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Posterior:
+        """Encode images to normalised latents, on the transformer's device."""
+        vae = self.pipeline.vae
+        with lend([vae], self.device, clear=not self._placed) as device:
+            posterior = vae.encode(images.to(device, vae.dtype)).latent_dist
+            mean = (posterior.mean.float() - vae.config.shift_factor) * vae.config.scaling_factor
+            std = posterior.std.float() * vae.config.scaling_factor
+        return Posterior(mean=mean.to(self.device), std=std.to(self.device))
+
     def unscaled(self, latents: Tensor) -> Tensor:
         """Return what the VAE decodes, float32 [B, C, H, W], of normalised latents."""
-        raise NotImplementedError
+        config = self.pipeline.vae.config
+        return latents / config.scaling_factor + config.shift_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

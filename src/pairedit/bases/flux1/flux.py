@@ -20,7 +20,6 @@ import torch
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 from torch import Tensor
 
-from pairedit.bases.base import Posterior
 from pairedit.bases.clock import clock_of
 from pairedit.bases.flux1.latents import PATCH, image_ids, pack, unpack
 from pairedit.bases.flux1.modulations import PREPARED, Modulations
@@ -93,21 +92,6 @@ class Flux(PlainBase):
             for part in (0, 1)
         )
         return Text(prompts=tuple(prompts), tokens=tokens, pooled=pooled)
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Posterior:
-        """Encode images to normalised latents, on the transformer's device."""
-        vae = self.pipeline.vae
-        with lend([vae], self.device, clear=not self._placed) as device:
-            posterior = vae.encode(images.to(device, vae.dtype)).latent_dist
-            mean = (posterior.mean.float() - vae.config.shift_factor) * vae.config.scaling_factor
-            std = posterior.std.float() * vae.config.scaling_factor
-        return Posterior(mean=mean.to(self.device), std=std.to(self.device))
-
-    def unscaled(self, latents: Tensor) -> Tensor:
-        """Return what the VAE decodes; see `PlainBase.unscaled`."""
-        config = self.pipeline.vae.config
-        return latents / config.scaling_factor + config.shift_factor
 
     def prepare(self, sigmas: Tensor, text: Text, guidance_scale: float | None) -> None:
         """Move the transformer to its device, and compute modulations of the first prompts.

@@ -21,7 +21,6 @@ from diffusers.pipelines.z_image.pipeline_z_image import (
 )
 from torch import Tensor, nn
 
-from pairedit.bases.base import Posterior
 from pairedit.bases.guidance import BEYOND
 from pairedit.bases.plain import PlainBase
 from pairedit.bases.z_image.attention import fuse
@@ -29,7 +28,6 @@ from pairedit.bases.z_image.names import NAMES
 from pairedit.bases.z_image.passes import Pass, Text, clock_of
 from pairedit.data.shapes import in_units
 from pairedit.machine.attention import Attend
-from pairedit.machine.lending import lend
 from pairedit.settings import Size
 
 PATCH = 2  # latent pixels a side of one token
@@ -76,21 +74,6 @@ class ZImageBase(PlainBase):
             prompt: tokens.to(self.device) for prompt, tokens in self.encoded(prompts).items()
         }
         return Text(prompts=tuple(prompts), tokens=tuple(placed[prompt] for prompt in prompts))
-
-    @torch.no_grad()
-    def encode(self, images: Tensor) -> Posterior:
-        """Encode images to normalised latents, on the transformer's device."""
-        vae = self.pipeline.vae
-        with lend([vae], self.device, clear=not self._placed) as device:
-            posterior = vae.encode(images.to(device, vae.dtype)).latent_dist
-            mean = (posterior.mean.float() - vae.config.shift_factor) * vae.config.scaling_factor
-            std = posterior.std.float() * vae.config.scaling_factor
-        return Posterior(mean=mean.to(self.device), std=std.to(self.device))
-
-    def unscaled(self, latents: Tensor) -> Tensor:
-        """Return what the VAE decodes; see `PlainBase.unscaled`."""
-        config = self.pipeline.vae.config
-        return latents / config.scaling_factor + config.shift_factor
 
     def fuse(self, block: nn.Module, attend: Attend) -> None:
         """Let a block run faster; see `PlainBase.fuse`."""
