@@ -55,6 +55,7 @@ def settle_gpu() -> None:
         change("expandable_segments:True")
 
 
+@functools.cache  # jobs of one process keep to one number, and look once
 def settle_threads() -> None:
     """Leave those CPUs to others that others use now, unless the user chose the threads.
 
