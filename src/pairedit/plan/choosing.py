@@ -26,6 +26,7 @@ from pairedit.plan.recipe import recipe_of
 from pairedit.plan.roles import checkpoint_step
 from pairedit.problems import Problems
 from pairedit.runs.folder import CHECKPOINTS, STATE
+from pairedit.runs.words import typed
 
 SEEDS = {"start": 0, "count": 24}  # of an overview
 FIRST = [0]  # of snapshots
@@ -55,7 +56,7 @@ def check_slider(config: DictConfig, problems: Problems, notes: list[str]) -> No
     if config.lora is not None:
         return
     given = [key for key in NEEDING if config[key] != getattr(GenConfig, key)]
-    shown = [f"{key}={_typed(config[key])}" for key in given]
+    shown = [f"{key}={typed(config[key])}" for key in given]
     have = "has" if len(given) == 1 else "have"
     problems.expect(
         not given, f"{', '.join(shown)}: {have} no effect, because no lora is given; add lora=PATH"
@@ -64,11 +65,6 @@ def check_slider(config: DictConfig, problems: Problems, notes: list[str]) -> No
         config[key] = getattr(GenConfig, key)
     if config.skip != "auto" and config.image is None and config.again is None:
         notes.append(f"skip={config.skip}: has no effect, because no lora is given")
-
-
-def _typed(value: Any) -> str:
-    """Write a value as it is typed."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def choose(config: DictConfig, edit: Any, problems: Problems) -> Choosing:

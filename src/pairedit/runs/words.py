@@ -18,6 +18,11 @@ def key_of(word: str) -> str:
     return word.lstrip("+~").split("=", 1)[0]
 
 
+def typed(value: Any) -> str:
+    """Write a value as it is typed, without quotes."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def quoted(value: Any) -> str:
     """Write a value so that Hydra reads it back: numbers and truths bare, all else as text."""
     if isinstance(value, bool | int | float):

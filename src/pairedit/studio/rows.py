@@ -19,7 +19,7 @@ from typing import Any
 from pairedit.lora.file import inspect_lora
 from pairedit.plan.parse import is_number
 from pairedit.plan.recipe import recipe_of
-from pairedit.runs.words import line, listed, quoted, quoted_path
+from pairedit.runs.words import line, listed, quoted, quoted_path, typed
 from pairedit.studio import shipped
 from pairedit.studio.hand import Hand
 from pairedit.studio.shipped import ASKED, NOTES
@@ -184,7 +184,7 @@ class Rows:
                 said.append(f"{key}={listed(value)}")
             else:
                 said.append(
-                    f"{key}={quoted(value)}" if key == "prompts" else f"{key}={_word(value)}"
+                    f"{key}={quoted(value)}" if key == "prompts" else f"{key}={typed(value)}"
                 )
         return line("pairedit-gen", said)
 
@@ -264,7 +264,3 @@ def _said(measures: Mapping[str, Any], k: int, attribute: str) -> Iterator[str]:
         yield f"{attribute}: {values['target']:+.2f} of its range"
     if is_number(values.get("off-target")):
         yield f"everything else: {values['off-target']:.3f} on average"
-
-
-def _word(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
