@@ -3,8 +3,8 @@
     pip install nvidia-cudnn-frontend
     python benchmarks/attention.py [--rows 1,4,16] [--out FILE.json]
 
-Needs a Hopper card. Nothing of pairedit runs here: torch has no fp8 attention, and this says what
-one would give. Times are milliseconds of one call, errors are relative to float32 (forward) or
+Needs a Hopper card. Nothing of pairedit is measured: torch has no fp8 attention, and this says
+what one would give. Times are milliseconds of one call, errors are relative to float32 (forward) or
 to bf16 (backward). The scale of the gradients inside is 1, so the errors of the way back are an
 upper bound.
 """
@@ -22,6 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from walks import milliseconds
+
 HEADS, TOKENS, WIDTH = 24, 512 + 1024, 128
 FP8, LARGEST = torch.float8_e4m3fn, 448.0
 PEAK = 256.0  # attention weights lie in 0 to 1
@@ -31,19 +33,6 @@ BACKWARD = (
     *("descale_q", "descale_k", "descale_v", "descale_o", "descale_dO", "descale_s", "descale_dP"),
     *("scale_s", "scale_dQ", "scale_dK", "scale_dV", "scale_dP"),
 )
-
-
-def took(run: Callable[[], Any], times: int = 30) -> float:
-    """Return the milliseconds of one call."""
-    for _ in range(5):
-        run()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    for _ in range(times):
-        run()
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) / times
 
 
 def rounded(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -114,14 +103,16 @@ def measure(rows: int) -> dict[str, Any]:
     grads = aten._scaled_dot_product_cudnn_attention_backward(*back)
     exact = scaled_dot_product_attention(*(part[:1].float() for part in (q, k, v)))
     found: dict[str, Any] = {
-        "forward, bf16": took(
+        "forward, bf16": milliseconds(
             lambda: aten._scaled_dot_product_cudnn_attention(q, k, v, None, True)
         ),
-        "backward, bf16": took(lambda: aten._scaled_dot_product_cudnn_attention_backward(*back)),
+        "backward, bf16": milliseconds(
+            lambda: aten._scaled_dot_product_cudnn_attention_backward(*back)
+        ),
         "error forward, bf16": error(out[:1], exact),
     }
     rounds = torch.compile(lambda *parts: [(part.float() / 0.01).to(FP8) for part in parts])
-    found["rounding of q, k and v"] = took(lambda: rounds(q, k, v))
+    found["rounding of q, k and v"] = milliseconds(lambda: rounds(q, k, v))
 
     small = {name: rounded(part) for name, part in (("q", q), ("k", k), ("v", v))}
     known_scales = {f"descale_{name}": scale for name, (_, scale) in small.items()}
@@ -134,7 +125,7 @@ def measure(rows: int) -> dict[str, Any]:
     for node in nodes[2:]:
         forward.give(node, torch.empty(one, device="cuda"))
     run = forward.build()
-    found["forward, fp8"] = took(run)
+    found["forward, fp8"] = milliseconds(run)
     found["error forward, fp8"] = error(ours[:1], exact)
 
     small |= {"o": rounded(out), "dO": rounded(grad)}
@@ -153,7 +144,7 @@ def measure(rows: int) -> dict[str, Any]:
     ]
     for node in nodes[3:]:
         backward.give(node, torch.empty(one, device="cuda"))
-    found["backward, fp8"] = took(backward.build())
+    found["backward, fp8"] = milliseconds(backward.build())
     found["error backward, fp8: q, k, v"] = [
         error(part, expected) for part, expected in zip(ours, grads, strict=True)
     ]
